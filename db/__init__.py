@@ -1,0 +1,1 @@
+"""Database tables, row to domain mapping, repositories, unit of work, audit."""

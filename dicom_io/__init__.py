@@ -1,0 +1,1 @@
+"""Everything that speaks DICOM: network, headers, images, prompts, results."""

@@ -1,0 +1,1 @@
+"""Segmentation and tracking models behind the small Protocols of `workflow.ports`."""

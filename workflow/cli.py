@@ -1,0 +1,42 @@
+"""The command `tumorline`: one verb per module of `workflow.commands`."""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+
+import typer
+
+from workflow import __version__, commands
+
+app = typer.Typer(
+    name="tumorline",
+    help="Oncology follow-up from PACS event to SEG and SR. Research use: a radiologist signs.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="markdown",
+    pretty_exceptions_enable=False,
+)
+
+
+def _version(show: bool) -> None:
+    if show:
+        typer.echo(f"tumorline {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: bool = typer.Option(False, "--version", callback=_version, is_eager=True, help="Print the version."),
+) -> None:
+    """Say the version, or go on to a command."""
+
+
+for _module in sorted(m.name for m in pkgutil.iter_modules(commands.__path__)):
+    if not _module.startswith("_"):
+        importlib.import_module(f"workflow.commands.{_module}").register(app)
+
+
+def main() -> None:
+    """Run the command line."""
+    app()

@@ -1,0 +1,1 @@
+"""The pure core: values and plain functions on the standard library and numpy."""

@@ -1,0 +1,17 @@
+"""What this project raises on purpose: the class says what the machine does next."""
+
+
+class WorkflowError(Exception):
+    """Base of what this project raises on purpose."""
+
+
+class TransientError(WorkflowError):
+    """The PACS, the database or a GPU was not there. The job is retried with backoff."""
+
+
+class UnsuitableInputError(WorkflowError):
+    """This input can't be used. Never retried: it is kept and a person is shown why."""
+
+
+class ConfigurationError(WorkflowError):
+    """A setting, a weight file or a licence stands in the way. The message names the next step."""

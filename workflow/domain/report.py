@@ -1,0 +1,115 @@
+"""What a time point's result says: the one value that the SEG, SR, PDF, page and JSON are made from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import date, datetime
+from enum import StrEnum
+
+from workflow.domain.lesion import Flag, LesionMeasurement, LesionState, ModelIdentity
+from workflow.domain.geometry import Mask
+
+
+class LesionRole(StrEnum):
+    """A lesion's part in the response assessment."""
+
+    TARGET = "target"
+    NON_TARGET = "non_target"
+    NEW = "new"
+
+
+class ReviewStatus(StrEnum):
+    """Whether a radiologist stands behind the result."""
+
+    DRAFT = "draft"
+    SIGNED = "signed"
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class ReportedLesion:
+    """One lesion at one time point, ready to be written down.
+
+    Attributes
+    ----------
+    tracking_uid, label
+        Identity for life, and the readable name for life ("T01", "NT02", "N01").
+    mask
+        On the grid of the measured volume, None where there is none (not evaluable).
+    diameter_mm
+        What enters the sum: the long axis, the short axis of a node, 5 mm if too small, 0 if disappeared.
+    response
+        Of this lesion alone, in the words of CID 6143 ("target PR" ...), empty at baseline.
+    """
+
+    tracking_uid: str
+    label: str
+    role: LesionRole
+    state: LesionState
+    is_nodal: bool = False
+    organ: str = ""
+    finding_site: str | None = None
+    finding_site_meaning: str | None = None
+    laterality: str | None = None
+    mask: Mask | None = None
+    measurement: LesionMeasurement | None = None
+    diameter_mm: float | None = None
+    response: str = ""
+    confidence: float | None = None
+    model: ModelIdentity | None = None
+    prompt_source: str = ""
+    reason: str = ""
+    flags: frozenset[Flag] = frozenset()
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReportedAssessment:
+    """The response at a time point, as the response engine gave it; numbers for people to read."""
+
+    criteria: str
+    overall: str
+    reason: str
+    target: str | None = None
+    non_target: str | None = None
+    new_lesion: str | None = None
+    sum_mm: float | None = None
+    baseline_sum_mm: float | None = None
+    nadir_sum_mm: float | None = None
+    nadir_date: date | None = None
+    change_from_baseline_percent: float | None = None
+    change_from_nadir_percent: float | None = None
+    change_from_nadir_mm: float | None = None
+    best_overall_response: str | None = None
+    best_overall_response_reason: str | None = None
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class TimePointReport:
+    """Everything that is said about one patient at one time point.
+
+    `order` counts from 1 at baseline; `version` from 1 and up with each correction, whose
+    `predecessor_sop_instance_uids` name the superseded SR. `identity` is what deterministic
+    UIDs derive from: a digest of inputs, lesions, models and pipeline version.
+    `notes` are said to the reader (incomplete study, comparability, unsuitable series ...).
+    """
+
+    patient_key: str
+    study_instance_uid: str
+    series_instance_uid: str
+    study_date: date
+    time_point_id: str
+    order: int
+    is_baseline: bool
+    is_nadir: bool
+    identity: str
+    lesions: tuple[ReportedLesion, ...]
+    assessment: ReportedAssessment
+    models: tuple[ModelIdentity, ...] = ()
+    status: ReviewStatus = ReviewStatus.DRAFT
+    signed_by: str | None = None
+    signed_at: datetime | None = None
+    version: int = 1
+    predecessor_sop_instance_uids: tuple[str, ...] = ()
+    created_at: datetime | None = None
+    days_from_baseline: int = 0
+    notes: tuple[str, ...] = field(default_factory=tuple)
