@@ -1,0 +1,119 @@
+"""One file's identity: whose it is, and which study, series and instance it belongs to."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from datetime import date, datetime
+from pathlib import Path
+
+from pydicom import Dataset
+
+from dicom_io.parsing import Attributes, parse, quiet
+from workflow.domain.errors import UnsuitableInputError
+
+MEDIA_STORAGE_DIRECTORY = "1.2.840.10008.1.3.10"
+# PS3.5 9.1. UIDs become file names and URLs, so nothing else may pass.
+_UID = re.compile(r"[0-9]+(\.[0-9]+)*")
+
+
+@dataclass(frozen=True, kw_only=True)
+class InstanceHeader:
+    """What one instance says of itself, without its pixels.
+
+    The four UIDs are always there and well formed. Everything else is as the file has it, decoded from its
+    character set (PS3.5 6.1.2, ISO 2022 included): "" or None where the file says nothing.
+    `patient_id` and `issuer_of_patient_id` together name the patient; the name keeps its `^` and `=`.
+    """
+
+    path: Path
+    sop_class_uid: str
+    sop_instance_uid: str
+    study_instance_uid: str
+    series_instance_uid: str
+    transfer_syntax_uid: str
+    frame_of_reference_uid: str | None = None
+    modality: str = ""
+    patient_id: str = ""
+    issuer_of_patient_id: str = ""
+    patient_name: str = ""
+    patient_birth_date: date | None = None
+    patient_sex: str = ""
+    study_id: str = ""
+    accession_number: str = ""
+    study_at: datetime | None = None
+    study_description: str = ""
+    series_number: int | None = None
+    series_description: str = ""
+    instance_number: int | None = None
+    body_part_examined: str = ""
+    protocol_name: str = ""
+    manufacturer: str = ""
+    specific_character_set: tuple[str, ...] = ()
+    has_pixels: bool = False
+
+    @property
+    def patient_key(self) -> tuple[str, str]:
+        """(PatientID, IssuerOfPatientID): what patients are matched on."""
+        return self.patient_id, self.issuer_of_patient_id
+
+
+def read_header(path: Path) -> InstanceHeader:
+    """Read one file's identity; its pixel data is not touched.
+
+    Raises
+    ------
+    UnsuitableInputError
+        If the file is no DICOM Part 10 file, is damaged, is a DICOMDIR, or lacks one of the four UIDs;
+        the message names the file and the reason.
+    """
+    with quiet():
+        dataset, _ = parse(path)
+        return header_of(dataset, path)
+
+
+def header_of(dataset: Dataset, path: Path) -> InstanceHeader:
+    """The identity that a parsed dataset carries; `path` is where it lies (or will lie)."""
+    meta = getattr(dataset, "file_meta", None)
+    media = Attributes(meta if meta is not None else Dataset(), str(path))
+    if media.text("MediaStorageSOPClassUID") == MEDIA_STORAGE_DIRECTORY:
+        raise UnsuitableInputError(f"{path}: a DICOMDIR lists images and holds none; give the files it lists")
+    attributes = Attributes(dataset, str(path))
+    return InstanceHeader(
+        path=path,
+        sop_class_uid=_uid(attributes, "SOPClassUID"),
+        sop_instance_uid=_uid(attributes, "SOPInstanceUID"),
+        study_instance_uid=_uid(attributes, "StudyInstanceUID"),
+        series_instance_uid=_uid(attributes, "SeriesInstanceUID"),
+        transfer_syntax_uid=media.text("TransferSyntaxUID"),
+        frame_of_reference_uid=attributes.text("FrameOfReferenceUID") or None,
+        modality=attributes.text("Modality"),
+        patient_id=attributes.text("PatientID"),
+        issuer_of_patient_id=attributes.text("IssuerOfPatientID"),
+        patient_name=attributes.text("PatientName"),
+        patient_birth_date=attributes.date("PatientBirthDate"),
+        patient_sex=attributes.text("PatientSex"),
+        study_id=attributes.text("StudyID"),
+        accession_number=attributes.text("AccessionNumber"),
+        study_at=attributes.moment("StudyDate", "StudyTime"),
+        study_description=attributes.text("StudyDescription"),
+        series_number=attributes.integer("SeriesNumber"),
+        series_description=attributes.text("SeriesDescription"),
+        instance_number=attributes.integer("InstanceNumber"),
+        body_part_examined=attributes.text("BodyPartExamined"),
+        protocol_name=attributes.text("ProtocolName"),
+        manufacturer=attributes.text("Manufacturer"),
+        specific_character_set=attributes.values("SpecificCharacterSet"),
+        has_pixels=attributes.has("Rows") and attributes.has("Columns"),
+    )
+
+
+def _uid(attributes: Attributes, keyword: str) -> str:
+    uid = attributes.text(keyword)
+    if not uid:
+        raise UnsuitableInputError(f"{attributes.where}: {keyword} is missing; have it sent again")
+    if len(uid) > 64 or not _UID.fullmatch(uid):
+        raise UnsuitableInputError(
+            f"{attributes.where}: {keyword} is not a UID (PS3.5 9.1); have it corrected"
+        )
+    return uid

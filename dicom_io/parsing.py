@@ -1,0 +1,221 @@
+"""Opening DICOM files that may be hostile: whatever is wrong with one becomes an `UnsuitableInputError`."""
+
+from __future__ import annotations
+
+import errno
+import struct
+import warnings
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import date, datetime, time, timedelta
+from math import isfinite
+from pathlib import Path
+from typing import Any
+
+from pydicom import Dataset, dcmread
+from pydicom.errors import InvalidDicomError
+
+from workflow.domain.errors import TransientError, UnsuitableInputError
+
+# What pydicom and the codecs raise on bytes that are not what they claim to be. Listed one by one
+# so that anything else (a bug of ours) is still seen as a bug.
+PARSER_FAILURES: tuple[type[Exception], ...] = (
+    InvalidDicomError,
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    EOFError,
+    LookupError,
+    MemoryError,
+    NotImplementedError,
+    RecursionError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+    struct.error,
+    zlib.error,
+)
+_STORAGE_FAILURES = (errno.EIO, errno.ESTALE, errno.ENOTCONN, errno.EMFILE, errno.ENFILE, errno.ETIMEDOUT)
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Silence pydicom's warnings about values: they quote the value, which may be a patient's name."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+def parse(path: Path, *, with_pixels: bool = False) -> tuple[Dataset, int]:
+    """Parse a DICOM file.
+
+    Returns
+    -------
+    tuple
+        The dataset, without its pixel data unless asked for, and the offset in the file at which the
+        pixel data element starts (its tag), which means nothing for a deflated file.
+
+    Raises
+    ------
+    UnsuitableInputError
+        If the file is missing, empty, no DICOM Part 10 file, or broken.
+    TransientError
+        If the storage failed.
+    """
+    try:
+        with path.open("rb") as file:
+            dataset = dcmread(file, stop_before_pixels=not with_pixels)
+            return dataset, file.tell()
+    except (FileNotFoundError, IsADirectoryError, NotADirectoryError, PermissionError) as error:
+        raise UnsuitableInputError(f"{path}: can't be opened ({error.strerror}); check the path") from error
+    except InvalidDicomError as error:
+        raise UnsuitableInputError(
+            f"{path}: not a DICOM file (PS3.10: no preamble with the prefix DICM); leave it out"
+        ) from error
+    except OSError as error:
+        if error.errno in _STORAGE_FAILURES:
+            raise TransientError(
+                f"{path}: the storage failed ({error.strerror}); it is read again"
+            ) from error
+        raise broken(path, error) from error
+    except PARSER_FAILURES as error:
+        raise broken(path, error) from error
+
+
+def broken(path: Path, error: Exception) -> UnsuitableInputError:
+    """Say that a file is damaged. The parser's own words are left out: they may quote the patient."""
+    return UnsuitableInputError(
+        f"{path}: damaged or truncated DICOM ({type(error).__name__}); have it sent again"
+    )
+
+
+@dataclass(frozen=True)
+class Attributes:
+    """A dataset (or a sequence's item) read by keyword with types; `where` names it in errors."""
+
+    dataset: Dataset
+    where: str
+
+    def has(self, keyword: str) -> bool:
+        """Whether the attribute is there, with or without a value."""
+        return keyword in self.dataset
+
+    def raw(self, keyword: str) -> Any:
+        """The attribute's value as pydicom has it, or None."""
+        try:
+            return self.dataset.get(keyword)
+        except PARSER_FAILURES as error:
+            raise self._unreadable(keyword) from error
+
+    def values(self, keyword: str) -> tuple[str, ...]:
+        """All values as stripped text; empty if absent."""
+        value = self.raw(keyword)
+        if value is None:
+            return ()
+        try:
+            several = isinstance(value, (list, tuple)) or hasattr(value, "__iter__")
+            items = list(value) if several and not isinstance(value, (str, bytes)) else [value]
+            return tuple("" if item is None else str(item).replace("\0", "").strip() for item in items)
+        except PARSER_FAILURES as error:
+            raise self._unreadable(keyword) from error
+
+    def text(self, keyword: str) -> str:
+        """The value as text, several joined by a backslash as DICOM has them; "" if absent."""
+        value = self.raw(keyword)
+        if isinstance(value, str):
+            return value.replace("\0", "").strip()
+        return "" if value is None else "\\".join(self.values_of_name(value) or self.values(keyword))
+
+    @staticmethod
+    def values_of_name(value: Any) -> tuple[str, ...]:
+        """A person name as one text (pydicom's PersonName iterates over its letters)."""
+        return (str(value),) if type(value).__name__ == "PersonName" else ()
+
+    def numbers(self, keyword: str, count: int | None = None) -> tuple[float, ...] | None:
+        """Finite numbers, or None if absent or empty.
+
+        Raises
+        ------
+        UnsuitableInputError
+            If one is not a finite number, or there are not `count` of them.
+        """
+        value = self.raw(keyword)
+        if value is None or value == "":
+            return None
+        try:
+            items = [value] if isinstance(value, (int, float, str)) else list(value)
+            numbers = tuple(float(item) for item in items)
+        except PARSER_FAILURES as error:
+            raise self._unreadable(keyword) from error
+        if not numbers:
+            return None
+        if not all(map(isfinite, numbers)) or (count is not None and len(numbers) != count):
+            raise self._unreadable(keyword)
+        return numbers
+
+    def number(self, keyword: str) -> float | None:
+        """The first number, or None if absent."""
+        numbers = self.numbers(keyword)
+        return None if numbers is None else numbers[0]
+
+    def integer(self, keyword: str) -> int | None:
+        """The first number as a whole one, or None if absent."""
+        number = self.number(keyword)
+        if number is not None and number != int(number):
+            raise self._unreadable(keyword)
+        return None if number is None else int(number)
+
+    def items(self, keyword: str) -> tuple[Attributes, ...]:
+        """A sequence's items; empty if absent."""
+        value = self.raw(keyword)
+        if value is None:
+            return ()
+        if isinstance(value, (str, bytes)) or not hasattr(value, "__iter__"):
+            raise self._unreadable(keyword)
+        return tuple(Attributes(item, self.where) for item in value)
+
+    def item(self, keyword: str) -> Attributes | None:
+        """A sequence's first item, or None."""
+        items = self.items(keyword)
+        return items[0] if items else None
+
+    def date(self, keyword: str) -> date | None:
+        """A DA value; None if absent or no date (an unknown date is evidence missing, not a broken file)."""
+        digits = self.text(keyword).replace(".", "").replace("-", "")[:8]
+        try:
+            return date(int(digits[:4]), int(digits[4:6]), int(digits[6:8]))
+        except ValueError:
+            return None
+
+    def moment(self, date_keyword: str, time_keyword: str) -> datetime | None:
+        """A DA and a TM value together, midnight if the time is unknown; None without a date."""
+        day = self.date(date_keyword)
+        return (
+            None
+            if day is None
+            else datetime.combine(day, time.min) + _since_midnight(self.text(time_keyword))
+        )
+
+    def datetime(self, keyword: str) -> datetime | None:
+        """A DT value without its offset from UTC; None if absent or no date."""
+        value = self.text(keyword).split("+")[0].split("-")[0]
+        try:
+            day = date(int(value[:4]), int(value[4:6] or 1), int(value[6:8] or 1))
+        except ValueError:
+            return None
+        return datetime.combine(day, time.min) + _since_midnight(value[8:])
+
+    def _unreadable(self, keyword: str) -> UnsuitableInputError:
+        return UnsuitableInputError(f"{self.where}: the value of {keyword} is malformed; have it corrected")
+
+
+def _since_midnight(value: str) -> timedelta:
+    digits, _, fraction = value.replace(":", "").strip().partition(".")
+    if not digits.isdecimal() or (fraction and not fraction.isdecimal()):
+        return timedelta()
+    hours, minutes, seconds = (int(digits[i : i + 2] or 0) for i in (0, 2, 4))
+    if hours > 23 or minutes > 59 or seconds > 60:
+        return timedelta()
+    return timedelta(hours=hours, minutes=minutes, seconds=seconds + float(f"0.{fraction or 0}"))
