@@ -1,0 +1,361 @@
+"""A promptable segmenter without weights: shape from the prompt, appearance from the patch, one random walk."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+
+import numpy as np
+from scipy import ndimage
+
+from models.weight_free.appearance import Binned, noise_of
+from models.weight_free.hints import Fields, Hint, mask_hint, points_of, shape_hint, sphere_hint
+from models.weight_free.patch import Patch, cut_patch
+from models.weight_free.random_walk import random_walk
+from workflow.domain.errors import UnsuitableInputError
+from workflow.domain.geometry import FloatArray, Mask, Volume, dice
+from workflow.domain.lesion import (
+    Flag,
+    LesionPrompt,
+    MaskPrompt,
+    ModelIdentity,
+    PromptSource,
+    SegmentedLesion,
+)
+from workflow.ports import Progress, no_progress
+
+VERSION = "1.0"
+
+# A contour that a person drew on this very image is what they mean, not a hint.
+_DRAWN = frozenset(
+    {
+        PromptSource.SEGMENTATION,
+        PromptSource.STRUCTURE_SET,
+        PromptSource.READER,
+        PromptSource.MEASUREMENT_REPORT,
+    }
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SegmenterSettings:
+    """What the segmenter can be told; each enters the model identity.
+
+    Attributes
+    ----------
+    appearance_weight
+        How much intensity counts against shape (0: the prompt's ellipsoid itself).
+    certainty
+        Pull of a voxel's own evidence against that of its neighbours.
+    rounds
+        How often the appearance is learnt again from the result.
+    context
+        Width of the surroundings that the background is learnt from, in lesion radii.
+    largest_voxel_count
+        Voxels of a patch; larger lesions are worked on more coarsely.
+    """
+
+    appearance_weight: float = 0.6
+    certainty: float = 0.25
+    rounds: int = 3
+    context: float = 0.7
+    largest_voxel_count: int = 120_000
+
+
+class WeightFreeSegmenter:
+    """Segments from points, lines, boxes, outlines and masks, on any grid and modality.
+
+    The confidence is the mean Dice between the result and those of prompts that were moved and scaled a
+    little; 1.0 for a mask that a reader drew, which is taken as it is.
+    """
+
+    def __init__(self, settings: SegmenterSettings | None = None) -> None:
+        self._settings = settings or SegmenterSettings()
+
+    @property
+    def identity(self) -> ModelIdentity:
+        """See `workflow.ports.Segmenter`."""
+        parameters = {name: str(value) for name, value in asdict(self._settings).items()}
+        return ModelIdentity(name="weight-free segmenter", version=VERSION, parameters=parameters)
+
+    def segment(
+        self, volume: Volume, prompts: Sequence[LesionPrompt], *, progress: Progress = no_progress
+    ) -> list[SegmentedLesion]:
+        """See `workflow.ports.Segmenter`."""
+        results = []
+        for index, prompt in enumerate(prompts):
+            progress(index / len(prompts), f"segmenting lesion {index + 1} of {len(prompts)}")
+            results.append(self._segment_one(volume, prompt, index))
+        progress(1.0, "segmented")
+        return _with_neighbours(results)
+
+    def _segment_one(self, volume: Volume, prompt: LesionPrompt, index: int) -> SegmentedLesion:
+        _refuse_outside(volume, prompt, index)
+        if any(isinstance(shape, MaskPrompt) for shape in prompt.shapes) and prompt.source in _DRAWN:
+            mask, confidence = _adopted(volume, prompt), 1.0
+        else:
+            mask, confidence = self._found(volume, prompt)
+        return SegmentedLesion(
+            index=index,
+            mask=mask,
+            confidence=confidence,
+            model=self.identity,
+            flags=_flags(volume, mask, confidence),
+        )
+
+    def _found(self, volume: Volume, prompt: LesionPrompt) -> tuple[Mask, float]:
+        clicks = points_of(prompt, positive=True)
+        beside = points_of(prompt, positive=False)
+        hint = shape_hint(prompt, volume)
+        if hint is None:
+            hint = self._hint_from_click(volume, clicks, beside)
+        return self.segment_hint(volume, hint, clicks, beside)
+
+    def segment_hint(
+        self, volume: Volume, hint: Hint, clicks: Sequence[FloatArray] = (), beside: Sequence[FloatArray] = ()
+    ) -> tuple[Mask, float]:
+        """The lesion that a hint describes, and the confidence in it."""
+        patch = self._patch(volume, hint)
+        fields = _with_clicks(hint.fields(patch), patch, clicks, beside)
+        soft = self._solve(patch, fields, hint.radius_mm)
+        mask = _mask_of(soft, patch, volume, fields, clicks)
+        if mask.is_empty:
+            return mask, 0.0
+        others = []
+        for shift, scale in _perturbations(hint.radius_mm):
+            moved = _with_clicks(hint.perturbed(shift, scale).fields(patch), patch, clicks, beside)
+            other = self._solve(patch, moved, hint.radius_mm, rounds=1, start=soft)
+            others.append(dice(mask, _mask_of(other, patch, volume, moved, clicks)))
+        return mask, float(np.mean(others))
+
+    def _patch(self, volume: Volume, hint: Hint) -> Patch:
+        low, high = hint.extent_lps()
+        margin = max(self._settings.context * hint.radius_mm, 2 * float(max(volume.spacing_mm)), 4.0)
+        return cut_patch(
+            volume, low - margin, high + margin, largest_voxel_count=int(self._settings.largest_voxel_count)
+        )
+
+    def _solve(
+        self,
+        patch: Patch,
+        fields: Fields,
+        radius_mm: float,
+        *,
+        rounds: int | None = None,
+        start: np.ndarray | None = None,
+    ) -> np.ndarray:
+        """Probability of the lesion at each voxel of the patch."""
+        settings = self._settings
+        image = patch.array
+        shape = 1 / (1 + np.exp(-fields.log_odds))
+        shape[fields.outside] = 0
+        soft = shape if start is None else start
+        core = fields.inside if fields.inside.any() else shape >= shape.max()
+        bins = Binned.of(image, ~fields.outside | ndimage.binary_dilation(~fields.outside, iterations=3))
+        noise = noise_of(image, (shape > 0.7) | core)
+        blur = max(1.0, 0.5 * float(image[core].std()) / bins.width, 0.7 * noise / bins.width)
+        for _ in range(int(settings.rounds if rounds is None else rounds)):
+            lesion = np.where(core, 1.0, soft**2)
+            odds = bins.log_odds(lesion, (1 - soft) ** 2, min(blur, 12.0))
+            odds = ndimage.gaussian_filter(odds, 0.5)
+            total = settings.appearance_weight * np.clip(odds, -5, 5) + fields.log_odds
+            target = (1 / (1 + np.exp(-total))).astype(np.float32)
+            certainty = np.float32(settings.certainty) * (np.abs(2 * target - 1) + np.float32(0.1))
+            target[core], certainty[core] = 1, 10
+            target[fields.outside], certainty[fields.outside] = 0, 10
+            soft = random_walk(image, target, certainty, noise=2.0 * noise, spacing_mm=patch.spacing_mm)
+        return soft
+
+    def _hint_from_click(
+        self, volume: Volume, clicks: Sequence[FloatArray], beside: Sequence[FloatArray]
+    ) -> Hint:
+        """Try balls of growing radius around the click and keep the one that the image agrees with best."""
+        if not clicks:
+            raise UnsuitableInputError(
+                "the prompt has only points beside the lesion; give a point in it, a line, a box or a mask"
+            )
+        centre = np.mean(clicks, axis=0)
+        best: tuple[float, Hint] | None = None
+        for radius in (4.0, 6.0, 9.0, 13.0, 19.0, 28.0, 40.0):
+            radius = max(radius, 0.9 * max(volume.spacing_mm))
+            found = self._agreement(volume, centre, radius, clicks, beside)
+            if found is not None and (best is None or found[0] > best[0]):
+                best = found
+        return best[1] if best else sphere_hint(centre, 6.0, slope=2.0, limit=1.8)
+
+    def _agreement(
+        self,
+        volume: Volume,
+        centre: FloatArray,
+        radius: float,
+        clicks: Sequence[FloatArray],
+        beside: Sequence[FloatArray],
+    ) -> tuple[float, Hint] | None:
+        hint = sphere_hint(centre, radius, slope=1.5, limit=1.8)
+        low, high = hint.extent_lps()
+        patch = cut_patch(volume, low - 0.4 * radius, high + 0.4 * radius, largest_voxel_count=25_000)
+        fields = _with_clicks(hint.fields(patch), patch, clicks, beside)
+        soft = self._solve(patch, fields, radius, rounds=2)
+        body = _detached(soft > 0.5, patch, fields, clicks)
+        if not body.any():
+            return None
+        contrast = _edge_contrast(patch, body)
+        equivalent = float((body.sum() * np.prod(patch.spacing_mm) * 3 / (4 * np.pi)) ** (1 / 3))
+        score = contrast - abs(np.log(equivalent / radius))
+        return score, mask_hint(Volume(array=body, affine=patch.affine), slope=0.8, limit=0.5)
+
+
+def _edge_contrast(patch: Patch, body: np.ndarray) -> float:
+    """How far the intensities just inside and just outside the surface are apart, in their own spreads."""
+    inner = body & ~ndimage.binary_erosion(body, iterations=2)
+    outer = ndimage.binary_dilation(body, iterations=2) & ~ndimage.binary_dilation(body)
+    if not inner.any() or not outer.any():
+        return 0.0
+    a, b = patch.array[inner], patch.array[outer]
+    spread = np.sqrt(a.var() + b.var()) + 1e-6
+    return float(abs(np.median(a) - np.median(b)) / spread)
+
+
+def _perturbations(radius_mm: float) -> list[tuple[FloatArray, float]]:
+    step = 0.15 * radius_mm
+    return [
+        (np.array([step, 0, 0]), 1.0),
+        (np.array([0, -step, 0]), 1.0),
+        (np.array([0, 0, step]), 1.0),
+        (np.zeros(3), 0.87),
+        (np.zeros(3), 1.15),
+    ]
+
+
+def _with_clicks(
+    fields: Fields, patch: Patch, clicks: Sequence[FloatArray], beside: Sequence[FloatArray]
+) -> Fields:
+    inside, outside = fields.inside.copy(), fields.outside.copy()
+    reach = max(1.0, 0.8 * max(patch.spacing_mm))
+    for points, decided, other in ((clicks, inside, outside), (beside, outside, inside)):
+        for point in points:
+            near = np.linalg.norm(patch.positions_lps() - point, axis=-1) <= reach
+            decided |= near
+            other &= ~near
+    return replace(fields, inside=inside, outside=outside)
+
+
+def _detached(body: np.ndarray, patch: Patch, fields: Fields, clicks: Sequence[FloatArray]) -> np.ndarray:
+    """The part of a body around the hint, without what hangs on it by less than a third of its thickness."""
+    if not body.any():
+        return body
+    padded = np.pad(body, 1)
+    depth = ndimage.distance_transform_edt(padded, sampling=patch.spacing_mm)[1:-1, 1:-1, 1:-1]
+    core = np.where(fields.inside, depth, 0).max()
+    reach = 0.3 * float(core or depth.max())
+    if reach < 0.75 * max(patch.spacing_mm):
+        reach = 0.0
+    opened = depth > reach
+    parts, count = ndimage.label(opened)
+    if count == 0:
+        return body
+    votes = np.bincount(parts.ravel(), weights=(fields.inside * (1 + depth)).ravel(), minlength=count + 1)
+    if votes[1:].max() == 0:
+        votes = np.bincount(parts.ravel(), minlength=count + 1).astype(float)
+    kept = parts == 1 + int(votes[1:].argmax())
+    away = ndimage.distance_transform_edt(~kept, sampling=patch.spacing_mm)
+    return body & (away <= reach + 0.5 * max(patch.spacing_mm))
+
+
+def _mask_of(
+    soft: np.ndarray, patch: Patch, volume: Volume, fields: Fields, clicks: Sequence[FloatArray]
+) -> Mask:
+    body = _detached(soft > 0.5, patch, fields, clicks)
+    # Keeps the soft edge: what was cut off lies further than a voxel from the kept body.
+    kept = np.where(ndimage.binary_dilation(body, iterations=1), soft, 0)
+    part, start = patch.to_volume(kept, volume)
+    found = part > 0.5
+    found = _largest(found)
+    found = ndimage.binary_fill_holes(found)
+    return Mask.from_array(found, start, volume.shape)
+
+
+def _largest(found: np.ndarray) -> np.ndarray:
+    parts, count = ndimage.label(found, structure=np.ones((3, 3, 3)))
+    if count <= 1:
+        return found
+    return np.asarray(parts == 1 + int(np.bincount(parts.ravel())[1:].argmax()))
+
+
+def _adopted(volume: Volume, prompt: LesionPrompt) -> Mask:
+    drawn = [shape.volume for shape in prompt.shapes if isinstance(shape, MaskPrompt)][0]
+    if drawn.has_grid_of(volume):
+        return Mask.from_array(drawn.array.astype(bool))
+    return resampled(drawn, volume)
+
+
+def resampled(drawn: Volume, volume: Volume) -> Mask:
+    """A mask on a grid of its own brought to the volume's: a voxel counts where the shape covers its centre."""
+    depth = mask_hint(drawn).depth
+    inside = depth.lps(np.argwhere(depth.array > -max(drawn.spacing_mm)))
+    indices = volume.ijk(inside)
+    low = np.clip(np.floor(indices.min(axis=0)).astype(int) - 1, 0, np.asarray(volume.shape) - 1)
+    high = np.clip(np.ceil(indices.max(axis=0)).astype(int) + 2, 1, volume.shape)
+    grid = np.moveaxis(np.indices(tuple(high - low)), 0, -1).reshape(-1, 3) + low
+    there = np.moveaxis(depth.ijk(volume.lps(grid)), -1, 0)
+    values = ndimage.map_coordinates(depth.array, there, order=1, mode="constant", cval=-1e3)
+    return Mask.from_array(
+        (values > 0).reshape(tuple(high - low)), (int(low[0]), int(low[1]), int(low[2])), volume.shape
+    )
+
+
+def _refuse_outside(volume: Volume, prompt: LesionPrompt, index: int) -> None:
+    hint_name = prompt.label or f"number {index + 1}"
+    for point in points_of(prompt, positive=True):
+        if not volume.contains((float(point[0]), float(point[1]), float(point[2]))):
+            raise UnsuitableInputError(
+                f"the point {tuple(round(float(v), 1) for v in point)} of prompt {hint_name} lies outside the "
+                "volume; check that it is in LPS mm of this image"
+            )
+    hint = shape_hint(prompt, volume)
+    if hint is None:
+        return
+    centre = hint.centre_lps
+    if not volume.contains((float(centre[0]), float(centre[1]), float(centre[2]))):
+        raise UnsuitableInputError(
+            f"the centre {tuple(round(float(v), 1) for v in centre)} of prompt {hint_name} lies outside the "
+            "volume; check that it is in LPS mm of this image"
+        )
+
+
+def _flags(volume: Volume, mask: Mask, confidence: float) -> frozenset[Flag]:
+    if mask.is_empty:
+        return frozenset({Flag.EMPTY, Flag.LOW_CONFIDENCE})
+    flags = set()
+    if mask.start_ijk[0] == 0 or mask.stop_ijk[0] == volume.shape[0]:
+        flags.add(Flag.TRUNCATED_AT_VOLUME_END)
+    if confidence < 0.75:
+        flags.add(Flag.PROMPT_SENSITIVE)
+    if confidence < 0.6:
+        flags.add(Flag.LOW_CONFIDENCE)
+    return frozenset(flags)
+
+
+def _with_neighbours(results: list[SegmentedLesion]) -> list[SegmentedLesion]:
+    """Flag the lesions that touch another one of the same call."""
+    touching = set()
+    for one in results:
+        for other in results[one.index + 1 :]:
+            if _touch(one.mask, other.mask):
+                touching |= {one.index, other.index}
+    return [
+        replace(result, flags=result.flags | {Flag.TOUCHES_NEIGHBOUR}) if result.index in touching else result
+        for result in results
+    ]
+
+
+def _touch(one: Mask, other: Mask) -> bool:
+    if one.is_empty or other.is_empty:
+        return False
+    start = np.maximum(one.start_ijk, other.start_ijk) - 1
+    stop = np.minimum(one.stop_ijk, other.stop_ijk) + 1
+    if np.any(stop <= start):
+        return False
+    near = ndimage.binary_dilation(np.pad(one.voxels, 1), structure=np.ones((3, 3, 3)))
+    grown = Mask(voxels=near, start_ijk=tuple(s - 1 for s in one.start_ijk), shape=one.shape)  # type: ignore[arg-type]
+    return dice(grown, other) > 0
