@@ -103,6 +103,7 @@ class LesionPrompt:
     finding_site: str | None = None
     finding_site_meaning: str | None = None
     laterality: str | None = None  # "left", "right", "bilateral"
+    organ: str = ""
     is_nodal: bool = False
     created_by: str | None = None
     created_at: datetime | None = None
