@@ -1,0 +1,50 @@
+"""Response assessment: RECIST 1.1 and its neighbours as pure, exact functions with reasons."""
+
+from workflow.domain.response.course import (
+    Assessment,
+    BestResponse,
+    Course,
+    Duration,
+    Event,
+    LesionContribution,
+)
+from workflow.domain.response.engine import assess
+from workflow.domain.response.policy import (
+    CarryForward,
+    Criteria,
+    Policies,
+    Protocol,
+    Reappearance,
+    criteria_of,
+)
+from workflow.domain.response.quantities import micrometres, millimetres, mm_text
+from workflow.domain.response.timeline import Lesion, Observation, Timeline, TimePoint
+from workflow.domain.response.values import NewLesion, Response, TimelineError, new_lesion_of, response_of
+
+__all__ = [
+    "Assessment",
+    "BestResponse",
+    "CarryForward",
+    "Course",
+    "Criteria",
+    "Duration",
+    "Event",
+    "Lesion",
+    "LesionContribution",
+    "NewLesion",
+    "Observation",
+    "Policies",
+    "Protocol",
+    "Reappearance",
+    "Response",
+    "TimePoint",
+    "Timeline",
+    "TimelineError",
+    "assess",
+    "criteria_of",
+    "micrometres",
+    "millimetres",
+    "mm_text",
+    "new_lesion_of",
+    "response_of",
+]

@@ -1,0 +1,240 @@
+"""What was seen: lesions, time points and the observations in them."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from workflow.domain.lesion import LesionState
+from workflow.domain.report import LesionRole
+from workflow.domain.response.values import NewLesion, Response, TimelineError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Lesion:
+    """A lesion followed over time.
+
+    Attributes
+    ----------
+    id
+        The name that observations call it by; unique in a timeline.
+    organ
+        The RECIST organ, for the rules of two per organ; "" if not said.
+    is_nodal
+        Whether it is a lymph node: measured by its short axis, normal below 10 mm.
+    is_measurable
+        Of a new lesion under iRECIST: whether it is followed as a new target (NLT); None: by its size.
+    """
+
+    id: str
+    role: LesionRole = LesionRole.TARGET
+    organ: str = ""
+    is_nodal: bool = False
+    is_measurable: bool | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Observation:
+    """One lesion at one time point. Lengths are whole µm.
+
+    Attributes
+    ----------
+    state
+        None leaves it to the numbers: a diameter of 0 is DISAPPEARED, any other PRESENT, none NOT_EVALUABLE.
+    diameter_um
+        What the criteria sum. Where it is None, the short axis of a node or the long axis of another lesion.
+    fragments_um
+        Diameters of the parts of a SPLIT lesion; they are added (EORTC).
+    has_progressed
+        Of a non-target lesion: the reader calls its growth unequivocal progression.
+    has_increased
+        Of a non-target or new non-target lesion: any growth since the time point before (iRECIST).
+    is_equivocal
+        Of a new lesion: it may be something else; it is followed before it counts.
+    """
+
+    lesion: str
+    state: LesionState | None = None
+    diameter_um: int | None = None
+    long_axis_um: int | None = None
+    short_axis_um: int | None = None
+    fragments_um: tuple[int, ...] = ()
+    has_progressed: bool = False
+    has_increased: bool = False
+    is_equivocal: bool = False
+
+    def __post_init__(self) -> None:
+        lengths = (self.diameter_um, self.long_axis_um, self.short_axis_um, *self.fragments_um)
+        for length in lengths:
+            if length is not None and length < 0:
+                raise TimelineError(
+                    f"lesion {self.lesion}: {length / 1000} mm is negative; a length is 0 mm or more"
+                )
+
+
+@dataclass(frozen=True, kw_only=True)
+class TimePoint:
+    """One visit. A level that is given stands in place of what would be derived from those below it.
+
+    Attributes
+    ----------
+    date
+        None if unknown: rules on days then take the interval as long enough and say so.
+    is_baseline
+        None leaves it to the timeline: the first time point, unless it already carries a response.
+    sum_um
+        Sum of the target diameters, µm, in place of observations.
+    non_target_increase, new_lesion_increase, additional_new_lesion, new_lesion_sum_um
+        What iRECIST's confirmation asks for, where no observations tell it: any growth of non-target
+        disease or of new non-target lesions since iUPD, a further new lesion, and the new targets' sum in µm.
+    """
+
+    id: str
+    date: datetime.date | None = None
+    observations: tuple[Observation, ...] = ()
+    is_baseline: bool | None = None
+    sum_um: int | None = None
+    target: Response | None = None
+    non_target: Response | None = None
+    new_lesion: NewLesion | None = None
+    overall: Response | None = None
+    non_target_increase: bool | None = None
+    new_lesion_increase: bool | None = None
+    additional_new_lesion: bool | None = None
+    new_lesion_sum_um: int | None = None
+
+    @property
+    def when(self) -> str:
+        """The date to read, or the id where there is none."""
+        return self.date.isoformat() if self.date else self.id
+
+    @property
+    def has_response(self) -> bool:
+        """Whether a response is given, at any level."""
+        given = (self.target, self.non_target, self.new_lesion, self.overall)
+        return any(level is not None for level in given)
+
+    def observation_of(self, lesion: str) -> Observation | None:
+        """The observation of a lesion, if there is one."""
+        return self._by_lesion.get(lesion)
+
+    @property
+    def _by_lesion(self) -> dict[str, Observation]:
+        found: dict[str, Observation] | None = self.__dict__.get("_index")
+        if found is None:
+            found = {o.lesion: o for o in self.observations}
+            self.__dict__["_index"] = found
+        return found
+
+
+BASELINE_NAMES = frozenset({"BL", "BASELINE", "SCREENING", "SCR"})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Timeline:
+    """A patient's lesions and time points, in order of time.
+
+    `reference_date` is the day that durations count from (randomisation or start of treatment);
+    None takes the baseline's date.
+
+    Raises
+    ------
+    TimelineError
+        If it contradicts itself: two lesions or time points of one name, an observation of an unknown
+        lesion or a second one of the same lesion, dates out of order, two baselines.
+    """
+
+    lesions: tuple[Lesion, ...] = ()
+    time_points: tuple[TimePoint, ...] = ()
+    reference_date: datetime.date | None = None
+    name: str = ""
+    _baseline: int | None = field(init=False, repr=False, compare=False, default=None)
+
+    def __post_init__(self) -> None:
+        _require_unique("lesion", (lesion.id for lesion in self.lesions))
+        _require_unique("time point", (point.id for point in self.time_points))
+        known = {lesion.id for lesion in self.lesions}
+        for point in self.time_points:
+            _require_known_lesions(point, known)
+        _require_order(self.time_points)
+        object.__setattr__(self, "_baseline", _find_baseline(self.time_points))
+
+    @property
+    def baseline(self) -> TimePoint | None:
+        """The baseline, if the timeline has one."""
+        return None if self._baseline is None else self.time_points[self._baseline]
+
+    @property
+    def follow_ups(self) -> tuple[TimePoint, ...]:
+        """The time points that get a response: those after the baseline."""
+        return self.time_points if self._baseline is None else self.time_points[self._baseline + 1 :]
+
+    @property
+    def start(self) -> datetime.date | None:
+        """The day that durations count from, if it is known."""
+        if self.reference_date is not None:
+            return self.reference_date
+        return self.baseline.date if self.baseline else None
+
+
+def _require_unique(what: str, names: Iterable[str]) -> None:
+    seen: set[str] = set()
+    for name in names:
+        if name in seen:
+            raise TimelineError(f"{what} {name!r} is there twice; give each {what} an id of its own")
+        seen.add(name)
+
+
+def _require_known_lesions(point: TimePoint, known: set[str]) -> None:
+    seen: set[str] = set()
+    for observation in point.observations:
+        if observation.lesion not in known:
+            listed = ", ".join(sorted(known)) or "none"
+            raise TimelineError(
+                f"time point {point.id!r}: lesion {observation.lesion!r} is unknown; "
+                f"add it to the lesions (there: {listed})"
+            )
+        if observation.lesion in seen:
+            raise TimelineError(
+                f"time point {point.id!r}: lesion {observation.lesion!r} is observed twice; "
+                "give the parts of a split lesion as its fragments"
+            )
+        seen.add(observation.lesion)
+
+
+def _require_order(points: tuple[TimePoint, ...]) -> None:
+    last: TimePoint | None = None
+    for point in points:
+        if point.date is None:
+            continue
+        if last is not None and last.date is not None and point.date < last.date:
+            raise TimelineError(
+                f"time point {point.id!r} of {point.date} comes after {last.id!r} of {last.date}; "
+                "put the time points in order of their dates"
+            )
+        last = point
+
+
+def _find_baseline(points: tuple[TimePoint, ...]) -> int | None:
+    """The marked one; else the one named so; else the first, unless it already carries a response."""
+    marked = [i for i, p in enumerate(points) if p.is_baseline]
+    if not marked:
+        marked = [
+            i
+            for i, p in enumerate(points)
+            if p.is_baseline is None and p.id.strip().upper() in BASELINE_NAMES
+        ]
+    if len(marked) > 1:
+        one, other = points[marked[0]].id, points[marked[1]].id
+        raise TimelineError(f"time points {one!r} and {other!r} are both the baseline; mark one of them")
+    if marked:
+        if marked[0] != 0:
+            raise TimelineError(
+                f"the baseline {points[marked[0]].id!r} is not the first time point; "
+                f"leave out {points[0].id!r} or mark it as the baseline"
+            )
+        return 0
+    if points and points[0].is_baseline is None and not points[0].has_response:
+        return 0
+    return None
