@@ -1,0 +1,97 @@
+"""What reading an object for prompts gives: prompts, where each was placed, and what was left out and why."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from workflow.domain.lesion import LesionPrompt
+
+
+class ProblemKind(StrEnum):
+    """What stood in the way of a prompt."""
+
+    NOT_A_LESION = "not chosen as a lesion"
+    NOT_PLACED = "could not be placed on the images"
+    MISSING_OBJECT = "needs an object that is not here"
+    MALFORMED = "is malformed"
+    UNSUPPORTED = "is of a kind that shows no lesion"
+
+
+@dataclass(frozen=True, kw_only=True)
+class PromptProblem:
+    """One item of an object that gave no prompt, or a poorer one, and why.
+
+    Attributes
+    ----------
+    sop_instance_uid
+        The object.
+    item
+        The place in it: "ROI 17 Tumor_c40", "group 2", "segment 3 Liver", or "object" for all of it.
+    reason
+        For a person: what is wrong and what would help.
+    """
+
+    sop_instance_uid: str
+    item: str
+    kind: ProblemKind
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.item} of {self.sop_instance_uid} {self.kind}: {self.reason}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class PromptPlacement:
+    """The images that a prompt was placed on, and by what evidence.
+
+    Positions of the prompt hold in the frame of reference of that series; `by` is for the worksheet
+    ("SOP Instance UID", "frame of reference", "frame of reference and geometry").
+    """
+
+    series_instance_uid: str
+    frame_of_reference_uid: str | None
+    by: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class KeyImageHint:
+    """An image that a person marked as key (Key Object Selection, TID 2010): where to look.
+
+    `slice_index` is the image's slice in its volume, None where the image is in no volume (a localizer ...).
+    """
+
+    key_object_sop_instance_uid: str
+    sop_instance_uid: str
+    frame_number: int | None
+    series_instance_uid: str
+    slice_index: int | None
+    title: str
+    description: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class PromptReading:
+    """All that one object gave.
+
+    Attributes
+    ----------
+    placements
+        One per prompt, in the prompts' order.
+    problems
+        Items that gave no prompt, each with its reason.
+    hints
+        Key images: where a person says to look.
+    notes
+        What was decided on the way (why an ROI was taken, what was left out of it), for the worksheet.
+    """
+
+    prompts: tuple[LesionPrompt, ...] = ()
+    placements: tuple[PromptPlacement, ...] = ()
+    problems: tuple[PromptProblem, ...] = ()
+    hints: tuple[KeyImageHint, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if len(self.prompts) != len(self.placements):
+            raise ValueError(f"{len(self.prompts)} prompts have {len(self.placements)} placements")

@@ -1,0 +1,320 @@
+"""Prompts out of DICOM SEG (PS3.3 A.51): BINARY, FRACTIONAL and LABELMAP, overlaps too."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dicom_io.parsing import Attributes
+from dicom_io.prompts.collector import Collector, UnsupportedItemError
+from dicom_io.prompts.origin import Origin, code_of, origin_of, site_from
+from dicom_io.prompts.placement import (
+    ImageIndex,
+    NotPlacedError,
+    ReferencedImages,
+    as_point,
+    plane_affine,
+)
+from dicom_io.prompts.reading import ProblemKind, PromptPlacement
+from dicom_io.prompts.rules import LesionRules
+from dicom_io.prompts.seg_frames import FrameInfo, frame_infos, iterate_frames
+from workflow.domain.errors import UnsuitableInputError
+from workflow.domain.geometry import BoolArray, FloatArray, Volume, lps_from_ijk
+from workflow.domain.lesion import LesionPrompt, MaskPrompt, PromptSource
+
+SURFACE_SEGMENTATION = "1.2.840.10008.5.1.4.1.1.66.5"
+# A frame sits on the grid if it is at most this far off, in voxels; DS strings round to less.
+GRID_TOLERANCE = 0.02
+# Slice positions may be this uneven, in slices, and still count as one spacing.
+SPACING_TOLERANCE = 0.05
+MAX_VOXELS = 2**28
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Patch:
+    """The set pixels of one frame, cropped to their box, and where the box starts."""
+
+    frame: FrameInfo
+    start: tuple[int, int]
+    pixels: BoolArray
+
+
+@dataclass(kw_only=True)
+class SegmentVoxels:
+    """A segment's set pixels, frame by frame, without a grid yet."""
+
+    number: int
+    patches: list[Patch] = field(default_factory=list)
+
+
+def read_seg(attributes: Attributes, images: ImageIndex, rules: LesionRules, collector: Collector) -> None:
+    """Add each segment that the rules take as a prompt; say of every other one why not."""
+    with collector.item("object"):
+        require_patient_voxels(attributes)
+        chosen = _choose(attributes, rules, collector)
+        if chosen:
+            placement, masks = segment_masks(attributes, images, set(chosen), rules.fraction, collector)
+            origin = seg_origin(attributes)
+            for number, mask in masks.items():
+                segment = chosen[number]
+                collector.add(segment_prompt(segment, mask, origin), placement)
+
+
+def segment_masks(
+    attributes: Attributes, images: ImageIndex, numbers: set[int], fraction: float, collector: Collector
+) -> tuple[PromptPlacement, dict[int, MaskPrompt]]:
+    """The masks of these segments, placed on the images, in the order of their numbers.
+
+    A segment without voxels, or whose frames make no grid, is a problem of its own and left out.
+
+    Raises
+    ------
+    UnsuitableInputError
+        If the object can't be read.
+    NotPlacedError
+        If it belongs to none of the series.
+    UnsupportedItemError
+        If it is no segmentation in a patient (slide, surface).
+    """
+    require_patient_voxels(attributes)
+    frames = frame_infos(attributes)
+    placed, placement = _place(attributes, frames, images)
+    voxels = _collect(attributes, frames, numbers, fraction)
+    masks = {}
+    for number in sorted(numbers):
+        with collector.item(f"segment {number}"):
+            found = voxels[number]
+            if not found.patches:
+                raise UnsuitableInputError("it has no voxel set")
+            masks[number] = MaskPrompt(volume=_on_grid(found.patches, placed, images))
+    return placement, masks
+
+
+def require_patient_voxels(attributes: Attributes) -> None:
+    """Refuse segmentations that are surfaces, or on a microscopy slide.
+
+    Raises
+    ------
+    UnsupportedItemError
+        If it is one.
+    """
+    if attributes.text("SOPClassUID") == SURFACE_SEGMENTATION:
+        raise UnsupportedItemError("it is a surface segmentation; only voxel segmentations are read")
+    frames = attributes.items("PerFrameFunctionalGroupsSequence")
+    if attributes.has("ImageOrientationSlide") or (frames and frames[0].has("PlanePositionSlideSequence")):
+        raise UnsupportedItemError("it lies on a microscopy slide, not in a patient's frame of reference")
+
+
+def segments_of(attributes: Attributes) -> dict[int, Attributes]:
+    """The described segments by number."""
+    found = {}
+    for entry in attributes.items("SegmentSequence"):
+        number = entry.integer("SegmentNumber")
+        if number is not None:
+            found[number] = entry
+    return found
+
+
+def _choose(attributes: Attributes, rules: LesionRules, collector: Collector) -> dict[int, Attributes]:
+    chosen = {}
+    for number, entry in segments_of(attributes).items():
+        category = code_of(entry, "SegmentedPropertyCategoryCodeSequence")
+        kind = code_of(entry, "SegmentedPropertyTypeCodeSequence")
+        label = entry.text("SegmentLabel")
+        choice = rules.choose_coded(label, category, kind)
+        name = f"segment {number} {label}".strip()
+        if choice.is_lesion:
+            chosen[number] = entry
+            collector.note(f"{name} taken: {choice.reason}")
+        else:
+            collector.problem(name, ProblemKind.NOT_A_LESION, choice.reason)
+    return chosen
+
+
+def _place(
+    attributes: Attributes, frames: Sequence[FrameInfo], images: ImageIndex
+) -> tuple[ReferencedImages, PromptPlacement]:
+    """The series that it was drawn on: by source images, by referenced series, else by frame of reference."""
+    sources = [frame.source[0] for frame in frames if frame.source is not None]
+    series = attributes.items("ReferencedSeriesSequence")
+    sources += [
+        instance.text("ReferencedSOPInstanceUID")
+        for entry in series for instance in entry.items("ReferencedInstanceSequence")
+    ]  # fmt: skip
+    placed, by = images.holding_most(sources), "SOP Instance UID"
+    if placed is None:
+        named = {entry.text("SeriesInstanceUID") for entry in series}
+        placed = next((i for i in images.images if i.series.series_instance_uid in named), None)
+        by = "Series Instance UID"
+    if placed is None:
+        placed = images.in_frame_of_reference(attributes.text("FrameOfReferenceUID"))[0]
+        by = "frame of reference"
+    return placed, PromptPlacement(
+        series_instance_uid=placed.series.series_instance_uid,
+        frame_of_reference_uid=placed.series.frame_of_reference_uid,
+        by=by,
+    )
+
+
+def _collect(
+    attributes: Attributes, frames: Sequence[FrameInfo], numbers: set[int], fraction: float
+) -> dict[int, SegmentVoxels]:
+    """The set pixels of each wanted segment, frame by frame, in one pass over the pixel data."""
+    found = {number: SegmentVoxels(number=number) for number in numbers}
+    threshold = _threshold(attributes, fraction)
+    arrays = iterate_frames(attributes.dataset)
+    for frame, array in zip(frames, arrays, strict=False):
+        if frame.segment_number is None:
+            here = [int(n) for n in np.unique(array) if int(n) in numbers]
+            for number in here:
+                _keep(found[number], frame, array == number)
+        elif frame.segment_number in numbers:
+            _keep(found[frame.segment_number], frame, array >= threshold)
+    return found
+
+
+def _threshold(attributes: Attributes, fraction: float) -> float:
+    if attributes.text("SegmentationType").upper() != "FRACTIONAL":
+        return 1
+    return max(1.0, fraction * (attributes.integer("MaximumFractionalValue") or 255))
+
+
+def _keep(segment: SegmentVoxels, frame: FrameInfo, pixels: NDArray[Any]) -> None:
+    rows, columns = np.flatnonzero(pixels.any(axis=1)), np.flatnonzero(pixels.any(axis=0))
+    if rows.size:
+        box = pixels[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+        start = int(rows[0]), int(columns[0])
+        segment.patches.append(Patch(frame=frame, start=start, pixels=np.array(box, dtype=bool)))
+
+
+def _on_grid(patches: Sequence[Patch], placed: ReferencedImages, images: ImageIndex) -> Volume:
+    """The patches as one cropped volume: on the series' grid if the frames sit on it, else on their own."""
+    affines = [_frame_affine(patch.frame, placed, images) for patch in patches]
+    grid = placed.volume.affine
+    if not _sits_on(affines, grid):
+        grid = _own_grid(affines, patches, placed)
+    inverse = np.linalg.inv(grid)
+    starts = []
+    for affine, patch in zip(affines, patches, strict=True):
+        corner = lps_from_ijk(np.array([0, *patch.start]), affine)
+        starts.append(np.round((inverse @ np.append(corner, 1.0))[:3]).astype(int))
+    volume = _assemble(starts, patches, grid)
+    middle = as_point(volume.lps((np.asarray(volume.shape) - 1) / 2))
+    if not placed.volume.contains(middle):
+        raise NotPlacedError(f"it lies outside series {placed.series.series_instance_uid}")
+    return volume
+
+
+def _frame_affine(frame: FrameInfo, placed: ReferencedImages, images: ImageIndex) -> FloatArray:
+    if frame.position is not None and frame.orientation is not None and frame.spacing is not None:
+        return plane_affine(frame.position, frame.orientation, frame.spacing)
+    if frame.source is not None and images.holds(frame.source[0]):
+        return images.plane_of(*frame.source).affine
+    raise NotPlacedError(f"frame {frame.index + 1} has no position in the patient and no source image here")
+
+
+def _sits_on(affines: Sequence[FloatArray], grid: FloatArray) -> bool:
+    """Whether each frame's pixels are voxels of the grid: same rows and columns, whole offsets."""
+    inverse = np.linalg.inv(grid)
+    for affine in affines:
+        relative = inverse @ affine
+        # Over a thousand pixels a frame may drift by the tolerance, no more.
+        same_axes = np.abs(relative[:3, 1:3] - np.eye(3)[:, 1:3]).max() < GRID_TOLERANCE / 1000
+        if not same_axes or np.abs(relative[:3, 3] - np.round(relative[:3, 3])).max() > GRID_TOLERANCE:
+            return False
+    return True
+
+
+def _own_grid(
+    affines: Sequence[FloatArray], patches: Sequence[Patch], placed: ReferencedImages
+) -> FloatArray:
+    """A grid through all frames: the first frame's rows and columns, even steps along its normal.
+
+    Raises
+    ------
+    UnsuitableInputError
+        If the frames are not parallel, not aligned, or not evenly spaced.
+    """
+    first = affines[0]
+    normal = first[:3, 0]
+    offsets = np.array([affine[:3, 3] - first[:3, 3] for affine in affines])
+    along = offsets @ normal
+    aside = offsets - along[:, None] * normal
+    if any(np.abs(a[:3, :3] - first[:3, :3]).max() > 1e-3 for a in affines) or np.abs(aside).max() > 0.1:
+        raise UnsuitableInputError("its frames are not parallel and aligned, so that they make no grid")
+    positions = np.unique(np.round(along, 3))
+    gaps = np.diff(positions)
+    step = float(gaps.min()) if len(gaps) else (patches[0].frame.thickness_mm or placed.volume.spacing_mm[0])
+    declared = patches[0].frame.thickness_mm
+    if declared and len(gaps) and declared < step and _is_whole(gaps / declared):
+        step = declared
+    if not _is_whole(gaps / step):
+        raise UnsuitableInputError("its frames are not evenly spaced, so that they make no grid")
+    grid = first.copy()
+    grid[:3, 0] = normal * step
+    grid[:3, 3] = first[:3, 3] + normal * positions[0]
+    return grid
+
+
+def _is_whole(values: NDArray[Any]) -> bool:
+    return not len(values) or bool(np.abs(values - np.round(values)).max() <= SPACING_TOLERANCE)
+
+
+def _assemble(starts: Sequence[NDArray[Any]], patches: Sequence[Patch], grid: FloatArray) -> Volume:
+    sizes = [np.array([1, *patch.pixels.shape]) for patch in patches]
+    lowest = np.min(starts, axis=0)
+    shape = np.max([start + size for start, size in zip(starts, sizes, strict=True)], axis=0) - lowest
+    if np.prod(shape.astype(float)) > MAX_VOXELS:
+        raise UnsuitableInputError(f"its box of {shape} voxels is too large to be a lesion")
+    array = np.zeros(shape, dtype=bool)
+    for start, patch in zip(starts, patches, strict=True):
+        k, row, column = start - lowest
+        rows, columns = patch.pixels.shape
+        array[k, row : row + rows, column : column + columns] |= patch.pixels
+    affine = grid.copy()
+    affine[:3, 3] = lps_from_ijk(lowest, grid)
+    return Volume(array=array, affine=affine)
+
+
+def seg_origin(attributes: Attributes) -> Origin:
+    """Who made a segmentation, and when."""
+    return origin_of(
+        attributes,
+        ("ContentCreatorName", "OperatorsName"),
+        (("ContentDate", "ContentTime"), ("SeriesDate", "SeriesTime")),
+    )
+
+
+def segment_prompt(segment: Attributes, mask: MaskPrompt, origin: Origin) -> LesionPrompt:
+    """A segment with its mask as a prompt."""
+    label = segment.text("SegmentLabel")
+    kind = code_of(segment, "SegmentedPropertyTypeCodeSequence")
+    region = segment.item("AnatomicRegionSequence")
+    modifier = code_of(region, "AnatomicRegionModifierSequence") if region else None
+    words = " ".join([label, segment.text("SegmentDescription"), kind.meaning if kind else ""])
+    side = modifier.meaning.casefold() if modifier else None
+    site = site_from(
+        code_of(segment, "AnatomicRegionSequence"),
+        words,
+        side if side in ("left", "right", "bilateral") else None,
+    )
+    return LesionPrompt(
+        shapes=(mask,),
+        source=PromptSource.SEGMENTATION,
+        label=label,
+        tracking_uid=segment.text("TrackingUID") or None,
+        tracking_id=segment.text("TrackingID") or None,
+        finding_site=site.finding_site,
+        finding_site_meaning=site.finding_site_meaning,
+        laterality=site.laterality,
+        organ=site.organ,
+        is_nodal=site.is_nodal,
+        created_by=origin.created_by,
+        created_at=origin.created_at,
+        sop_instance_uid=origin.sop_instance_uid or None,
+        item=f"segment {segment.integer('SegmentNumber')}",
+    )
