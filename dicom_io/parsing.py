@@ -189,14 +189,16 @@ class Attributes:
         except ValueError:
             return None
 
+    def time_of_day(self, keyword: str) -> timedelta | None:
+        """A TM value since midnight; None if absent or no time."""
+        return _since_midnight(self.text(keyword))
+
     def moment(self, date_keyword: str, time_keyword: str) -> datetime | None:
         """A DA and a TM value together, midnight if the time is unknown; None without a date."""
         day = self.date(date_keyword)
-        return (
-            None
-            if day is None
-            else datetime.combine(day, time.min) + _since_midnight(self.text(time_keyword))
-        )
+        if day is None:
+            return None
+        return datetime.combine(day, time.min) + (self.time_of_day(time_keyword) or timedelta())
 
     def datetime(self, keyword: str) -> datetime | None:
         """A DT value without its offset from UTC; None if absent or no date."""
@@ -205,17 +207,17 @@ class Attributes:
             day = date(int(value[:4]), int(value[4:6] or 1), int(value[6:8] or 1))
         except ValueError:
             return None
-        return datetime.combine(day, time.min) + _since_midnight(value[8:])
+        return datetime.combine(day, time.min) + (_since_midnight(value[8:]) or timedelta())
 
     def _unreadable(self, keyword: str) -> UnsuitableInputError:
         return UnsuitableInputError(f"{self.where}: the value of {keyword} is malformed; have it corrected")
 
 
-def _since_midnight(value: str) -> timedelta:
+def _since_midnight(value: str) -> timedelta | None:
     digits, _, fraction = value.replace(":", "").strip().partition(".")
     if not digits.isdecimal() or (fraction and not fraction.isdecimal()):
-        return timedelta()
+        return None
     hours, minutes, seconds = (int(digits[i : i + 2] or 0) for i in (0, 2, 4))
     if hours > 23 or minutes > 59 or seconds > 60:
-        return timedelta()
+        return None
     return timedelta(hours=hours, minutes=minutes, seconds=seconds + float(f"0.{fraction or 0}"))

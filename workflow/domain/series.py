@@ -17,11 +17,20 @@ class SeriesDescription:
     orientation
         "axial", "coronal", "sagittal" or "oblique", from ImageOrientationPatient.
     spacing_mm
-        (slice, row, column); the slice spacing is measured between positions (PS3.3 C.7.6.2.1.1), not SliceThickness.
+        (slice, row, column); the slice spacing is measured between positions (PS3.3 C.7.6.2.1.1),
+        not SliceThickness.
     extent_lps
         Smallest and largest corner of the stack's bounding box, LPS mm.
+    stack_label
+        What tells this stack from the others of its series ("temporal position 2", "coronal"); "" if alone.
+    contrast_phase
+        "non-contrast", "arterial", "portal venous", "delayed", "contrast" or "" (not said).
+    kernel
+        ConvolutionKernel as it stands.
     refusal
-        Why no volume can be made of it (localizer, gaps, mixed orientations ...), else None.
+        Why no volume can be made of it (localizer, gaps, no positions ...), else None.
+    left_out
+        Why it is not chosen while an original series is there (reformat, derived), else None; it can be read.
     notes
         What was found and handled (duplicates dropped, tilt resampled ...), for the worksheet.
     """
@@ -32,6 +41,7 @@ class SeriesDescription:
     modality: str
     frame_of_reference_uid: str | None = None
     stack: int = 0
+    stack_label: str = ""
     series_number: int | None = None
     description: str = ""
     body_part: str = ""
@@ -46,12 +56,28 @@ class SeriesDescription:
     acquired_at: datetime | None = None
     is_original: bool = True
     refusal: str | None = None
+    left_out: str | None = None
     notes: tuple[str, ...] = ()
+
+    @property
+    def coverage_mm(self) -> float:
+        """How much of the patient the slices cover, first to last and one spacing, mm; 0 if unknown."""
+        return 0.0 if self.shape is None or self.spacing_mm is None else self.shape[0] * self.spacing_mm[0]
+
+    @property
+    def name(self) -> str:
+        """How messages call it: series number, description and stack; no patient's data."""
+        number = "series" if self.series_number is None else f"series {self.series_number}"
+        described = f"{number} ({self.description})" if self.description else number
+        return f"{described}, {self.stack_label}" if self.stack_label else described
 
 
 @dataclass(frozen=True, kw_only=True)
 class ScoredSeries:
-    """A series with its points: `reasons` explain each part ("axial +3", "slice 1.5 mm +2")."""
+    """A series with its points: `reasons` explain each part ("axial +3", "slice 1.5 mm +2").
+
+    One that can't or shall not be measured on has minus infinity and the reason why.
+    """
 
     series: SeriesDescription
     score: float

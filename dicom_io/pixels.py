@@ -1,0 +1,203 @@
+"""Stored numbers out of files: each is opened once, and nothing is decoded that can't be what it claims."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dicom_io.frames import Frame, PixelFormat
+from dicom_io.parsing import PARSER_FAILURES, broken, parse, quiet
+from workflow.domain.errors import TransientError, UnsuitableInputError
+
+PlaneArray = NDArray[np.integer[Any]]
+
+# Native transfer syntaxes, read straight from the file: (explicit VR, big endian). PS3.5 annex A.
+_NATIVE = {
+    "1.2.840.10008.1.2": (False, False),
+    "1.2.840.10008.1.2.1": (True, False),
+    "1.2.840.10008.1.2.2": (True, True),
+}
+_PIXEL_DATA_LITTLE, _PIXEL_DATA_BIG = b"\xe0\x7f\x10\x00", b"\x7f\xe0\x00\x10"
+_LONGEST_SIDE = 8192
+_LARGEST_INSTANCE_BYTES = 8 << 30
+# Lossless coders reach 100 : 1 on empty slices; beyond this a small file claims to be a huge image.
+_HIGHEST_COMPRESSION = 3000
+_SMALL_BYTES = 16 << 20
+# Decoded planes wait in memory for their place, so only few are decoded ahead.
+_DECODERS = 2
+
+
+def check_format(pixels: PixelFormat, path: Path) -> None:
+    """Refuse what can't be decoded, or claims more pixels than its bytes can hold, before decoding.
+
+    Raises
+    ------
+    UnsuitableInputError
+        The message names the file and the figures.
+    """
+    if pixels.bits_allocated not in (8, 16, 32) or not 0 < pixels.bits_stored <= pixels.bits_allocated:
+        raise UnsuitableInputError(
+            f"{path}: {pixels.bits_stored} of {pixels.bits_allocated} bits per pixel are not supported; "
+            "use a series of 8, 16 or 32"
+        )
+    if not pixels.bits_stored - 1 <= pixels.high_bit < pixels.bits_allocated:
+        raise UnsuitableInputError(f"{path}: HighBit {pixels.high_bit} is impossible; have it corrected")
+    plane = pixels.rows * pixels.columns * pixels.samples_per_pixel * pixels.bits_allocated // 8
+    claimed = plane * pixels.frames
+    if max(pixels.rows, pixels.columns) > _LONGEST_SIDE or claimed > _LARGEST_INSTANCE_BYTES:
+        raise UnsuitableInputError(
+            f"{path}: {pixels.frames} frames of {pixels.rows} x {pixels.columns} are more than is read "
+            f"({_LONGEST_SIDE} pixels a side, {_LARGEST_INSTANCE_BYTES >> 30} GiB); have it corrected"
+        )
+    if pixels.transfer_syntax_uid in _NATIVE:
+        present = pixels.file_size - pixels.offset - (12 if _NATIVE[pixels.transfer_syntax_uid][0] else 8)
+        if present < claimed:
+            raise UnsuitableInputError(
+                f"{path}: truncated: {claimed} bytes of pixels claimed, {max(present, 0)} present; "
+                "have it sent again"
+            )
+    elif claimed > _SMALL_BYTES and claimed > _HIGHEST_COMPRESSION * pixels.file_size:
+        raise UnsuitableInputError(
+            f"{path}: {claimed} bytes of pixels claimed in a file of {pixels.file_size}, more than any "
+            "compression reaches; have it sent again"
+        )
+
+
+def read_planes(frames: Sequence[Frame]) -> Iterator[tuple[int, PlaneArray]]:
+    """Read planes' stored numbers, file by file.
+
+    Parameters
+    ----------
+    frames
+        In any order; several may be of one file, which is opened once.
+
+    Yields
+    ------
+    tuple
+        The plane's place in `frames`, and its numbers, shape (rows, columns): sign extended, free of
+        overlay bits, before any rescaling. The array may be overwritten.
+
+    Raises
+    ------
+    UnsuitableInputError
+        If a file is truncated, its codestream broken, or its pixels don't have the shape its header says.
+    """
+    by_file: dict[Path, list[int]] = defaultdict(list)
+    for place, frame in enumerate(frames):
+        by_file[frame.header.path].append(place)
+    for path, places in by_file.items():
+        check_format(frames[places[0]].pixels, path)
+    native = {path for path, places in by_file.items() if _is_native(frames[places[0]])}
+    for path in native:
+        yield from _native_planes(path, by_file[path], frames)
+    coded = [path for path in by_file if path not in native]
+    if coded:
+        yield from _coded_planes(coded, by_file, frames)
+
+
+def _is_native(frame: Frame) -> bool:
+    return frame.pixels.transfer_syntax_uid in _NATIVE
+
+
+def _native_planes(
+    path: Path, places: Sequence[int], frames: Sequence[Frame]
+) -> Iterator[tuple[int, PlaneArray]]:
+    pixels = frames[places[0]].pixels
+    is_explicit, is_big_endian = _NATIVE[pixels.transfer_syntax_uid]
+    stored_type = np.dtype(
+        f"{'>' if is_big_endian else '<'}{'i' if pixels.is_signed else 'u'}{pixels.bits_allocated // 8}"
+    )
+    length = pixels.rows * pixels.columns
+    try:
+        with path.open("rb") as file:
+            file.seek(pixels.offset)
+            tag = file.read(12 if is_explicit else 8)[:4]
+            if tag != (_PIXEL_DATA_BIG if is_big_endian else _PIXEL_DATA_LITTLE):
+                raise UnsuitableInputError(f"{path}: holds no (integer) pixel data; have it sent again")
+            start = file.tell()
+            for place in places:
+                file.seek(start + frames[place].index * length * stored_type.itemsize)
+                stored = np.fromfile(file, dtype=stored_type, count=length)
+                if stored.size < length:
+                    raise UnsuitableInputError(f"{path}: truncated while being read; have it sent again")
+                plane = stored.astype(stored_type.newbyteorder("="), copy=False)
+                if is_big_endian and pixels.bits_allocated == 8:
+                    plane = _swapped_bytes(file, path, start, frames[place].index, pixels)
+                yield place, _without_overlay_bits(plane.reshape(pixels.rows, pixels.columns), pixels)
+    except OSError as error:
+        raise TransientError(f"{path}: the storage failed ({error.strerror}); it is read again") from error
+
+
+def _swapped_bytes(file: Any, path: Path, start: int, index: int, pixels: PixelFormat) -> PlaneArray:
+    """8 bit pixels in big endian words (OW) have their bytes swapped in pairs (PS3.5 8.1.1)."""
+    length = pixels.rows * pixels.columns
+    file.seek(start - 12 + 4)
+    is_words = file.read(2) == b"OW"
+    first = index * length
+    file.seek(start + first - first % 2)
+    raw = np.fromfile(file, dtype=np.uint8, count=length + first % 2 + (length + first) % 2)
+    if is_words:
+        raw = raw[: raw.size // 2 * 2].reshape(-1, 2)[:, ::-1].reshape(-1)
+    raw = raw[first % 2 :][:length]
+    if raw.size < length:
+        raise UnsuitableInputError(f"{path}: truncated while being read; have it sent again")
+    return raw.view(np.int8 if pixels.is_signed else np.uint8)
+
+
+def _coded_planes(
+    paths: Sequence[Path], by_file: dict[Path, list[int]], frames: Sequence[Frame]
+) -> Iterator[tuple[int, PlaneArray]]:
+    with quiet(), ThreadPoolExecutor(_DECODERS) as pool:
+        waiting: list[tuple[Path, Any]] = []
+        for path in [*paths, None, None]:
+            if path is not None:
+                waiting.append((path, pool.submit(_decode, path, [frames[i] for i in by_file[path]])))
+            if waiting and (path is None or len(waiting) > _DECODERS):
+                done, decoded = waiting.pop(0)
+                yield from zip(by_file[done], decoded.result(), strict=True)
+        for done, decoded in waiting:
+            yield from zip(by_file[done], decoded.result(), strict=True)
+
+
+def _decode(path: Path, frames: Sequence[Frame]) -> list[PlaneArray]:
+    from pydicom.pixels import iter_pixels
+
+    pixels = frames[0].pixels
+    dataset, _ = parse(path, with_pixels=True)
+    if "PixelData" not in dataset:
+        raise UnsuitableInputError(f"{path}: holds no (integer) pixel data; have it sent again")
+    try:
+        order = sorted(range(len(frames)), key=lambda i: frames[i].index)
+        decoded = iter_pixels(dataset, indices=[frames[i].index for i in order], raw=True)
+        planes: dict[int, PlaneArray] = {}
+        for i, plane in zip(order, decoded, strict=True):
+            if plane.shape != (pixels.rows, pixels.columns):
+                raise UnsuitableInputError(
+                    f"{path}: the pixels have shape {plane.shape}, the header says "
+                    f"{(pixels.rows, pixels.columns)}; have it sent again"
+                )
+            planes[i] = _without_overlay_bits(np.array(plane), pixels)
+    except PARSER_FAILURES as error:
+        raise broken(path, error) from error
+    return [planes[i] for i in range(len(frames))]
+
+
+def _without_overlay_bits(plane: PlaneArray, pixels: PixelFormat) -> PlaneArray:
+    """Keep the stored bits only: old images have overlays in the others, or no sign extension."""
+    unused_high = pixels.bits_allocated - 1 - pixels.high_bit
+    unused = pixels.bits_allocated - pixels.bits_stored
+    if unused == 0 or plane.dtype.itemsize * 8 != pixels.bits_allocated:
+        return plane
+    lowest = -(1 << (pixels.bits_stored - 1)) if pixels.is_signed else 0
+    highest = lowest + (1 << pixels.bits_stored) - 1
+    if unused_high == unused and plane.min() >= lowest and plane.max() <= highest:
+        return plane
+    plane <<= unused_high
+    plane >>= unused
+    return plane

@@ -1,0 +1,336 @@
+"""A series' images as one `Volume`: HU for CT, SUV for PET, on a regular grid in the patient."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from math import floor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dicom_io.frames import Frame
+from dicom_io.grid import Grid
+from dicom_io.parsing import quiet
+from dicom_io.pixels import PlaneArray, read_planes
+from dicom_io.series import Scan, ScannedSeries, scan_files
+from dicom_io.stacks import Stack
+from dicom_io.suv import suv_factors
+from workflow.domain.errors import UnsuitableInputError
+from workflow.domain.geometry import Volume
+from workflow.domain.series import SeriesDescription
+from workflow.domain.series_choice import SeriesRules, choose_series
+
+# What lies outside the scanned circle: makers pad with anything below air; models expect air.
+_OUTSIDE_HU = -1024.0
+# A padding value above this is a measured value in most of the image (0 HU is water): not padding.
+_HIGHEST_PADDING_HU = -900.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class SliceSource:
+    """The instance, and the frame in it, that one slice of a volume came from.
+
+    `frame_number` counts from 1 in a multi-frame instance and is None in a classic one, as DICOM references
+    have it. Where `is_interpolated`, the slice itself is missing and this is its lower neighbour.
+    """
+
+    sop_instance_uid: str
+    sop_class_uid: str
+    frame_number: int | None
+    path: Path
+    is_interpolated: bool = False
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class SeriesVolume:
+    """A volume and where it came from.
+
+    Attributes
+    ----------
+    volume
+        Array (slice, row, column), slices in ascending order along the normal (row direction x column
+        direction). HU for CT (int16, float32 if the rescaling has fractions), SUV by body weight in g/ml
+        for PET (float32), the maker's units after rescaling for MR.
+    slices
+        One source per slice of the array, in its order.
+    series
+        The description, with the shape and spacing of the array.
+    notes
+        What was found and handled, for the worksheet; includes the series' own notes.
+    """
+
+    volume: Volume
+    slices: tuple[SliceSource, ...]
+    series: SeriesDescription
+    notes: tuple[str, ...] = ()
+
+
+# ---------------------------------------------------------------- entry points
+
+
+def read_volume(paths: Iterable[Path], series: SeriesDescription | None = None) -> SeriesVolume:
+    """Read one stack's pixels.
+
+    Parameters
+    ----------
+    paths
+        The files, in any order; files of other series among them are ignored.
+    series
+        Which stack, as `describe_study` described it from the same files. None: the best one by the
+        default `SeriesRules`.
+
+    Raises
+    ------
+    UnsuitableInputError
+        If it can't be read or refuses to be a volume; the message says which series or file, and why.
+    TransientError
+        If the storage fails.
+    """
+    scan = scan_files(paths)
+    return _read(_find(scan, series) if series is not None else _best(scan, None))
+
+
+def read_folder(folder: Path, *, rules: SeriesRules | None = None) -> SeriesVolume:
+    """Read the best series in a folder and its subfolders (hidden files left out); see `read_volume`."""
+    if not folder.is_dir():
+        raise UnsuitableInputError(f"{folder}: no folder; give a folder with DICOM files")
+    return _read(_best(scan_files(files_in(folder)), rules, where=str(folder)))
+
+
+def files_in(folder: Path) -> list[Path]:
+    """All files in a folder and its subfolders except hidden ones, sorted."""
+    return sorted(
+        path
+        for path in folder.rglob("*")
+        if path.is_file() and not any(part.startswith(".") for part in path.relative_to(folder).parts)
+    )
+
+
+def _best(scan: Scan, rules: SeriesRules | None, where: str = "these files") -> ScannedSeries:
+    if not scan.series:
+        damaged = [skipped.reason for skipped in scan.skipped if skipped.is_dicom]
+        reason = "; ".join(damaged[:3]) or "none of them is a DICOM file"
+        raise UnsuitableInputError(f"{where}: nothing to read: {reason}")
+    choice = choose_series([one.description for one in scan.series], rules)
+    if choice.chosen is None:
+        raise UnsuitableInputError(f"{where}: {choice.reason}")
+    return next(one for one in scan.series if one.description is choice.chosen)
+
+
+def _find(scan: Scan, series: SeriesDescription) -> ScannedSeries:
+    same = [one for one in scan.series if one.description.series_instance_uid == series.series_instance_uid]
+    wanted = set(series.sop_instance_uids)
+    fits = [one for one in same if set(one.description.sop_instance_uids) == wanted]
+    for one in fits:
+        if one.description.stack == series.stack or len(fits) == 1:
+            return one
+    damaged = [skipped.reason for skipped in scan.skipped if skipped.is_dicom]
+    raise UnsuitableInputError(
+        f"{series.name}: the files don't hold the {len(wanted)} instances of series "
+        f"{series.series_instance_uid} as described; have it sent again"
+        + "".join(f"; {one}" for one in damaged[:3])
+    )
+
+
+# ---------------------------------------------------------------- reading
+
+
+def _read(scanned: ScannedSeries) -> SeriesVolume:
+    described, stack = scanned.description, scanned.stack
+    if described.refusal or stack.grid is None:
+        raise UnsuitableInputError(f"{described.name}: {described.refusal}")
+    filling = _Filling(stack, stack.grid)
+    with quiet():
+        try:
+            filling.read()
+        except UnsuitableInputError as error:
+            raise UnsuitableInputError(f"{described.name}: {error}") from error
+        except MemoryError as error:
+            raise UnsuitableInputError(
+                f"{described.name}: {stack.grid.shape} voxels don't fit into memory; use a smaller series"
+            ) from error
+    notes = (*(note for note in described.notes if "places that are taken" not in note), *filling.notes)
+    return SeriesVolume(
+        volume=Volume(array=filling.array, affine=stack.grid.affine),
+        slices=_sources(stack, stack.grid),
+        series=replace(described, notes=notes),
+        notes=notes,
+    )
+
+
+def _sources(stack: Stack, grid: Grid) -> tuple[SliceSource, ...]:
+    sources: list[SliceSource] = []
+    for plane in grid.planes:
+        if plane is None:
+            sources.append(replace(sources[-1], is_interpolated=True))
+            continue
+        frame = stack.frames[plane]
+        sources.append(
+            SliceSource(
+                sop_instance_uid=frame.header.sop_instance_uid,
+                sop_class_uid=frame.header.sop_class_uid,
+                frame_number=frame.number,
+                path=frame.header.path,
+            )
+        )
+    return tuple(sources)
+
+
+class _Filling:
+    """The array while planes come in, one at a time and in any order."""
+
+    def __init__(self, stack: Stack, grid: Grid) -> None:
+        self.stack, self.grid = stack, grid
+        self.modality = stack.frames[0].header.modality
+        images = [frame.pet for frame in stack.all_frames if frame.pet is not None]
+        factors, self._suv_notes = suv_factors(images) if images else ([1.0] * len(stack.all_frames), ())
+        self.scales = [
+            (frame.slope * factor, frame.intercept * factor)
+            for frame, factor in zip(stack.all_frames, factors, strict=True)
+        ]
+        is_whole = all(scale == int(scale) for pair in self.scales for scale in pair)
+        self.outside = _OUTSIDE_HU if self.modality == "CT" else 0.0
+        self.array: NDArray[Any] = np.empty(grid.shape, dtype=np.int16 if is_whole else np.float32)
+        if grid.is_tilted:
+            self.array.fill(self.outside)
+        self._padded = self._ignored_padding = 0
+        self.duplicates: list[str] = []
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What was found in the pixels."""
+        notes = list(self._suv_notes)
+        if self.duplicates:
+            names = ", ".join(self.duplicates[:5]) + (", ..." if len(self.duplicates) > 5 else "")
+            notes.append(f"{len(self.duplicates)} identical duplicate images dropped ({names})")
+        if self._padded:
+            notes.append(f"{self._padded} padded pixels (PixelPaddingValue) set to {self.outside:g}")
+        if self._ignored_padding:
+            notes.append("PixelPaddingValue is a measurable value here and was not taken as padding")
+        return tuple(notes)
+
+    def read(self) -> None:
+        """Fill the array.
+
+        Raises
+        ------
+        UnsuitableInputError
+            If two images at one place differ, or a file can't be decoded.
+        """
+        slice_of = {plane: k for k, plane in enumerate(self.grid.planes) if plane is not None}
+        for place, stored in read_planes(self.stack.frames):
+            self._place(slice_of[place], self._values(place, stored))
+        self._compare_duplicates(slice_of)
+        for k, plane in enumerate(self.grid.planes):
+            if plane is None:
+                self._between(k)
+
+    def _values(self, place: int, stored: PlaneArray) -> NDArray[Any]:
+        """Rescaled values of a plane, int16 or float32 like the array, which grows to float32 if it must."""
+        frame, (slope, intercept) = self.stack.all_frames[place], self.scales[place]
+        padding = self._padding_mask(frame, stored, slope, intercept)
+        if padding is not None:
+            # Not to widen the whole array for numbers that are replaced below.
+            stored[padding] = stored[~padding].min() if not padding.all() else 0
+        lowest, highest = (float(end) * slope + intercept for end in (stored.min(), stored.max()))
+        if (
+            self.array.dtype == np.int16
+            and not -32768 <= min(lowest, highest) <= max(lowest, highest) <= 32767
+        ):
+            self.array = self.array.astype(np.float32)
+        if self.array.dtype == np.int16:
+            values: NDArray[Any] = stored.astype(np.int32) if slope != 1 else stored
+            values = _shifted(values, slope, intercept)
+        else:
+            values = stored.astype(np.float32)
+            values *= np.float32(slope)
+            values += np.float32(intercept)
+        if padding is not None:
+            values[padding] = self.outside
+        return values
+
+    def _padding_mask(
+        self, frame: Frame, stored: PlaneArray, slope: float, intercept: float
+    ) -> NDArray[np.bool_] | None:
+        if frame.pixels.padding is None:
+            return None
+        low, high = frame.pixels.padding
+        if self.modality == "CT" and high * slope + intercept > _HIGHEST_PADDING_HU:
+            self._ignored_padding += 1
+            return None
+        if stored.min() > high or stored.max() < low:
+            return None
+        mask: NDArray[np.bool_] = (stored >= low) & (stored <= high)
+        self._padded += int(np.count_nonzero(mask))
+        return mask
+
+    def _place(self, k: int, values: NDArray[Any]) -> None:
+        if not self.grid.is_tilted:
+            self.array[k] = values
+            return
+        shift_rows, shift_columns = (float(offset) for offset in self.grid.offset_px[k])
+        moved = _moved(values.astype(np.float32), shift_rows, self.grid.shape[1], 0, self.outside)
+        moved = _moved(moved, shift_columns, self.grid.shape[2], 1, self.outside)
+        self.array[k] = np.rint(moved) if self.array.dtype == np.int16 else moved
+
+    def _between(self, k: int) -> None:
+        mean = (self.array[k - 1].astype(np.float32) + self.array[k + 1]) / 2
+        self.array[k] = np.rint(mean) if self.array.dtype == np.int16 else mean
+
+    def _compare_duplicates(self, slice_of: dict[int, int]) -> None:
+        """Drop planes whose pixels equal those at their place; the stored numbers are compared."""
+        if not self.stack.duplicates:
+            return
+        kept = sorted({place for place, _ in self.stack.duplicates})
+        originals = {
+            kept[i]: stored for i, stored in read_planes([self.stack.frames[place] for place in kept])
+        }
+        for i, stored in read_planes([frame for _, frame in self.stack.duplicates]):
+            place, frame = self.stack.duplicates[i]
+            other = self.stack.frames[place]
+            same_scale = (frame.slope, frame.intercept) == (other.slope, other.intercept)
+            if not same_scale or not np.array_equal(stored, originals[place]):
+                raise UnsuitableInputError(
+                    f"{other.label} and {frame.label} lie at one place and differ, and nothing in their "
+                    "headers tells them apart; use a series with one image per place"
+                )
+            self.duplicates.append(frame.label)
+
+
+def _shifted(stored: PlaneArray, slope: float, intercept: float) -> NDArray[np.int16]:
+    """Whole-numbered rescaling of values that are known to fit int16."""
+    if slope != 1:
+        stored = stored * int(slope)
+    values: NDArray[np.int16] = np.empty(stored.shape, dtype=np.int16)
+    # The sum fits, so arithmetic modulo 2^16 gives it; it saves a wider copy of every slice.
+    wrapped = np.array(int(intercept) & 0xFFFF, dtype=np.uint16).view(np.int16)
+    np.add(stored.astype(np.int16, copy=False), wrapped, out=values)
+    return values
+
+
+def _moved(
+    values: NDArray[np.float32], shift: float, length: int, axis: int, outside: float
+) -> NDArray[np.float32]:
+    """Move an image by fractions of pixels along an axis into one of another length, interpolating."""
+    values = np.moveaxis(values, axis, 0)
+    moved = np.full((length, values.shape[1]), outside, dtype=np.float32)
+    whole, part = floor(shift), shift - floor(shift)
+    if part < 1e-6:
+        moved[whole : whole + len(values)] = values
+    else:
+        # Output i lies at whole + part behind input i: between the inputs i - whole - 1 and i - whole.
+        inner = slice(whole + 1, whole + len(values))
+        moved[inner] = part * values[:-1] + (1 - part) * values[1:]
+        moved[whole] = part * outside + (1 - part) * values[0]
+        if whole + len(values) < length:
+            moved[whole + len(values)] = part * values[-1] + (1 - part) * outside
+    return np.moveaxis(moved, 0, axis)
+
+
+def read_series(paths: Iterable[Path], all_of: Sequence[SeriesDescription]) -> list[SeriesVolume]:
+    """Read several stacks with one pass over the headers, in the order given; see `read_volume`."""
+    scan = scan_files(paths)
+    return [_read(_find(scan, one)) for one in all_of]
