@@ -1,0 +1,129 @@
+"""Checks on an SR: everything it refers to exists, and its axes are where and as long as it says."""
+
+from __future__ import annotations
+
+import numpy as np
+from pydicom import Dataset
+
+from dicom_io import codes
+from dicom_io.results.content import children, descendants, measurement_groups, text_of
+from dicom_io.results.hydration import hydration_problems, loading_problems
+from dicom_io.results.settings import ResultSettings, TrackingIdentifierForm
+from dicom_io.results.source import SourceImages
+from dicom_io.results.sr_lesions import has_axes
+from workflow.domain.report import ReviewStatus, TimePointReport
+
+# Image coordinates are stored as 32-bit floats and lengths to 0.001 mm; a viewer shows tenths.
+_LENGTH_TOLERANCE_MM = 0.01
+
+
+def check_sr(
+    sr: Dataset, seg: Dataset | None, report: TimePointReport, images: SourceImages, settings: ResultSettings
+) -> list[str]:
+    """Whether references, end points, lengths, identities and flags hold."""
+    problems = _check_references(sr, seg, images)
+    for item in descendants(sr):
+        if item.get("ValueType") == "NUM":
+            problems += _check_axis(item, images)
+    problems += _check_identities(sr, seg, report)
+    expected = "VERIFIED" if report.status is ReviewStatus.SIGNED else "UNVERIFIED"
+    if sr.VerificationFlag != expected:
+        problems.append(f"it is {sr.VerificationFlag}, the report is {report.status.value}")
+    is_for_ohif = settings.tracking_identifier is TrackingIdentifierForm.OHIF
+    problems += [f"OHIF: {p}" for p in (hydration_problems if is_for_ohif else loading_problems)(sr)]
+    return problems
+
+
+def _check_references(sr: Dataset, seg: Dataset | None, images: SourceImages) -> list[str]:
+    known = {reference.sop_instance_uid for reference in images.references()}
+    segments: set[int] = set()
+    if seg is not None:
+        known.add(str(seg.SOPInstanceUID))
+        segments = {int(s.SegmentNumber) for s in seg.SegmentSequence}
+    evidence = {
+        str(instance.ReferencedSOPInstanceUID)
+        for study in sr.get("CurrentRequestedProcedureEvidenceSequence", [])
+        for series in study.ReferencedSeriesSequence
+        for instance in series.ReferencedSOPSequence
+    }
+    problems = []
+    for item in descendants(sr):
+        for reference in item.get("ReferencedSOPSequence", []):
+            uid = str(reference.ReferencedSOPInstanceUID)
+            if uid not in known:
+                problems.append(f"it refers to {uid}, which is neither an image of the source nor the SEG")
+            if uid not in evidence:
+                problems.append(f"it refers to {uid}, which is not among its evidence")
+            number = reference.get("ReferencedSegmentNumber")
+            if number is not None and int(number) not in segments:
+                problems.append(f"it refers to segment {number}, which the SEG does not have")
+    return problems
+
+
+def _check_axis(item: Dataset, images: SourceImages) -> list[str]:
+    """Each drawn measurement: ends within the image, and as far apart as the number says."""
+    value = float(item.MeasuredValueSequence[0].NumericValue)
+    problems = []
+    for drawn in item.get("ContentSequence", []):
+        if drawn.ValueType not in ("SCOORD", "SCOORD3D"):
+            continue
+        name = item.ConceptNameCodeSequence[0].CodeMeaning
+        ends, message = _ends_lps(drawn, images)
+        if ends is None:
+            problems.append(f"{name}: {message}")
+        elif abs(np.linalg.norm(ends[1] - ends[0]) - value) > _LENGTH_TOLERANCE_MM:
+            length = np.linalg.norm(ends[1] - ends[0])
+            problems.append(f"{name}: {value} mm, its end points are {length:.3f} mm apart")
+    return problems
+
+
+def _ends_lps(drawn: Dataset, images: SourceImages) -> tuple[np.ndarray | None, str]:
+    data = np.asarray(drawn.GraphicData, dtype=float)
+    if drawn.ValueType == "SCOORD3D":
+        ends = data.reshape(-1, 3)
+        outside = [tuple(p) for p in ends if not images.volume.contains((p[0], p[1], p[2]))]
+        return (None, f"end point {outside[0]} lies outside the volume") if outside else (ends, "")
+    reference = children(drawn, value_type="IMAGE")[0].ReferencedSOPSequence[0]
+    index = _slice_of(reference, images)
+    if index is None:
+        return None, f"its image {reference.ReferencedSOPInstanceUID} is not in the source"
+    plane = images.plane(index)
+    points = data.reshape(-1, 2)
+    if (points < 0).any() or (points > (plane.columns, plane.rows)).any():
+        return None, f"an end point lies outside its image of {plane.columns} x {plane.rows} pixels"
+    centres = points - 0.5
+    return plane.origin_lps + centres[:, :1] * plane.column_step + centres[:, 1:] * plane.row_step, ""
+
+
+def _slice_of(reference: Dataset, images: SourceImages) -> int | None:
+    frame = reference.get("ReferencedFrameNumber")
+    for index, image in enumerate(images.source.slices):
+        same_frame = image.frame_number is None or (frame is not None and int(frame) == image.frame_number)
+        if image.sop_instance_uid == reference.ReferencedSOPInstanceUID and same_frame:
+            return index
+    return None
+
+
+def _check_identities(sr: Dataset, seg: Dataset | None, report: TimePointReport) -> list[str]:
+    """Each lesion is there under its tracking UID, and each segment it refers to has the same."""
+    problems = []
+    by_segment = (
+        {int(s.SegmentNumber): s.get("TrackingUID") for s in seg.SegmentSequence} if seg is not None else {}
+    )
+    in_groups = set()
+    for group in measurement_groups(sr):
+        uid = text_of(group, codes.TRACKING_UNIQUE_IDENTIFIER)
+        in_groups.add(uid)
+        for item in children(group, codes.REFERENCED_SEGMENT):
+            number = int(item.ReferencedSOPSequence[0].ReferencedSegmentNumber)
+            if by_segment.get(number) != uid:
+                problems.append(f"lesion {uid} refers to segment {number}, which is {by_segment.get(number)}")
+    everywhere = in_groups | {
+        text_of(item, codes.TRACKING_UNIQUE_IDENTIFIER)
+        for item in descendants(sr)
+        if "ContentSequence" in item
+    }
+    for lesion in report.lesions:
+        if lesion.tracking_uid not in (in_groups if has_axes(lesion) else everywhere):
+            problems.append(f"{lesion.label} ({lesion.tracking_uid}) is not in the report")
+    return problems

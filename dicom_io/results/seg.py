@@ -1,0 +1,207 @@
+"""Masks into a DICOM Segmentation (PS3.3 A.51): one segment per lesion, one SEG per source series."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from pydicom import Dataset
+
+from dicom_io import codes, uids
+from dicom_io.results import equipment
+from dicom_io.results.common import finish, institution
+from dicom_io.results.settings import ResultSettings, SegmentationType
+from dicom_io.results.source import SourceImages, moment_of
+from dicom_io.results.text import short
+from workflow.domain.report import LesionRole, ReportedLesion, TimePointReport
+
+# Told apart by people with any colour vision (Okabe and Ito); a lesion keeps its colour by its number.
+_COLOURS: dict[LesionRole, tuple[tuple[int, int, int], ...]] = {
+    LesionRole.TARGET: ((230, 159, 0), (86, 180, 233), (0, 158, 115), (240, 228, 66), (0, 114, 178)),
+    LesionRole.NON_TARGET: ((153, 153, 153), (170, 136, 102), (136, 170, 153), (153, 136, 170)),
+    LesionRole.NEW: ((213, 94, 0), (204, 121, 167)),
+}
+
+
+@dataclass(frozen=True)
+class LabelledSlices:
+    """Masks as one array on the slices that they touch.
+
+    `labels` is uint8 or uint16 of shape (n, rows, columns) with segment numbers from 1, or, if lesions
+    share voxels, uint8 of shape (n, rows, columns, segments) with 0 and 1. `indices` are the n slices.
+    """
+
+    indices: tuple[int, ...]
+    labels: NDArray[Any]
+
+    @property
+    def has_overlap(self) -> bool:
+        """Whether two lesions share a voxel."""
+        return self.labels.ndim == 4
+
+
+def segmented_lesions(report: TimePointReport) -> list[ReportedLesion]:
+    """The lesions with voxels, in the report's order: segment number n is the n-th of them."""
+    return [lesion for lesion in report.lesions if lesion.mask is not None and not lesion.mask.is_empty]
+
+
+def label_slices(lesions: Sequence[ReportedLesion]) -> LabelledSlices:
+    """Draw masks into one label array, on the slices that have any voxel only.
+
+    A label array is several times cheaper to encode than a stack of masks, so the stack is made
+    only where lesions truly overlap.
+    """
+    masks = [lesion.mask for lesion in lesions if lesion.mask is not None]
+    touched = [np.flatnonzero(m.voxels.any(axis=(1, 2))) + m.start_ijk[0] for m in masks]
+    indices = np.unique(np.concatenate(touched))
+    _, rows, columns = masks[0].shape
+    labels = np.zeros((indices.size, rows, columns), dtype=np.uint8 if len(masks) < 256 else np.uint16)
+    overlaps = False
+    for number, (mask, own) in enumerate(zip(masks, touched, strict=True), start=1):
+        where = np.searchsorted(indices, own)
+        voxels = mask.voxels[own - mask.start_ijk[0]]
+        window = labels[where, mask.box[1], mask.box[2]]  # a copy: `where` is an index array
+        overlaps = overlaps or bool(window[voxels].any())
+        window[voxels] = number
+        labels[where, mask.box[1], mask.box[2]] = window
+    if overlaps:
+        labels = np.zeros((indices.size, rows, columns, len(masks)), dtype=np.uint8)
+        for number, (mask, own) in enumerate(zip(masks, touched, strict=True)):
+            where = np.searchsorted(indices, own)
+            labels[where, mask.box[1], mask.box[2], number] = mask.voxels[own - mask.start_ijk[0]]
+    return LabelledSlices(indices=tuple(int(i) for i in indices), labels=labels)
+
+
+def build_seg(report: TimePointReport, images: SourceImages, settings: ResultSettings) -> Dataset | None:
+    """Encode the report's masks.
+
+    A volume that is the acquired images themselves gives frames with the images' own positions,
+    each with its source image. A resampled one (gantry tilt) gives frames on the volume's grid, in
+    the same frame of reference, which name all images of the series as what they derive from.
+
+    Returns
+    -------
+    pydicom.Dataset or None
+        None if no lesion has a voxel: an all-empty SEG is never written.
+
+    Raises
+    ------
+    ValueError
+        If a mask is not on the source volume's grid.
+    """
+    from highdicom.seg import Segmentation
+
+    lesions = segmented_lesions(report)
+    if not lesions:
+        return None
+    for lesion in lesions:
+        if lesion.mask is not None and lesion.mask.shape != images.volume.shape:
+            raise ValueError(
+                f"lesion {lesion.label}: its mask is on a grid of {lesion.mask.shape}, "
+                f"the measured volume has {images.volume.shape}"
+            )
+    slices = label_slices(lesions)
+    kind = SegmentationType.BINARY if slices.has_overlap else settings.segmentation_type
+    moment = moment_of(report, images.header)
+    sop_instance_uid = uids.seg_sop_instance_uid(report)
+    models = equipment.models_of(report)
+    seg = Segmentation(
+        **_placement(images, slices.indices),
+        pixel_array=slices.labels,
+        segmentation_type=kind.value,
+        segment_descriptions=[_describe(n, lesion) for n, lesion in enumerate(lesions, start=1)],
+        series_instance_uid=uids.series_instance_uid_of(sop_instance_uid),
+        series_number=settings.series_number,
+        sop_instance_uid=sop_instance_uid,
+        instance_number=1,
+        manufacturer=settings.manufacturer,
+        manufacturer_model_name=settings.manufacturer_model_name,
+        software_versions=settings.software_version,
+        device_serial_number=settings.device_serial_number,
+        content_label="LESIONS",
+        content_description=short(f"Lesions at {report.time_point_id}", 64),
+        content_date=moment.date(),
+        content_time=moment.time(),
+        series_description=short(settings.seg_description, 64),
+        contributing_equipment=equipment.contributing_equipment(models, settings, moment),
+        **institution(images.header),
+    )
+    _settle_geometry(seg, images, slices.indices)
+    finish(seg, report, images, moment)
+    return seg
+
+
+def _placement(images: SourceImages, indices: Sequence[int]) -> dict[str, Any]:
+    """The arguments that say which images the frames are on."""
+    from highdicom import PixelMeasuresSequence, PlaneOrientationSequence, PlanePositionSequence
+
+    is_acquired = images.is_on_acquired_grid(indices)
+    if is_acquired and not images.is_multi_frame:
+        return {"source_images": [images.image(i) for i in indices]}
+    unique = {s.sop_instance_uid: i for i, s in enumerate(images.source.slices)}
+    volume = images.volume
+    if is_acquired:
+        origins = [images.plane(i).origin_lps for i in indices]
+    else:
+        origins = [volume.lps(np.array([i, 0, 0])) for i in indices]
+    slice_mm, row_mm, column_mm = volume.spacing_mm
+    cosines = np.concatenate([volume.directions[:, 2], volume.directions[:, 1]])
+    return {
+        "source_images": [images.image(i) for i in sorted(unique.values())],
+        "plane_positions": [PlanePositionSequence("PATIENT", origin) for origin in origins],
+        "plane_orientation": PlaneOrientationSequence("PATIENT", cosines),
+        "pixel_measures": PixelMeasuresSequence(
+            pixel_spacing=(row_mm, column_mm), slice_thickness=slice_mm, spacing_between_slices=slice_mm
+        ),
+    }
+
+
+def _settle_geometry(seg: Dataset, images: SourceImages, indices: Sequence[int]) -> None:
+    """Say the volume's slice spacing, not what the encoded slices suggest, and fix the dimensions' UID."""
+    measures = seg.SharedFunctionalGroupsSequence[0].PixelMeasuresSequence[0]
+    measures.SpacingBetweenSlices = round(images.volume.spacing_mm[0], 6)
+    if not measures.get("SliceThickness"):  # Type 1C here, often absent in de-identified sources
+        measures.SliceThickness = measures.SpacingBetweenSlices
+    if len(indices) != indices[-1] - indices[0] + 1 and "DimensionOrganizationType" in seg:
+        del seg.DimensionOrganizationType  # "3D" would promise evenly spaced frames
+    dimension_uid = uids.uid_of(seg.SOPInstanceUID, "dimensions")
+    seg.DimensionOrganizationSequence[0].DimensionOrganizationUID = dimension_uid
+    for dimension in seg.DimensionIndexSequence:
+        dimension.DimensionOrganizationUID = dimension_uid
+
+
+def _describe(number: int, lesion: ReportedLesion) -> Any:
+    from highdicom import AlgorithmIdentificationSequence
+    from highdicom.color import CIELabColor
+    from highdicom.seg import SegmentDescription
+
+    palette = _COLOURS[lesion.role]
+    model = lesion.model
+    algorithm = None
+    if model is not None:
+        algorithm = AlgorithmIdentificationSequence(
+            name=equipment.name_of(model),
+            family=equipment.family_of(model),
+            version=equipment.version_of(model),
+            parameters=dict(p.split("=", 1) for p in equipment.parameters_of(model)),
+        )
+    return SegmentDescription(
+        segment_number=number,
+        segment_label=short(lesion.label, 64),
+        segmented_property_category=codes.MORPHOLOGICALLY_ABNORMAL,
+        segmented_property_type=codes.LESION,
+        algorithm_type=equipment.algorithm_type(lesion),
+        algorithm_identification=algorithm,
+        tracking_uid=lesion.tracking_uid,
+        tracking_id=short(lesion.label, 64),
+        anatomic_regions=codes.anatomic_regions(lesion) or None,
+        display_color=CIELabColor.from_rgb(*palette[_ordinal(lesion, number) % len(palette)]),
+    )
+
+
+def _ordinal(lesion: ReportedLesion, number: int) -> int:
+    digits = "".join(c for c in lesion.label if c.isdigit())
+    return int(digits) - 1 if digits else number - 1

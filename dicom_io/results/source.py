@@ -1,0 +1,249 @@
+"""What result objects take from the images they were made on: headers, geometry, references."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, time
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from pydicom import Dataset
+from pydicom.sequence import Sequence as DicomSequence
+
+from dicom_io.parsing import parse, quiet
+from workflow.domain.errors import UnsuitableInputError
+from workflow.domain.geometry import FloatArray, Point, Volume
+from workflow.domain.report import TimePointReport
+from workflow.domain.series import SeriesDescription
+
+# Type 2 of the Patient and General Study modules: present, perhaps empty (PS3.3 C.7.1.1, C.7.2.1).
+_PATIENT_AND_STUDY = (
+    "PatientName", "PatientID", "PatientBirthDate", "PatientSex", "StudyDate", "StudyTime",
+    "ReferringPhysicianName", "StudyID", "AccessionNumber",
+)  # fmt: skip
+
+# A volume's voxel and the pixel it came from may lie this far apart: positions in headers are rounded.
+_IN_PLANE_TOLERANCE_PIXELS = 0.1
+_BETWEEN_PLANES_TOLERANCE = 0.25  # of the slice spacing; larger steps make a volume a resampled one
+
+
+class SliceReference(Protocol):
+    """Where one slice of a volume comes from."""
+
+    @property
+    def sop_instance_uid(self) -> str:
+        """Its instance."""
+        ...
+
+    @property
+    def sop_class_uid(self) -> str:
+        """The instance's class."""
+        ...
+
+    @property
+    def frame_number(self) -> int | None:
+        """Its frame, from 1, in a multi-frame instance; None in a single-frame one."""
+        ...
+
+    @property
+    def path(self) -> Path:
+        """The instance's file."""
+        ...
+
+
+class ResultSource(Protocol):
+    """The measured volume with where each slice comes from, as `dicom_io.volumes` reads it."""
+
+    @property
+    def volume(self) -> Volume:
+        """The grid that masks and measurements are on."""
+        ...
+
+    @property
+    def slices(self) -> Sequence[SliceReference]:
+        """The images it was made from, in the order of the volume's first axis."""
+        ...
+
+    @property
+    def series(self) -> SeriesDescription:
+        """The series."""
+        ...
+
+
+@dataclass(frozen=True)
+class InstanceReference:
+    """One DICOM instance, placed in its study and series."""
+
+    study_instance_uid: str
+    series_instance_uid: str
+    sop_class_uid: str
+    sop_instance_uid: str
+
+
+@dataclass(frozen=True)
+class ImagePlane:
+    """The plane of one image or frame (PS3.3 C.7.6.2): LPS mm of pixel (0, 0) and steps per pixel."""
+
+    origin_lps: FloatArray
+    row_step: FloatArray
+    column_step: FloatArray
+    rows: int
+    columns: int
+
+    def column_row(self, position_lps: Point) -> tuple[float, float, float]:
+        """(column, row, distance from the plane in mm) of a position; pixel centres are whole numbers."""
+        normal = np.cross(self.column_step, self.row_step)
+        normal /= np.linalg.norm(normal)
+        basis = np.stack([self.column_step, self.row_step, normal], axis=1)
+        column, row, distance = np.linalg.solve(basis, np.asarray(position_lps) - self.origin_lps)
+        return float(column), float(row), float(distance)
+
+
+@dataclass(frozen=True)
+class SourceImages:
+    """A source and the headers of its images, read when they are asked for and without pixels."""
+
+    source: ResultSource
+    headers: dict[str, Dataset] = field(default_factory=dict, compare=False)
+
+    @property
+    def volume(self) -> Volume:
+        """The measured grid."""
+        return self.source.volume
+
+    @cached_property
+    def header(self) -> Dataset:
+        """The first image's header: patient, study and equipment of all result objects."""
+        return self.image(0)
+
+    @property
+    def is_multi_frame(self) -> bool:
+        """Whether the slices are frames of multi-frame instances."""
+        return self.source.slices[0].frame_number is not None
+
+    def image(self, index: int) -> Dataset:
+        """The header of the image of a slice, made fit to be a template of other objects."""
+        reference = self.source.slices[index]
+        known = self.headers.get(reference.sop_instance_uid)
+        if known is None:
+            with quiet():
+                known = _as_template(parse(reference.path)[0])
+            if str(known.SOPInstanceUID) != reference.sop_instance_uid:
+                raise UnsuitableInputError(
+                    f"{reference.path.name} holds {known.SOPInstanceUID}, not {reference.sop_instance_uid}: "
+                    "the file changed after the volume was read; run the study again"
+                )
+            self.headers[reference.sop_instance_uid] = known
+        return known
+
+    def plane(self, index: int) -> ImagePlane:
+        """Where the image of a slice lies, from its own header."""
+        image = self.image(index)
+        frame = self.source.slices[index].frame_number
+        if frame is None:
+            return _plane(image, image, image, image)
+        shared = image.SharedFunctionalGroupsSequence[0]
+        own = image.PerFrameFunctionalGroupsSequence[frame - 1]
+
+        def group(name: str) -> Dataset:
+            return own[name][0] if name in own else shared[name][0]
+
+        return _plane(
+            image,
+            group("PlanePositionSequence"),
+            group("PlaneOrientationSequence"),
+            group("PixelMeasuresSequence"),
+        )
+
+    def is_on_acquired_grid(self, indices: Iterable[int]) -> bool:
+        """Whether these slices of the volume are the images themselves, not resampled from them."""
+        if len(self.source.slices) != self.volume.shape[0]:
+            return False
+        return all(self._is_acquired(index) for index in indices)
+
+    def _is_acquired(self, index: int) -> bool:
+        plane = self.plane(index)
+        _, rows, columns = self.volume.shape
+        if (plane.rows, plane.columns) != (rows, columns):
+            return False
+        corners = [(0, 0), (0, columns - 1), (rows - 1, 0), (rows - 1, columns - 1)]
+        for row, column in corners:
+            position = self.volume.lps(np.array([index, row, column]))
+            own_column, own_row, distance = plane.column_row((position[0], position[1], position[2]))
+            if max(abs(own_column - column), abs(own_row - row)) > _IN_PLANE_TOLERANCE_PIXELS:
+                return False
+            if abs(distance) > _BETWEEN_PLANES_TOLERANCE * self.volume.spacing_mm[0]:
+                return False
+        return True
+
+    def references(self) -> list[InstanceReference]:
+        """Every image of the source, once, in order."""
+        study, series = self.source.series.study_instance_uid, self.source.series.series_instance_uid
+        found = {s.sop_instance_uid: s.sop_class_uid for s in self.source.slices}
+        return [InstanceReference(study, series, class_uid, uid) for uid, class_uid in found.items()]
+
+
+def _plane(image: Dataset, position: Dataset, orientation: Dataset, measures: Dataset) -> ImagePlane:
+    cosines = np.asarray(orientation.ImageOrientationPatient, dtype=np.float64)
+    row_mm, column_mm = (float(v) for v in measures.PixelSpacing)
+    return ImagePlane(
+        origin_lps=np.asarray(position.ImagePositionPatient, dtype=np.float64),
+        row_step=cosines[3:] * row_mm,
+        column_step=cosines[:3] * column_mm,
+        rows=int(image.Rows),
+        columns=int(image.Columns),
+    )
+
+
+def _as_template(header: Dataset) -> Dataset:
+    """Fill in what Type 2 asks for and de-identified files lack; decode text for another character set."""
+    header.decode()
+    for keyword in _PATIENT_AND_STUDY:
+        if keyword not in header:
+            setattr(header, keyword, "")
+    if header.PatientSex not in ("M", "F", "O", ""):
+        header.PatientSex = ""
+    if "SharedFunctionalGroupsSequence" in header:
+        _share(header, "PlaneOrientationSequence")
+        _share(header, "PixelMeasuresSequence")
+    return header
+
+
+def _share(header: Dataset, name: str) -> None:
+    # highdicom reads these two from the shared groups only; enhanced CT may have them per frame.
+    shared = header.SharedFunctionalGroupsSequence[0]
+    frames = header.PerFrameFunctionalGroupsSequence
+    if name not in shared and frames and name in frames[0]:
+        setattr(shared, name, frames[0][name].value)
+
+
+def moment_of(report: TimePointReport, header: Dataset) -> datetime:
+    """When the report was made, on the clock of the source's scanner; the study's own time if it isn't said.
+
+    A time with a zone is moved to the source's Timezone Offset From UTC where that is known, as
+    dates and times in one object have one zone (PS3.3 C.12.1.1.8).
+    """
+    if report.created_at is None:
+        digits = str(header.get("StudyTime") or "").split(".")[0].ljust(6, "0")
+        at = (
+            time(int(digits[:2]), int(digits[2:4]), min(int(digits[4:6]), 59)) if digits.isdigit() else time()
+        )
+        return datetime.combine(report.study_date, at)
+    return local_time(report.created_at, header)
+
+
+def local_time(moment: datetime, header: Dataset) -> datetime:
+    """A moment on the clock of the source's scanner, without zone."""
+    offset = str(header.get("TimezoneOffsetFromUTC") or "")
+    if moment.tzinfo is not None and len(offset) == 5:
+        moment = moment.astimezone(datetime.strptime(offset, "%z").tzinfo)
+    return moment.replace(tzinfo=None)
+
+
+def request_attributes(header: Dataset) -> DicomSequence[Any] | None:
+    """Request Attributes Sequence of the source series, if it has one."""
+    value = header.get("RequestAttributesSequence")
+    return value or None

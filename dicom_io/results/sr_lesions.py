@@ -1,0 +1,230 @@
+"""One lesion in the SR: a TID 1501 group with its axes and a TID 1411 group with its segment and volume."""
+
+from __future__ import annotations
+
+from math import isfinite
+from typing import Any
+
+import numpy as np
+from pydicom import Dataset
+from pydicom.sr.coding import Code
+
+from dicom_io import codes
+from dicom_io.results import equipment
+from dicom_io.results.seg import segmented_lesions
+from dicom_io.results.settings import ResultSettings, TrackingIdentifierForm
+from dicom_io.results.source import SourceImages
+from dicom_io.results.sr_items import code_item, container, extend, image_item, num_item, text_item, uid_item
+from workflow.domain.lesion import Axis, ModelIdentity
+from workflow.domain.report import ReportedLesion, TimePointReport
+
+# cornerstone3D's adapters take a group for an annotation if its identifier starts like this.
+OHIF_BIDIRECTIONAL = "Cornerstone3DTools@^0.1.0:Bidirectional"
+
+# PS3.3 C.10.5.1.2: (0.5, 0.5) is the centre of the first pixel, index (0, 0).
+_PIXEL_CENTRE = 0.5
+
+
+def has_axes(lesion: ReportedLesion) -> bool:
+    """Whether the lesion has a long axis that can be drawn; the others go among the conclusions."""
+    return lesion.measurement is not None and lesion.measurement.long_axis.length_mm > 0
+
+
+def measured_slices(report: TimePointReport, images: SourceImages) -> list[int]:
+    """Slices that carry an axis as image coordinates, ascending."""
+    found = set()
+    for lesion in report.lesions:
+        measurement = lesion.measurement
+        if measurement is not None and has_axes(lesion):
+            axes = (measurement.long_axis, measurement.short_axis)
+            if all(image_polyline(axis, measurement.slice_index, images) is not None for axis in axes):
+                found.add(measurement.slice_index)
+    return sorted(found)
+
+
+def image_polyline(axis: Axis, slice_index: int, images: SourceImages) -> np.ndarray | None:
+    """An axis in image coordinates of its slice's image.
+
+    Returns
+    -------
+    numpy.ndarray or None
+        (column, row) of both ends, shape (2, 2), in pixels with the centre of the first pixel at
+        (0.5, 0.5); None if the ends don't lie in that image (a resampled volume).
+    """
+    if not images.is_on_acquired_grid([slice_index]):
+        return None
+    plane = images.plane(slice_index)
+    ends = np.array([plane.column_row(point)[:2] for point in (axis.start_lps, axis.end_lps)])
+    return ends + _PIXEL_CENTRE
+
+
+def lesion_groups(
+    report: TimePointReport, images: SourceImages, seg: Dataset | None, settings: ResultSettings
+) -> list[Dataset]:
+    """Measurement groups of all lesions with axes, two per lesion where there is a segment.
+
+    A lesion without axes gets no group here: OHIF can't load a report with a tracking UID that
+    has no coordinates. It is said among the qualitative evaluations.
+    """
+    numbers = {lesion.tracking_uid: n for n, lesion in enumerate(segmented_lesions(report), start=1)}
+    groups = []
+    for lesion in report.lesions:
+        if not has_axes(lesion):
+            continue
+        groups.append(_axes_group(lesion, report, images, settings))
+        if seg is not None and lesion.tracking_uid in numbers:
+            groups.append(_volume_group(lesion, report, images, seg, numbers[lesion.tracking_uid], settings))
+    return groups
+
+
+def tracking_identifier(lesion: ReportedLesion, settings: ResultSettings) -> str:
+    """The lesion's readable name for life, or in the form that OHIF makes an annotation of."""
+    if settings.tracking_identifier is TrackingIdentifierForm.READABLE:
+        return lesion.label
+    return f"{OHIF_BIDIRECTIONAL}:{lesion.label}"
+
+
+def identity_items(
+    lesion: ReportedLesion, identifier: str, relationship: str = "HAS OBS CONTEXT"
+) -> list[Any]:
+    """Tracking Identifier and Tracking Unique Identifier (TID 4108)."""
+    return [
+        text_item(codes.TRACKING_IDENTIFIER, identifier, relationship),
+        uid_item(codes.TRACKING_UNIQUE_IDENTIFIER, lesion.tracking_uid, relationship),
+    ]
+
+
+def site_items(lesion: ReportedLesion, relationship: str = "HAS CONCEPT MOD") -> list[Any]:
+    """Finding Sites, the first with its laterality."""
+    items = [code_item(codes.FINDING_SITE, region, relationship) for region in codes.anatomic_regions(lesion)]
+    side = codes.LATERALITIES.get((lesion.laterality or "").lower())
+    if items and side is not None:
+        extend(items[0], [code_item(codes.LATERALITY, side, "HAS CONCEPT MOD")])
+    return items
+
+
+def judgement_items(lesion: ReportedLesion, relationship: str = "CONTAINS") -> list[Any]:
+    """What was decided of a lesion: part in the assessment, state, response, reason and flags."""
+    items = [
+        code_item(codes.BASELINE_CATEGORY, codes.BASELINE_CATEGORIES[lesion.role.value], relationship),
+        code_item(codes.LESION_STATE, codes.LESION_STATES[lesion.state.value], relationship),
+    ]
+    response = codes.LESION_RESPONSES.get(lesion.response.strip().lower())
+    if response is not None:
+        items.append(code_item(codes.CURRENT_RESPONSE, response, relationship))
+    elif lesion.response:
+        items.append(text_item(codes.CURRENT_RESPONSE, lesion.response, relationship))
+    if lesion.prompt_source:
+        items.append(text_item(codes.PROMPT_SOURCE, lesion.prompt_source, relationship))
+    if lesion.reason:
+        items.append(text_item(codes.LESION_REASON, lesion.reason, relationship))
+    items += [text_item(codes.QUALITY_FLAG, flag.value, relationship) for flag in sorted(lesion.flags)]
+    return items
+
+
+def time_point_items(report: TimePointReport) -> list[Any]:
+    """TID 1502 without its numbers: a NUM before the axes keeps viewers from finding them."""
+    items = [text_item(codes.TIME_POINT, report.time_point_id, "HAS OBS CONTEXT")]
+    if report.is_baseline:
+        items.append(code_item(codes.TIME_POINT_TYPE, codes.TIME_POINT_TYPE_BASELINE, "HAS OBS CONTEXT"))
+    elif report.is_nadir:
+        items.append(code_item(codes.TIME_POINT_TYPE, codes.TIME_POINT_TYPE_NADIR, "HAS OBS CONTEXT"))
+    return items
+
+
+# ---------------------------------------------------------------- groups
+
+
+def _axes_group(
+    lesion: ReportedLesion, report: TimePointReport, images: SourceImages, settings: ResultSettings
+) -> Any:
+    measurement = lesion.measurement
+    assert measurement is not None  # has_axes
+    items = _head(lesion, report, settings)
+    for name, axis in ((codes.LONG_AXIS, measurement.long_axis), (codes.SHORT_AXIS, measurement.short_axis)):
+        number = num_item(name, axis.length_mm, codes.MILLIMETRE)
+        items.append(extend(number, [_coordinates(axis, measurement.slice_index, images)]))
+    if lesion.diameter_mm is not None:
+        items.append(num_item(codes.DIAMETER_IN_SUM, lesion.diameter_mm, codes.MILLIMETRE))
+    items += judgement_items(lesion)
+    items.append(text_item(codes.COMMENT, lesion.label))
+    return extend(container(codes.MEASUREMENT_GROUP, "CONTAINS", template="1501"), items)
+
+
+def _volume_group(
+    lesion: ReportedLesion,
+    report: TimePointReport,
+    images: SourceImages,
+    seg: Dataset,
+    number: int,
+    settings: ResultSettings,
+) -> Any:
+    from highdicom.sr import ImageContentItem
+
+    measurement = lesion.measurement
+    assert measurement is not None  # has_axes
+    series = images.source.series
+    items = _head(lesion, report, settings)
+    items += [
+        ImageContentItem(
+            codes.REFERENCED_SEGMENT,
+            seg.SOPClassUID,
+            seg.SOPInstanceUID,
+            referenced_segment_numbers=number,
+            relationship_type="CONTAINS",
+        ),
+        uid_item(codes.SOURCE_SERIES_FOR_SEGMENTATION, series.series_instance_uid),
+        extend(
+            num_item(codes.VOLUME, measurement.volume_mm3, codes.CUBIC_MILLIMETRE),
+            [code_item(codes.MEASUREMENT_METHOD, codes.SUM_OF_SEGMENTED_VOXELS, "HAS CONCEPT MOD")],
+        ),
+    ]
+    if series.modality in codes.INTENSITIES and isfinite(measurement.mean_hu):
+        items.append(_mean(measurement.mean_hu, *codes.INTENSITIES[series.modality]))
+    if lesion.confidence is not None:
+        items.append(num_item(codes.CONFIDENCE, lesion.confidence, codes.NO_UNITS))
+    return extend(container(codes.MEASUREMENT_GROUP, "CONTAINS", template="1411"), items)
+
+
+def _head(lesion: ReportedLesion, report: TimePointReport, settings: ResultSettings) -> list[Any]:
+    return [
+        *identity_items(lesion, tracking_identifier(lesion, settings)),
+        code_item(codes.FINDING_CATEGORY, codes.MORPHOLOGICALLY_ABNORMAL),
+        code_item(codes.FINDING, codes.LESION),
+        *site_items(lesion),
+        *time_point_items(report),
+        *(_algorithm(lesion.model) if lesion.model is not None else []),
+    ]
+
+
+def _algorithm(model: ModelIdentity) -> list[Any]:
+    """TID 4019, with the values of the Contributing Equipment Sequence (IHE AIR, table 6.5.3.1-1)."""
+    return [
+        text_item(codes.ALGORITHM_NAME, equipment.name_of(model), "HAS CONCEPT MOD"),
+        text_item(codes.ALGORITHM_VERSION, equipment.version_of(model), "HAS CONCEPT MOD"),
+        *(
+            text_item(codes.ALGORITHM_PARAMETERS, parameter, "HAS CONCEPT MOD")
+            for parameter in equipment.parameters_of(model)
+        ),
+        code_item(codes.ALGORITHM_FAMILY, equipment.family_of(model), "HAS CONCEPT MOD"),
+    ]
+
+
+def _mean(value: float, name: Code, unit: Code) -> Any:
+    return extend(num_item(name, value, unit), [code_item(codes.DERIVATION, codes.MEAN, "HAS CONCEPT MOD")])
+
+
+def _coordinates(axis: Axis, slice_index: int, images: SourceImages) -> Any:
+    from highdicom.sr import Scoord3DContentItem, ScoordContentItem
+
+    polyline = image_polyline(axis, slice_index, images)
+    if polyline is not None:
+        drawn = ScoordContentItem(codes.SOURCE, "POLYLINE", polyline, relationship_type="INFERRED FROM")
+        return extend(drawn, [image_item(codes.SOURCE, images.source.slices[slice_index], "SELECTED FROM")])
+    return Scoord3DContentItem(
+        codes.SOURCE,
+        "POLYLINE",
+        np.array([axis.start_lps, axis.end_lps]),
+        frame_of_reference_uid=images.source.series.frame_of_reference_uid,
+        relationship_type="INFERRED FROM",
+    )

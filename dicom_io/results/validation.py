@@ -1,0 +1,92 @@
+"""The gate before the PACS: an object that fails here is kept with the report and not sent."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from pydicom import Dataset
+
+from dicom_io.results.checks_common import check_identity, check_uids
+from dicom_io.results.checks_seg import check_seg
+from dicom_io.results.checks_sr import check_sr
+from dicom_io.results.dciodvfy import iod_errors
+from dicom_io.results.objects import ResultObjects
+from dicom_io.results.source import ResultSource, SourceImages
+
+
+class Check(StrEnum):
+    """What was looked at."""
+
+    IDENTITY = "patient and study are the source's"
+    UIDS = "UIDs are well formed"
+    SEGMENTATION = "the SEG holds the masks on the source's geometry"
+    MEASUREMENTS = "the SR's references, end points and identities hold"
+    IOD = "dciodvfy finds no error"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finding:
+    """Something wrong with one object, for a person to read."""
+
+    check: Check
+    sop_instance_uid: str
+    message: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class ValidationReport:
+    """What the gate found. `skipped` says which check was not made, and why."""
+
+    findings: tuple[Finding, ...] = ()
+    skipped: tuple[str, ...] = ()
+
+    @property
+    def is_valid(self) -> bool:
+        """Whether every object may leave."""
+        return not self.findings
+
+    def failing(self) -> frozenset[str]:
+        """SOP Instance UIDs of the objects that must stay."""
+        return frozenset(finding.sop_instance_uid for finding in self.findings)
+
+    def __str__(self) -> str:
+        """One line per finding."""
+        return (
+            "\n".join(
+                f"{f.sop_instance_uid}: not so that {f.check.value}: {f.message}" for f in self.findings
+            )
+            or "valid"
+        )
+
+
+def validate(results: ResultObjects, source: ResultSource) -> ValidationReport:
+    """Check result objects against the images and the report that they were made from.
+
+    The SEG is decoded and compared with the masks voxel by voxel; every reference, end point and
+    tracking UID of the SR is followed; in the OHIF form, that viewer's conditions are checked.
+    dciodvfy (dicom3tools) runs on every object if it is installed.
+    """
+    images = SourceImages(source)
+    findings: list[Finding] = []
+    skipped: list[str] = []
+
+    def note(check: Check, result: Dataset, messages: list[str]) -> None:
+        uid = str(result.SOPInstanceUID)
+        findings.extend(Finding(check=check, sop_instance_uid=uid, message=m) for m in messages)
+
+    for result in results.all:
+        note(Check.IDENTITY, result, check_identity(result, images.header))
+        note(Check.UIDS, result, check_uids(result))
+        errors, reason = iod_errors(result)
+        note(Check.IOD, result, errors)
+        if reason and reason not in skipped:
+            skipped.append(reason)
+    if results.seg is not None:
+        note(Check.SEGMENTATION, results.seg, check_seg(results.seg, results.report, images))
+    note(
+        Check.MEASUREMENTS,
+        results.sr,
+        check_sr(results.sr, results.seg, results.report, images, results.settings),
+    )
+    return ValidationReport(findings=tuple(findings), skipped=tuple(skipped))
