@@ -16,13 +16,19 @@ class Binned:
 
     index: np.ndarray
     width: float
+    low: float
 
     @classmethod
     def of(cls, image: np.ndarray, interest: np.ndarray) -> Binned:
         """Bin an image over the range found where `interest` is true, outliers clipped."""
         low, high = np.quantile(image[interest], (0.005, 0.995))
         width = max(float(high - low) / (_BINS - 1), 1e-6)
-        return cls(np.clip((image - low) / width, 0, _BINS - 1).astype(np.intp), width)
+        index = np.clip((image - low) / width, 0, _BINS - 1).astype(np.intp)
+        return cls(index, width, float(low))
+
+    def bin_of(self, image: np.ndarray) -> np.ndarray:
+        """The bins of another image's intensities."""
+        return np.clip((image - self.low) / self.width, 0, _BINS - 1).astype(np.intp)
 
     def density(self, weight: np.ndarray, blur_bins: float) -> np.ndarray:
         """Smoothed distribution of the intensities under a weight, shape (bins,), sums to 1."""
