@@ -10,12 +10,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
+from functools import cache
 from math import isfinite
 from pathlib import Path
 from typing import Any
 
 from pydicom import Dataset, dcmread
 from pydicom.errors import InvalidDicomError
+from pydicom.tag import BaseTag, Tag
 
 from workflow.domain.errors import TransientError, UnsuitableInputError
 
@@ -38,6 +40,12 @@ PARSER_FAILURES: tuple[type[Exception], ...] = (
     zlib.error,
 )
 _STORAGE_FAILURES = (errno.EIO, errno.ESTALE, errno.ENOTCONN, errno.EMFILE, errno.ENFILE, errno.ETIMEDOUT)
+
+
+@cache
+def _tag(keyword: str) -> BaseTag:
+    # By tag: pydicom looks an absent keyword up twenty times slower.
+    return Tag(keyword)
 
 
 @contextmanager
@@ -104,8 +112,9 @@ class Attributes:
 
     def raw(self, keyword: str) -> Any:
         """The attribute's value as pydicom has it, or None."""
+        tag = _tag(keyword)
         try:
-            return self.dataset.get(keyword)
+            return self.dataset[tag].value if tag in self.dataset else None
         except PARSER_FAILURES as error:
             raise self._unreadable(keyword) from error
 

@@ -222,35 +222,28 @@ class _Filling:
         """
         slice_of = {plane: k for k, plane in enumerate(self.grid.planes) if plane is not None}
         for place, stored in read_planes(self.stack.frames):
-            self._place(slice_of[place], self._values(place, stored))
+            self._place(slice_of[place], place, stored)
         self._compare_duplicates(slice_of)
         for k, plane in enumerate(self.grid.planes):
             if plane is None:
                 self._between(k)
 
-    def _values(self, place: int, stored: PlaneArray) -> NDArray[Any]:
-        """Rescaled values of a plane, int16 or float32 like the array, which grows to float32 if it must."""
-        frame, (slope, intercept) = self.stack.all_frames[place], self.scales[place]
+    def _place(self, k: int, place: int, stored: PlaneArray) -> None:
+        """Rescale a plane into slice k; the array grows from int16 to float32 if the values must."""
+        frame, (slope, intercept) = self.stack.frames[place], self.scales[place]
         padding = self._padding_mask(frame, stored, slope, intercept)
         if padding is not None:
             # Not to widen the whole array for numbers that are replaced below.
-            stored[padding] = stored[~padding].min() if not padding.all() else 0
-        lowest, highest = (float(end) * slope + intercept for end in (stored.min(), stored.max()))
-        if (
-            self.array.dtype == np.int16
-            and not -32768 <= min(lowest, highest) <= max(lowest, highest) <= 32767
-        ):
+            stored[padding] = 0 if padding.all() else stored[~padding].min()
+        ends = [float(end) * slope + intercept for end in (stored.min(), stored.max())]
+        if self.array.dtype == np.int16 and not -32768 <= min(ends) <= max(ends) <= 32767:
             self.array = self.array.astype(np.float32)
-        if self.array.dtype == np.int16:
-            values: NDArray[Any] = stored.astype(np.int32) if slope != 1 else stored
-            values = _shifted(values, slope, intercept)
-        else:
-            values = stored.astype(np.float32)
-            values *= np.float32(slope)
-            values += np.float32(intercept)
+        values = self.array[k] if not self.grid.is_tilted else np.empty(stored.shape, dtype=self.array.dtype)
+        _rescale(stored, slope, intercept, values)
         if padding is not None:
             values[padding] = self.outside
-        return values
+        if self.grid.is_tilted:
+            self._shift_into(k, values)
 
     def _padding_mask(
         self, frame: Frame, stored: PlaneArray, slope: float, intercept: float
@@ -267,10 +260,7 @@ class _Filling:
         self._padded += int(np.count_nonzero(mask))
         return mask
 
-    def _place(self, k: int, values: NDArray[Any]) -> None:
-        if not self.grid.is_tilted:
-            self.array[k] = values
-            return
+    def _shift_into(self, k: int, values: NDArray[Any]) -> None:
         shift_rows, shift_columns = (float(offset) for offset in self.grid.offset_px[k])
         moved = _moved(values.astype(np.float32), shift_rows, self.grid.shape[1], 0, self.outside)
         moved = _moved(moved, shift_columns, self.grid.shape[2], 1, self.outside)
@@ -300,15 +290,17 @@ class _Filling:
             self.duplicates.append(frame.label)
 
 
-def _shifted(stored: PlaneArray, slope: float, intercept: float) -> NDArray[np.int16]:
-    """Whole-numbered rescaling of values that are known to fit int16."""
+def _rescale(stored: PlaneArray, slope: float, intercept: float, values: NDArray[Any]) -> None:
+    """Write slope x stored + intercept into `values`: int16, where the result is known to fit, or float32."""
+    if values.dtype != np.int16:
+        np.multiply(stored, np.float32(slope), out=values, casting="unsafe")
+        values += np.float32(intercept)
+        return
     if slope != 1:
-        stored = stored * int(slope)
-    values: NDArray[np.int16] = np.empty(stored.shape, dtype=np.int16)
+        stored = stored.astype(np.int64) * int(slope)
     # The sum fits, so arithmetic modulo 2^16 gives it; it saves a wider copy of every slice.
     wrapped = np.array(int(intercept) & 0xFFFF, dtype=np.uint16).view(np.int16)
     np.add(stored.astype(np.int16, copy=False), wrapped, out=values)
-    return values
 
 
 def _moved(
