@@ -111,17 +111,17 @@ def centre_ijk(volume: Volume, prompt: LesionPrompt) -> FloatArray:
     return middle
 
 
-def slice_plan(volume: Volume, prompt: LesionPrompt) -> SlicePlan | None:
+def slice_plan(volume: Volume, prompt: LesionPrompt, *, reach_factor: float = 1.0) -> SlicePlan | None:
     """Boxes on slices for a prompt's lines, boxes, outlines and masks; None if it has only points.
 
     A line with both axes becomes the box around the ellipse that they span, one axis alone the square of that
     side: a lesion is nowhere wider than its long axis. What is shown on one slice reaches half its size up
-    and down, a box as far as the box, several slices from the first to the last.
+    and down (times `reach_factor`), a box as far as the box, several slices from the first to the last.
     """
     found: dict[int, list[Box2D]] = {}
     reach: list[tuple[float, float]] = []
     for shape in prompt.shapes:
-        boxes, shape_reach = _boxes(volume, shape)
+        boxes, shape_reach = _boxes(volume, shape, reach_factor)
         for slice_, box in boxes.items():
             found.setdefault(slice_, []).append(box)
         reach += [shape_reach] if boxes else []
@@ -197,22 +197,24 @@ def _where(shape: PromptShape) -> str:
     return "(" + ", ".join(f"{value:.1f}" for value in _centre(shape)) + ")"
 
 
-def _boxes(volume: Volume, shape: PromptShape) -> tuple[dict[int, Box2D], tuple[float, float]]:
+def _boxes(volume: Volume, shape: PromptShape, factor: float) -> tuple[dict[int, Box2D], tuple[float, float]]:
     """Boxes by slice and the reach (first, last slice, fractional) of one shape; no boxes for a point."""
     match shape:
         case LinePrompt():
-            return _line_boxes(volume, shape)
+            return _line_boxes(volume, shape, factor)
         case BoxPrompt():
-            return _flat_or_deep(volume, volume.ijk(_corners(shape)))
+            return _flat_or_deep(volume, volume.ijk(_corners(shape)), factor)
         case OutlinePrompt():
-            return _flat_or_deep(volume, volume.ijk(np.asarray(shape.points_lps, dtype=np.float64)))
+            return _flat_or_deep(volume, volume.ijk(np.asarray(shape.points_lps, dtype=np.float64)), factor)
         case MaskPrompt():
-            return _mask_boxes(volume, shape)
+            return _mask_boxes(volume, shape, factor)
         case PointPrompt():
             return {}, (0.0, 0.0)
 
 
-def _line_boxes(volume: Volume, line: LinePrompt) -> tuple[dict[int, Box2D], tuple[float, float]]:
+def _line_boxes(
+    volume: Volume, line: LinePrompt, factor: float
+) -> tuple[dict[int, Box2D], tuple[float, float]]:
     start, end = np.asarray(line.start_lps), np.asarray(line.end_lps)
     middle = volume.ijk((start + end) / 2)
     radius_mm = np.linalg.norm(end - start) / 2
@@ -225,21 +227,25 @@ def _line_boxes(volume: Volume, line: LinePrompt) -> tuple[dict[int, Box2D], tup
         if np.ptp([volume.ijk(start)[0], volume.ijk(end)[0]]) < 1:
             half = np.hypot(long_half, short_half)
     key = _slice_of(volume, middle[0])
-    depth = depth_mm / volume.spacing_mm[0]
+    depth = factor * depth_mm / volume.spacing_mm[0]
     return {key: _clipped(volume, middle, half)}, (middle[0] - depth, middle[0] + depth)
 
 
-def _flat_or_deep(volume: Volume, points_ijk: FloatArray) -> tuple[dict[int, Box2D], tuple[float, float]]:
+def _flat_or_deep(
+    volume: Volume, points_ijk: FloatArray, factor: float
+) -> tuple[dict[int, Box2D], tuple[float, float]]:
     low, high = points_ijk.min(axis=0), points_ijk.max(axis=0)
     middle, half = (low + high) / 2, (high - low) / 2
     box = {_slice_of(volume, middle[0]): _clipped(volume, middle, half)}
     if high[0] - low[0] >= 1:
         return box, (low[0], high[0])
-    depth = max(half[1:] * np.asarray(volume.spacing_mm)[1:]) / volume.spacing_mm[0]
+    depth = factor * max(half[1:] * np.asarray(volume.spacing_mm)[1:]) / volume.spacing_mm[0]
     return box, (middle[0] - depth, middle[0] + depth)
 
 
-def _mask_boxes(volume: Volume, shape: MaskPrompt) -> tuple[dict[int, Box2D], tuple[float, float]]:
+def _mask_boxes(
+    volume: Volume, shape: MaskPrompt, factor: float
+) -> tuple[dict[int, Box2D], tuple[float, float]]:
     voxels = resample_mask(shape.volume, volume)
     boxes: dict[int, Box2D] = {}
     for slice_ in np.flatnonzero(voxels.any(axis=(1, 2))):
@@ -248,7 +254,7 @@ def _mask_boxes(volume: Volume, shape: MaskPrompt) -> tuple[dict[int, Box2D], tu
     if len(boxes) != 1:
         return boxes, (float(min(boxes)), float(max(boxes)))
     (key, (x0, y0, x1, y1)), (slice_mm, row_mm, column_mm) = next(iter(boxes.items())), volume.spacing_mm
-    depth = max((x1 - x0) * column_mm, (y1 - y0) * row_mm) / 2 / slice_mm
+    depth = factor * max((x1 - x0) * column_mm, (y1 - y0) * row_mm) / 2 / slice_mm
     return boxes, (key - depth, key + depth)
 
 
