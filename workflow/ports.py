@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 from workflow.domain.geometry import Point, Volume
@@ -14,6 +16,9 @@ from workflow.domain.lesion import (
     SegmentedLesion,
     TrackedLesion,
 )
+from workflow.domain.patient import PatientIdentity
+from workflow.domain.report import TimePointReport
+from workflow.domain.series import SeriesDescription
 
 Progress = Callable[[float, str], None]
 """Called with the share done (0 to 1) and what is being done."""
@@ -85,4 +90,116 @@ class Detector(Protocol):
 
     def detect(self, volume: Volume) -> list[DetectedLesion]:
         """Proposals, best first."""
+        ...
+
+
+# ---------------------------------------------------------------- images, prompts, results, PACS
+
+
+class ImageStack(Protocol):
+    """A volume with the instances that it was read from."""
+
+    @property
+    def volume(self) -> Volume:
+        """Voxels and affine."""
+        ...
+
+    @property
+    def series(self) -> SeriesDescription:
+        """What was read."""
+        ...
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What had to be handled, for the reader."""
+        ...
+
+
+class ImageReader(Protocol):
+    """Reads headers and voxels of a study's files."""
+
+    def patient(self, path: Path) -> PatientIdentity:
+        """Whose instance this is."""
+        ...
+
+    def describe_study(self, paths: Sequence[Path]) -> list[SeriesDescription]:
+        """Each stack of images among the files, with a refusal where it can't become a volume."""
+        ...
+
+    def read_volume(self, paths: Sequence[Path], series: SeriesDescription) -> ImageStack:
+        """Decode one stack, each instance once.
+
+        Raises
+        ------
+        UnsuitableInputError
+            If it can't become a volume; the message says why.
+        """
+        ...
+
+
+class PromptReader(Protocol):
+    """Reads prompts out of the objects that a PACS holds."""
+
+    def refers_to(self, path: Path) -> frozenset[str]:
+        """Every UID that an object names: studies, series, instances, frames of reference."""
+        ...
+
+    def read(self, paths: Sequence[Path], image: ImageStack) -> tuple[list[LesionPrompt], list[str]]:
+        """Prompts on this image, in a fixed order, and why other objects or items gave none."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class WrittenObject:
+    """A result object on disk."""
+
+    role: str
+    path: Path
+    sop_instance_uid: str
+    sop_class_uid: str
+    series_instance_uid: str
+    study_instance_uid: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class WrittenResults:
+    """What a time point's report became, and what validation says of it; an error keeps it here."""
+
+    objects: tuple[WrittenObject, ...]
+    errors: tuple[str, ...]
+    warnings: tuple[str, ...]
+
+
+class ResultWriter(Protocol):
+    """Writes a report as DICOM objects and checks them."""
+
+    def write(
+        self, report: TimePointReport, image: ImageStack, course: Sequence[TimePointReport], folder: Path
+    ) -> WrittenResults:
+        """Write SEG, SR and what else is configured into a folder; same report, same bytes."""
+        ...
+
+
+class Destination(Protocol):
+    """Where finished results go; storing the same one again changes nothing."""
+
+    @property
+    def name(self) -> str:
+        """For the outbox and the log, e.g. "ARCHIVE@127.0.0.1:11113"."""
+        ...
+
+    def store(self, paths: Sequence[Path]) -> None:
+        """Store all, in this order (the SEG before the SR that refers to it).
+
+        Raises
+        ------
+        TransientError
+            If the destination is not there or refuses for now.
+        UnsuitableInputError
+            If it refuses an object for good; the message has its status.
+        """
+        ...
+
+    def held(self, study_instance_uid: str, series_instance_uid: str) -> frozenset[str]:
+        """SOP Instance UIDs that the destination lists for a series."""
         ...

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -182,8 +183,12 @@ class Mask:
     shape: tuple[int, int, int]
 
     @classmethod
-    def from_array(cls, array: NDArray[Any], start_ijk: tuple[int, int, int] = (0, 0, 0),
-                   shape: tuple[int, int, int] | None = None) -> Mask:
+    def from_array(
+        cls,
+        array: NDArray[Any],
+        start_ijk: tuple[int, int, int] = (0, 0, 0),
+        shape: tuple[int, int, int] | None = None,
+    ) -> Mask:
         """Take the true voxels of an array that starts at `start_ijk` of a grid of `shape`."""
         whole = shape or (array.shape[0], array.shape[1], array.shape[2])
         found = [np.flatnonzero(array.any(axis=axes)) for axes in ((1, 2), (0, 2), (0, 1))]
@@ -228,7 +233,8 @@ class Mask:
 
     def indices(self) -> NDArray[np.int64]:
         """Indices (slice, row, column) in the whole grid of the set voxels, shape (n, 3)."""
-        return np.argwhere(self.voxels) + np.asarray(self.start_ijk)
+        indices: NDArray[np.int64] = np.argwhere(self.voxels) + np.asarray(self.start_ijk)
+        return indices
 
     def centroid_ijk(self) -> FloatArray:
         """Mean index of the set voxels, shape (3,).
@@ -272,3 +278,54 @@ def dice(one: Mask, other: Mask) -> float:
         return mask.voxels[a, b, c]
 
     return 2.0 * int(np.count_nonzero(part(one) & part(other))) / total
+
+
+def mask_on_grid(drawn: Volume, grid: Volume) -> Mask:
+    """The voxels of `grid` whose centres lie in a true voxel of `drawn` (nearest neighbour).
+
+    Exact where the grids coincide or one is a crop of the other. What lies outside `grid` is lost.
+    """
+    inside = Mask.from_array(drawn.array)
+    if inside.is_empty:
+        return Mask.from_array(np.zeros((1, 1, 1), dtype=bool), shape=grid.shape)
+    corners = np.array(
+        np.meshgrid(*[(a - 0.5, b - 0.5) for a, b in zip(inside.start_ijk, inside.stop_ijk, strict=True)])
+    ).reshape(3, -1)
+    reach = grid.ijk(drawn.lps(corners.T))
+    start = np.clip(np.floor(reach.min(axis=0)).astype(int), 0, grid.shape)
+    stop = np.clip(np.ceil(reach.max(axis=0)).astype(int) + 1, 0, grid.shape)
+    if np.any(stop <= start):
+        return Mask.from_array(np.zeros((1, 1, 1), dtype=bool), shape=grid.shape)
+    indices = np.stack(
+        np.meshgrid(*[np.arange(a, b) for a, b in zip(start, stop, strict=True)], indexing="ij"), axis=-1
+    )
+    # Half-way ties go to the upper voxel on every axis, so that a shifted grid shifts as a whole.
+    nearest = np.floor(drawn.ijk(grid.lps(indices.reshape(-1, 3))) + 0.5 + 1e-6).astype(int)
+    is_inside = np.all((nearest >= 0) & (nearest < drawn.shape), axis=1)
+    voxels = np.zeros(len(nearest), dtype=bool)
+    voxels[is_inside] = drawn.array[tuple(nearest[is_inside].T)]
+    return Mask.from_array(
+        voxels.reshape(indices.shape[:3]), (int(start[0]), int(start[1]), int(start[2])), grid.shape
+    )
+
+
+def union(masks: Sequence[Mask]) -> Mask:
+    """All voxels that are in any of some masks of one grid.
+
+    Raises
+    ------
+    ValueError
+        If there is no mask, or they are on different grids.
+    """
+    if not masks or any(mask.shape != masks[0].shape for mask in masks):
+        raise ValueError("a union is of at least one mask, all on one grid")
+    filled = [mask for mask in masks if not mask.is_empty]
+    if len(filled) < 2:
+        return filled[0] if filled else masks[0]
+    start = np.min([mask.start_ijk for mask in filled], axis=0)
+    stop = np.max([mask.stop_ijk for mask in filled], axis=0)
+    voxels = np.zeros(stop - start, dtype=bool)
+    for mask in filled:
+        a, b, c = (slice(s - o, e - o) for s, e, o in zip(mask.start_ijk, mask.stop_ijk, start, strict=True))
+        voxels[a, b, c] |= mask.voxels
+    return Mask.from_array(voxels, (int(start[0]), int(start[1]), int(start[2])), masks[0].shape)

@@ -44,7 +44,7 @@ class BoxPrompt:
 
 @dataclass(frozen=True, kw_only=True)
 class OutlinePrompt:
-    """A closed outline in one plane (ellipse, polyline, one contour): points in order, LPS mm, first not repeated."""
+    """A closed outline in one plane (ellipse, polyline): points in order, LPS mm, the first not repeated."""
 
     points_lps: tuple[Point, ...]
 
@@ -82,11 +82,11 @@ class LesionPrompt:
     Attributes
     ----------
     shapes
-        At least one; several are several hints on the same lesion (positive and negative points, a contour per slice).
+        At least one; several are hints on one lesion (positive and negative points, a contour per slice).
     tracking_uid, tracking_id
         The lesion's DICOM tracking identity if the prompt carried one, else None: the timeline gives it one.
     finding_site
-        SNOMED CT code of the anatomical site, if said; `finding_site_meaning` its words, `organ` the RECIST organ.
+        SNOMED CT code of the anatomical site, if said; `finding_site_meaning` its words.
     is_nodal
         Whether the prompt says that this is a lymph node.
     created_by, created_at
@@ -184,7 +184,7 @@ class RegistrationQuality:
     """How far a registration can be trusted around one lesion.
 
     `similarity` is the local normalised cross-correlation (-1 to 1), `folding_fraction` the share of
-    voxels with a Jacobian determinant <= 0, `warped_voxel_count` the size of the prior's mask on the new grid.
+    voxels with a Jacobian determinant <= 0, `warped_voxel_count` the prior mask's size on the new grid.
     """
 
     similarity: float

@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from datetime import date, datetime
 from enum import StrEnum
 
-from workflow.domain.lesion import Flag, LesionMeasurement, LesionState, ModelIdentity
 from workflow.domain.geometry import Mask
+from workflow.domain.lesion import Flag, LesionMeasurement, LesionState, ModelIdentity
 
 
 class LesionRole(StrEnum):

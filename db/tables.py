@@ -1,0 +1,383 @@
+"""The tables. What the pipeline knows is here; the broker only carries job ids.
+
+Every timestamp is UTC. JSON columns hold values that are written and read whole.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, date, datetime, time
+from typing import Any
+
+from sqlalchemy import (
+    JSON,
+    Date,
+    DateTime,
+    ForeignKey,
+    Index,
+    LargeBinary,
+    String,
+    Text,
+    Time,
+    TypeDecorator,
+    UniqueConstraint,
+    text,
+)
+from sqlalchemy.engine import Dialect
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
+
+UID = String(64)
+
+
+class UtcDateTime(TypeDecorator[datetime]):
+    """An aware UTC datetime on every database (SQLite keeps no zone)."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        """Refuse a naive time, store UTC."""
+        if value is None:
+            return None
+        if value.tzinfo is None:
+            raise ValueError(f"{value} has no time zone")
+        return value.astimezone(UTC)
+
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        """Give the zone back."""
+        return value.replace(tzinfo=UTC) if value is not None and value.tzinfo is None else value
+
+
+class Table(DeclarativeBase):
+    """Base of all tables."""
+
+    type_annotation_map = {datetime: UtcDateTime, dict[str, Any]: JSON, list[Any]: JSON}  # noqa: RUF012
+
+
+class PatientRow(Table):
+    """A patient as PatientID and IssuerOfPatientID name one."""
+
+    __tablename__ = "patient"
+    __table_args__ = (UniqueConstraint("patient_id", "issuer_of_patient_id"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    patient_id: Mapped[str] = mapped_column(String(64))
+    issuer_of_patient_id: Mapped[str] = mapped_column(String(64), default="")
+    patient_name: Mapped[str] = mapped_column(Text, default="")
+    birth_date: Mapped[date | None] = mapped_column(Date)
+    sex: Mapped[str] = mapped_column(String(1), default="")
+    studies: Mapped[list[StudyRow]] = relationship(back_populates="patient")
+
+
+class StudyRow(Table):
+    """A study of which at least one instance was received."""
+
+    __tablename__ = "study"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    study_instance_uid: Mapped[str] = mapped_column(UID, unique=True)
+    patient_key: Mapped[int | None] = mapped_column(ForeignKey("patient.id"), index=True)
+    study_date: Mapped[date | None] = mapped_column(Date)
+    study_time: Mapped[time | None] = mapped_column(Time)
+    description: Mapped[str] = mapped_column(Text, default="")
+    accession_number: Mapped[str] = mapped_column(String(64), default="")
+    first_received_at: Mapped[datetime]
+    last_received_at: Mapped[datetime] = mapped_column(index=True)
+    # RECEIVING, then INGESTED or QUARANTINED; RECEIVING again when a late instance comes.
+    state: Mapped[str] = mapped_column(String(24), default="RECEIVING", index=True)
+    reason: Mapped[str] = mapped_column(Text, default="")
+    # The PACS's own count at the last poll, and how often it agreed with ours in a row.
+    pacs_count: Mapped[int | None]
+    agreeing_polls: Mapped[int] = mapped_column(default=0)
+    polled_at: Mapped[datetime | None]
+    patient: Mapped[PatientRow | None] = relationship(back_populates="studies")
+    revisions: Mapped[list[RevisionRow]] = relationship(back_populates="study", order_by="RevisionRow.number")
+
+
+class InstanceRow(Table):
+    """One received SOP instance and the file that holds its bytes as they came."""
+
+    __tablename__ = "instance"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    sop_instance_uid: Mapped[str] = mapped_column(UID, unique=True)
+    sop_class_uid: Mapped[str] = mapped_column(UID)
+    study_instance_uid: Mapped[str] = mapped_column(UID, index=True)
+    series_instance_uid: Mapped[str] = mapped_column(UID, index=True)
+    modality: Mapped[str] = mapped_column(String(16), default="")
+    transfer_syntax_uid: Mapped[str] = mapped_column(UID, default="")
+    path: Mapped[str] = mapped_column(Text)
+    sha256: Mapped[str] = mapped_column(String(64))
+    size: Mapped[int]
+    source: Mapped[str] = mapped_column(String(64), default="")
+    received_at: Mapped[datetime]
+    # Every UID that a prompt object names (studies, series, instances, frames of reference); None for images.
+    refers_to: Mapped[list[Any] | None]
+    # Our own results come back from the PACS; they are neither input nor prompt.
+    is_own_result: Mapped[bool] = mapped_column(default=False)
+
+
+class RevisionRow(Table):
+    """A version of a study's received content, with the series that was chosen and why."""
+
+    __tablename__ = "study_revision"
+    __table_args__ = (UniqueConstraint("study_id", "number"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    study_id: Mapped[int] = mapped_column(ForeignKey("study.id"), index=True)
+    number: Mapped[int]
+    content_sha256: Mapped[str] = mapped_column(String(64))
+    is_complete: Mapped[bool] = mapped_column(default=True)
+    created_at: Mapped[datetime]
+    series_instance_uid: Mapped[str | None] = mapped_column(UID)
+    series_stack: Mapped[int] = mapped_column(default=0)
+    series_sha256: Mapped[str | None] = mapped_column(String(64))
+    series: Mapped[dict[str, Any] | None]  # the chosen SeriesDescription
+    series_choice: Mapped[list[Any]]  # every series with its score and reasons
+    notes: Mapped[list[Any]]
+    study: Mapped[StudyRow] = relationship(back_populates="revisions")
+
+
+class TimePointRow(Table):
+    """A study on its patient's timeline."""
+
+    __tablename__ = "time_point"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    patient_key: Mapped[int] = mapped_column(ForeignKey("patient.id"), index=True)
+    study_id: Mapped[int] = mapped_column(ForeignKey("study.id"), unique=True)
+    revision_id: Mapped[int] = mapped_column(ForeignKey("study_revision.id"))
+    order: Mapped[int] = mapped_column(default=0)
+    state: Mapped[str] = mapped_column(String(24), default="WAITING", index=True)
+    reason: Mapped[str] = mapped_column(Text, default="")
+    prior_id: Mapped[int | None] = mapped_column(ForeignKey("time_point.id"))
+    # The identity whose analysis failed for good: it is not tried again until something changes.
+    failed_identity: Mapped[str] = mapped_column(String(64), default="")
+    analysis_id: Mapped[int | None] = mapped_column(ForeignKey("analysis.id", use_alter=True))
+    report_id: Mapped[int | None] = mapped_column(ForeignKey("report.id", use_alter=True))
+    study: Mapped[StudyRow] = relationship()
+    revision: Mapped[RevisionRow] = relationship()
+    prior: Mapped[TimePointRow | None] = relationship(remote_side="TimePointRow.id")
+    analysis: Mapped[AnalysisRow | None] = relationship(
+        foreign_keys="TimePointRow.analysis_id", post_update=True
+    )
+    report: Mapped[ReportRow | None] = relationship(foreign_keys="TimePointRow.report_id", post_update=True)
+
+
+class AnalysisRow(Table):
+    """One run of inference and measurement at a time point; none is ever changed."""
+
+    __tablename__ = "analysis"
+    __table_args__ = (UniqueConstraint("time_point_id", "identity"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    time_point_id: Mapped[int] = mapped_column(ForeignKey("time_point.id"), index=True)
+    identity: Mapped[str] = mapped_column(String(64))
+    prior_analysis_id: Mapped[int | None] = mapped_column(ForeignKey("analysis.id"))
+    created_at: Mapped[datetime]
+    seconds: Mapped[float] = mapped_column(default=0.0)
+    notes: Mapped[list[Any]]
+    observations: Mapped[list[ObservationRow]] = relationship(
+        back_populates="analysis", order_by="ObservationRow.number"
+    )
+
+
+class LesionRow(Table):
+    """A lesion: one tracking UID for life."""
+
+    __tablename__ = "lesion"
+
+    tracking_uid: Mapped[str] = mapped_column(UID, primary_key=True)
+    patient_key: Mapped[int] = mapped_column(ForeignKey("patient.id"), index=True)
+    label: Mapped[str] = mapped_column(String(16))
+    role: Mapped[str] = mapped_column(String(16))
+    role_reason: Mapped[str] = mapped_column(Text, default="")
+    organ: Mapped[str] = mapped_column(String(64), default="")
+    finding_site: Mapped[str | None] = mapped_column(String(16))
+    finding_site_meaning: Mapped[str | None] = mapped_column(String(64))
+    laterality: Mapped[str | None] = mapped_column(String(16))
+    is_nodal: Mapped[bool] = mapped_column(default=False)
+    first_study_instance_uid: Mapped[str] = mapped_column(UID)
+    prompt_label: Mapped[str] = mapped_column(Text, default="")
+
+
+class ObservationRow(Table):
+    """A lesion in an analysis: state, mask, measurements."""
+
+    __tablename__ = "observation"
+    __table_args__ = (UniqueConstraint("analysis_id", "tracking_uid"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    analysis_id: Mapped[int] = mapped_column(ForeignKey("analysis.id"), index=True)
+    tracking_uid: Mapped[str] = mapped_column(ForeignKey("lesion.tracking_uid"), index=True)
+    number: Mapped[int]
+    state: Mapped[str] = mapped_column(String(24))
+    mask: Mapped[bytes | None] = mapped_column(LargeBinary)
+    measurement: Mapped[dict[str, Any] | None]
+    confidence: Mapped[float | None]
+    flags: Mapped[list[Any]]
+    model: Mapped[dict[str, Any]]
+    prompt_source: Mapped[str] = mapped_column(String(64), default="")
+    reason: Mapped[str] = mapped_column(Text, default="")
+    analysis: Mapped[AnalysisRow] = relationship(back_populates="observations")
+    lesion: Mapped[LesionRow] = relationship()
+
+
+class AssessmentRow(Table):
+    """The response at a time point under one protocol; a changed protocol makes a new one."""
+
+    __tablename__ = "assessment"
+    __table_args__ = (UniqueConstraint("time_point_id", "sha256"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    time_point_id: Mapped[int] = mapped_column(ForeignKey("time_point.id"), index=True)
+    analysis_id: Mapped[int] = mapped_column(ForeignKey("analysis.id"))
+    sha256: Mapped[str] = mapped_column(String(64))
+    protocol: Mapped[dict[str, Any]]
+    result: Mapped[dict[str, Any]]
+    created_at: Mapped[datetime]
+
+
+class OverrideRow(Table):
+    """A reader's decision about a lesion. Never deleted: a later one revokes it."""
+
+    __tablename__ = "override"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    patient_key: Mapped[int] = mapped_column(ForeignKey("patient.id"), index=True)
+    tracking_uid: Mapped[str] = mapped_column(UID, index=True)
+    study_instance_uid: Mapped[str | None] = mapped_column(UID)  # None: at every time point
+    kind: Mapped[str] = mapped_column(String(24))
+    value: Mapped[dict[str, Any]]
+    author: Mapped[str] = mapped_column(String(64))
+    reason: Mapped[str] = mapped_column(Text)
+    made_at: Mapped[datetime]
+    revoked_at: Mapped[datetime | None]
+
+
+class ReportRow(Table):
+    """A version of what is said about a time point, and the folder that holds its objects."""
+
+    __tablename__ = "report"
+    __table_args__ = (UniqueConstraint("time_point_id", "identity"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    time_point_id: Mapped[int] = mapped_column(ForeignKey("time_point.id"), index=True)
+    assessment_id: Mapped[int] = mapped_column(ForeignKey("assessment.id"))
+    identity: Mapped[str] = mapped_column(String(64))
+    version: Mapped[int]
+    status: Mapped[str] = mapped_column(String(16))
+    signed_by: Mapped[str | None] = mapped_column(String(64))
+    signed_at: Mapped[datetime | None]
+    created_at: Mapped[datetime]
+    document: Mapped[dict[str, Any]]  # report.json
+    folder: Mapped[str] = mapped_column(Text)
+    findings: Mapped[list[Any]]  # what validation said
+    predecessor_id: Mapped[int | None] = mapped_column(ForeignKey("report.id"))
+    objects: Mapped[list[ResultObjectRow]] = relationship(
+        back_populates="report", order_by="ResultObjectRow.id"
+    )
+    predecessor: Mapped[ReportRow | None] = relationship(remote_side="ReportRow.id")
+    assessment: Mapped[AssessmentRow] = relationship()
+
+
+class ResultObjectRow(Table):
+    """The outbox: a result object until the PACS is proven to hold it, and after."""
+
+    __tablename__ = "result_object"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    report_id: Mapped[int] = mapped_column(ForeignKey("report.id"), index=True)
+    role: Mapped[str] = mapped_column(String(16))  # seg, sr, pdf ...
+    sop_instance_uid: Mapped[str] = mapped_column(UID, unique=True)
+    sop_class_uid: Mapped[str] = mapped_column(UID)
+    series_instance_uid: Mapped[str] = mapped_column(UID)
+    study_instance_uid: Mapped[str] = mapped_column(UID)
+    path: Mapped[str] = mapped_column(Text)
+    sha256: Mapped[str] = mapped_column(String(64))
+    # PENDING, SENT (C-STORE succeeded), VERIFIED (the destination lists it), HELD (validation failed)
+    state: Mapped[str] = mapped_column(String(16), default="PENDING", index=True)
+    destination: Mapped[str] = mapped_column(String(128), default="")
+    verified_at: Mapped[datetime | None]
+    error: Mapped[str] = mapped_column(Text, default="")
+    report: Mapped[ReportRow] = relationship(back_populates="objects")
+
+
+class JobRow(Table):
+    """What must be done. States are UPS's (PS3.4 CC.1.1); a Celery message carries the id only.
+
+    Jobs of one `lane` (a patient, a study) run one at a time: the partial unique index makes the
+    second claim fail on every database.
+    """
+
+    __tablename__ = "job"
+    __table_args__ = (
+        Index(
+            "one_running_job_per_lane",
+            "lane",
+            unique=True,
+            sqlite_where=text("state = 'IN PROGRESS'"),
+            postgresql_where=text("state = 'IN PROGRESS'"),
+        ),
+        Index(
+            "one_waiting_job_per_subject",
+            "stage",
+            "subject",
+            unique=True,
+            sqlite_where=text("state = 'SCHEDULED'"),
+            postgresql_where=text("state = 'SCHEDULED'"),
+        ),
+        Index("jobs_by_state", "state", "due_at"),
+    )
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    stage: Mapped[str] = mapped_column(String(24))
+    subject: Mapped[str] = mapped_column(String(64))
+    lane: Mapped[str] = mapped_column(String(80))
+    state: Mapped[str] = mapped_column(String(16), default="SCHEDULED")
+    outcome: Mapped[str] = mapped_column(String(16), default="")  # unsuitable, dead
+    attempts: Mapped[int] = mapped_column(default=0)
+    due_at: Mapped[datetime]
+    lease_until: Mapped[datetime | None]
+    worker: Mapped[str] = mapped_column(String(80), default="")
+    progress: Mapped[float] = mapped_column(default=0.0)
+    doing: Mapped[str] = mapped_column(Text, default="")
+    error: Mapped[str] = mapped_column(Text, default="")
+    created_at: Mapped[datetime]
+    started_at: Mapped[datetime | None]
+    ended_at: Mapped[datetime | None]
+
+
+class QuarantineRow(Table):
+    """Something that can't be used, kept for a person with the reason."""
+
+    __tablename__ = "quarantine"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    what: Mapped[str] = mapped_column(Text)
+    reason: Mapped[str] = mapped_column(Text)
+    path: Mapped[str] = mapped_column(Text, default="")
+    study_instance_uid: Mapped[str | None] = mapped_column(UID, index=True)
+    kept_at: Mapped[datetime]
+    resolved_at: Mapped[datetime | None]
+
+
+class CursorRow(Table):
+    """How far a feed was read, e.g. Orthanc's `/changes`."""
+
+    __tablename__ = "cursor"
+
+    name: Mapped[str] = mapped_column(String(64), primary_key=True)
+    value: Mapped[int]
+
+
+class AuditRow(Table):
+    """Who did what to which object, when. Written, never changed."""
+
+    __tablename__ = "audit"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    at: Mapped[datetime]
+    actor: Mapped[str] = mapped_column(String(64))
+    action: Mapped[str] = mapped_column(String(48))
+    object: Mapped[str] = mapped_column(String(128))
+    detail: Mapped[dict[str, Any]]

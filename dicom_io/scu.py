@@ -1,0 +1,172 @@
+"""DICOM client: send files, ask what a node holds, say hello."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import pydicom
+from pydicom.uid import (
+    DeflatedExplicitVRLittleEndian,
+    ExplicitVRBigEndian,
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+)
+from pynetdicom import AE
+from pynetdicom.association import Association
+from pynetdicom.sop_class import StudyRootQueryRetrieveInformationModelFind, Verification
+
+from dicom_io.headers import read_header
+from workflow.domain.errors import TransientError, UnsuitableInputError
+
+log = logging.getLogger(__name__)
+
+_UNCOMPRESSED = (
+    ImplicitVRLittleEndian,
+    ExplicitVRLittleEndian,
+    ExplicitVRBigEndian,
+    DeflatedExplicitVRLittleEndian,
+)
+# An association proposes at most 128 contexts (PS3.8 9.3.2.2: odd ids of one byte).
+_MAXIMUM_CONTEXTS = 128
+
+
+@dataclass(frozen=True, kw_only=True)
+class RemoteNode:
+    """An application entity to talk to, and the title we call ourselves."""
+
+    ae_title: str
+    host: str
+    port: int
+    calling_ae_title: str = "TUMORLINE"
+    timeout_s: float = 30.0
+
+    @property
+    def name(self) -> str:
+        """E.g. "ARCHIVE@127.0.0.1:11113"."""
+        return f"{self.ae_title}@{self.host}:{self.port}"
+
+    def echo(self) -> None:
+        """Verify the connection (C-ECHO).
+
+        Raises
+        ------
+        TransientError
+            If the node is not there, refuses us, or answers with an error.
+        """
+        ae = AE(ae_title=self.calling_ae_title)
+        ae.add_requested_context(Verification)
+        with self._association(ae) as association:
+            status = association.send_c_echo()
+            if "Status" not in status or status.Status != 0:
+                raise TransientError(f"{self.name} did not answer C-ECHO")
+
+    def store(
+        self, paths: Sequence[Path], *, progress: Callable[[int, int], None] = lambda done, of: None
+    ) -> None:
+        """Send files in this order, each in the transfer syntax that it has.
+
+        Raises
+        ------
+        TransientError
+            If the node is not there, drops the connection or is out of resources (0xA7xx).
+        UnsuitableInputError
+            If the node refuses an object or its transfer syntax for good; the message has its status.
+        """
+        headers = [read_header(path) for path in paths]
+        kinds = sorted({(h.sop_class_uid, h.transfer_syntax_uid) for h in headers})
+        if len(kinds) > _MAXIMUM_CONTEXTS:
+            raise UnsuitableInputError(f"{len(kinds)} kinds of object at once; an association takes 128")
+        ae = AE(ae_title=self.calling_ae_title)
+        for sop_class_uid, transfer_syntax_uid in kinds:
+            syntaxes = [transfer_syntax_uid]
+            if transfer_syntax_uid in _UNCOMPRESSED:  # pynetdicom converts among these by itself
+                syntaxes += [
+                    s for s in (ExplicitVRLittleEndian, ImplicitVRLittleEndian) if s != transfer_syntax_uid
+                ]
+            ae.add_requested_context(sop_class_uid, syntaxes)
+        with self._association(ae) as association:
+            for done, (path, header) in enumerate(zip(paths, headers, strict=True)):
+                self._store_one(association, path, header.sop_instance_uid)
+                progress(done + 1, len(paths))
+
+    def _store_one(self, association: Association, path: Path, sop_instance_uid: str) -> None:
+        try:
+            status = association.send_c_store(path)
+        except ValueError as error:  # no accepted presentation context
+            raise UnsuitableInputError(f"{self.name} does not take {path.name}: {error}") from error
+        except RuntimeError as error:
+            raise TransientError(f"{self.name} dropped the connection at {sop_instance_uid}") from error
+        if "Status" not in status:
+            raise TransientError(f"{self.name} did not answer for {sop_instance_uid}")
+        code = int(status.Status)
+        comment = f" ({status.ErrorComment})" if status.get("ErrorComment") else ""
+        if code == 0x0000 or code & 0xF000 == 0xB000:  # success, or stored with a warning
+            return
+        if code & 0xFF00 == 0xA700:
+            raise TransientError(f"{self.name} is out of resources (0x{code:04X}{comment})")
+        raise UnsuitableInputError(f"{self.name} refused {sop_instance_uid}: 0x{code:04X}{comment}")
+
+    def held(self, study_instance_uid: str, series_instance_uid: str) -> frozenset[str]:
+        """SOP Instance UIDs that the node lists for a series (C-FIND, study root, IMAGE level).
+
+        Raises
+        ------
+        TransientError
+            If the node is not there or can't be asked.
+        """
+        query = pydicom.Dataset()
+        query.QueryRetrieveLevel = "IMAGE"
+        query.StudyInstanceUID, query.SeriesInstanceUID = study_instance_uid, series_instance_uid
+        query.SOPInstanceUID = ""
+        return frozenset(str(match.SOPInstanceUID) for match in self._find(query))
+
+    def study_instance_count(self, study_instance_uid: str) -> int:
+        """How many instances the node has of a study: its own count, or the images counted.
+
+        Raises
+        ------
+        TransientError
+            If the node is not there or can't be asked.
+        """
+        query = pydicom.Dataset()
+        query.QueryRetrieveLevel = "STUDY"
+        query.StudyInstanceUID, query.NumberOfStudyRelatedInstances = study_instance_uid, ""
+        for match in self._find(query):
+            if match.get("NumberOfStudyRelatedInstances") not in (None, ""):
+                return int(match.NumberOfStudyRelatedInstances)
+        return 0
+
+    def _find(self, query: pydicom.Dataset) -> list[pydicom.Dataset]:
+        ae = AE(ae_title=self.calling_ae_title)
+        ae.add_requested_context(StudyRootQueryRetrieveInformationModelFind)
+        matches = []
+        with self._association(ae) as association:
+            for status, identifier in association.send_c_find(
+                query, StudyRootQueryRetrieveInformationModelFind
+            ):
+                if not status or (status.Status not in (0xFF00, 0xFF01, 0x0000)):
+                    raise TransientError(f"{self.name} did not answer C-FIND to the end")
+                if identifier is not None:
+                    matches.append(identifier)
+        return matches
+
+    @contextmanager
+    def _association(self, ae: AE) -> Iterator[Association]:
+        ae.maximum_pdu_size = 0
+        ae.connection_timeout = ae.acse_timeout = ae.dimse_timeout = ae.network_timeout = self.timeout_s
+        association = ae.associate(self.host, self.port, ae_title=self.ae_title)
+        if association.is_rejected:
+            raise TransientError(
+                f"{self.name} refuses the calling AE title {self.calling_ae_title}; let it be allowed there"
+            )
+        if not association.is_established:
+            raise TransientError(f"{self.name} is not there, or accepts none of our contexts")
+        try:
+            yield association
+        finally:
+            if association.is_established:
+                association.release()

@@ -1,0 +1,227 @@
+"""The one place that builds adapters and hands them to the stages."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from functools import cache
+from pathlib import Path
+
+from db.session import migrate, open_engine, reading, unit_of_work
+from workflow.context import Context
+from workflow.domain.errors import UnsuitableInputError
+from workflow.domain.lesion import LesionPrompt
+from workflow.domain.patient import PatientIdentity
+from workflow.domain.report import TimePointReport
+from workflow.domain.series import SeriesDescription
+from workflow.ports import Destination, ImageStack, Segmenter, Tracker, WrittenObject, WrittenResults
+from workflow.settings import Node, Settings
+
+log = logging.getLogger(__name__)
+
+# A follow-up is analysed right after its prior: two volumes kept mean that none is decoded twice.
+_VOLUMES_KEPT = 2
+# An SR names the lesions that a SEG beside it only outlines.
+_PROMPT_ORDER = {"SR": 0, "PR": 1, "SEG": 2, "RTSTRUCT": 3}
+
+
+def utc_now() -> datetime:
+    """The clock of the product."""
+    return datetime.now(UTC)
+
+
+def build(settings: Settings, *, destination: Destination | None = None) -> Context:
+    """Open the database (migrated to the newest schema) and connect the adapters.
+
+    Nothing heavy is imported here: models and DICOM encoders come when a stage first asks for them.
+    """
+    settings.home.mkdir(parents=True, exist_ok=True)
+    migrate(settings.resolved_database_url)
+    engine = open_engine(settings.resolved_database_url)
+    return Context(
+        settings=settings,
+        unit=unit_of_work(engine),
+        reading=reading(engine),
+        clock=utc_now,
+        images=DicomImages(),
+        prompts=DicomPrompts(),
+        results=DicomResults(settings),
+        destination=destination or _remote(settings.resolved_destination, settings),
+        open_segmenter=cache(lambda: _segmenter(settings)),
+        open_tracker=cache(lambda: _tracker(settings)),
+        pacs_instance_count=_instance_count(settings),
+    )
+
+
+class DicomImages:
+    """Images out of DICOM files; the last volumes stay in memory."""
+
+    def __init__(self) -> None:
+        self._kept: OrderedDict[str, ImageStack] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def patient(self, path: Path) -> PatientIdentity:
+        """See `workflow.ports.ImageReader.patient`."""
+        from dicom_io.headers import read_header
+
+        header = read_header(path)
+        return PatientIdentity(
+            patient_id=header.patient_id,
+            issuer_of_patient_id=header.issuer_of_patient_id,
+            patient_name=header.patient_name,
+            birth_date=header.patient_birth_date,
+            sex=header.patient_sex,
+        )
+
+    def describe_study(self, paths: Sequence[Path]) -> list[SeriesDescription]:
+        """See `workflow.ports.ImageReader.describe_study`."""
+        from dicom_io.series import describe_study
+
+        return list(describe_study(paths))
+
+    def read_volume(self, paths: Sequence[Path], series: SeriesDescription) -> ImageStack:
+        """See `workflow.ports.ImageReader.read_volume`."""
+        from dicom_io.volumes import read_volume
+
+        # The names hold the digest of the content, so the same key is the same voxels.
+        key = hashlib.sha256(json.dumps([*map(str, paths), series.stack]).encode()).hexdigest()
+        with self._lock:
+            if key not in self._kept:
+                self._kept[key] = read_volume(paths, series)
+                while len(self._kept) > _VOLUMES_KEPT:
+                    self._kept.popitem(last=False)
+            self._kept.move_to_end(key)
+            return self._kept[key]
+
+
+class DicomPrompts:
+    """Prompts out of RTSTRUCT, SEG, SR and GSPS."""
+
+    def refers_to(self, path: Path) -> frozenset[str]:
+        """See `workflow.ports.PromptReader.refers_to`."""
+        from dicom_io.references import referenced_uids
+
+        return referenced_uids(path)
+
+    def read(self, paths: Sequence[Path], image: ImageStack) -> tuple[list[LesionPrompt], list[str]]:
+        """See `workflow.ports.PromptReader.read`. SR first: it names the lesions that SEGs only outline."""
+        from dicom_io.headers import read_header
+        from dicom_io.prompts import read_prompts
+        from dicom_io.volumes import SeriesVolume
+
+        if not isinstance(image, SeriesVolume):
+            raise TypeError(f"prompts are placed on a SeriesVolume, not on a {type(image).__name__}")
+        modalities = {path: read_header(path).modality for path in paths}
+        segmentations = [path for path in paths if modalities[path] == "SEG"]
+        prompts: list[LesionPrompt] = []
+        problems: list[str] = []
+        for path in sorted(paths, key=lambda path: (_PROMPT_ORDER.get(modalities[path], 9), path.name)):
+            try:
+                reading = read_prompts(path, [image], related=segmentations)
+            except UnsuitableInputError as error:
+                problems.append(str(error))
+                continue
+            prompts += reading.prompts
+            problems += [str(problem) for problem in reading.problems]
+        return prompts, problems
+
+
+class DicomResults:
+    """SEG, SR and PDF with the validation gate."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings.results
+
+    def write(
+        self, report: TimePointReport, image: ImageStack, course: Sequence[TimePointReport], folder: Path
+    ) -> WrittenResults:
+        """See `workflow.ports.ResultWriter.write`."""
+        from dicom_io.parsing import quiet
+        from dicom_io.results import (
+            ResultSettings,
+            SegmentationType,
+            TrackingIdentifierForm,
+            build_results,
+            to_bytes,
+            validate,
+        )
+        from dicom_io.volumes import SeriesVolume
+
+        if not isinstance(image, SeriesVolume):
+            raise TypeError(f"results refer to a SeriesVolume, not to a {type(image).__name__}")
+        settings = ResultSettings(
+            segmentation_type=SegmentationType(self._settings.segmentation_type),
+            tracking_identifier=TrackingIdentifierForm(self._settings.tracking_identifier),
+            series_number=self._settings.series_number_start,
+            writes_pdf=self._settings.encapsulated_pdf,
+            writes_key_images=self._settings.secondary_capture,
+        )
+        with quiet():  # highdicom's warnings quote patient names
+            results = build_results(report, image, settings=settings, course=course)
+            checked = validate(results, image)
+        named = {"seg": results.seg, "sr": results.sr, "pdf": results.pdf}
+        named |= {f"key{number:02d}": extra for number, extra in enumerate(results.extras, start=1)}
+        objects = []
+        for role, made in named.items():
+            if made is None:
+                continue
+            path = folder / f"{role}.dcm"
+            path.write_bytes(to_bytes(made))
+            objects.append(
+                WrittenObject(
+                    role=role,
+                    path=path,
+                    sop_instance_uid=str(made.SOPInstanceUID),
+                    sop_class_uid=str(made.SOPClassUID),
+                    series_instance_uid=str(made.SeriesInstanceUID),
+                    study_instance_uid=str(made.StudyInstanceUID),
+                )
+            )
+        errors = tuple(f"{f.check.value}: {f.message}" for f in checked.findings)
+        return WrittenResults(objects=tuple(objects), errors=errors, warnings=checked.skipped)
+
+
+def _remote(node: Node, settings: Settings) -> Destination:
+    from dicom_io.scu import RemoteNode
+
+    return RemoteNode(
+        ae_title=node.ae_title, host=node.host, port=node.port, calling_ae_title=settings.listener.ae_title
+    )
+
+
+def _instance_count(settings: Settings) -> Callable[[str], int] | None:
+    if settings.pacs is None:
+        return None
+    from dicom_io.scu import RemoteNode
+
+    node = settings.pacs
+    remote = RemoteNode(
+        ae_title=node.ae_title, host=node.host, port=node.port, calling_ae_title=settings.listener.ae_title
+    )
+    return remote.study_instance_count
+
+
+def _segmenter(settings: Settings) -> Segmenter:
+    from models.registry import open_segmenter
+
+    models = settings.models
+    return open_segmenter(
+        models.segmenter,
+        models.segmenter_weights,
+        device=models.device,
+        allowed_licences=models.allowed_licences,
+    )
+
+
+def _tracker(settings: Settings) -> Tracker:
+    from models.registry import open_tracker
+
+    models = settings.models
+    return open_tracker(
+        models.tracker, models.tracker_weights, device=models.device, allowed_licences=models.allowed_licences
+    )

@@ -1,0 +1,39 @@
+"""What a stage needs to work: settings, the database, the clock and the adapters, built by `bootstrap`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy.orm import Session
+
+from db.session import UnitOfWork
+from db.tables import AuditRow
+from workflow.ports import Destination, ImageReader, PromptReader, ResultWriter, Segmenter, Tracker
+from workflow.settings import Settings
+
+# Part of every result's identity: raise it when the pipeline's own rules change a result.
+PIPELINE_VERSION = "1"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Context:
+    """The world of the stages. Models are opened when first asked for: the listener needs none."""
+
+    settings: Settings
+    unit: UnitOfWork
+    reading: UnitOfWork
+    clock: Callable[[], datetime]
+    images: ImageReader
+    prompts: PromptReader
+    results: ResultWriter
+    destination: Destination
+    open_segmenter: Callable[[], Segmenter]
+    open_tracker: Callable[[], Tracker]
+    pacs_instance_count: Callable[[str], int] | None = None
+
+
+def audit(session: Session, now: datetime, *, actor: str, action: str, about: str, **detail: object) -> None:
+    """Write down who did what; `about` is a UID, never a name."""
+    session.add(AuditRow(at=now, actor=actor, action=action, object=about, detail=detail))

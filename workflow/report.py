@@ -1,0 +1,325 @@
+"""Report: what is said about each time point becomes SEG, SR and PDF, checked before they may leave."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import shutil
+from collections.abc import Sequence
+from dataclasses import asdict
+from datetime import datetime
+from enum import Enum
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from db.masks import unpack_mask
+from db.tables import (
+    AssessmentRow,
+    LesionRow,
+    ObservationRow,
+    ReportRow,
+    ResultObjectRow,
+    TimePointRow,
+)
+from workflow.context import PIPELINE_VERSION, Context, audit
+from workflow.domain.geometry import Mask
+from workflow.domain.lesion import Flag, LesionState, ModelIdentity
+from workflow.domain.report import LesionRole, ReportedLesion, ReviewStatus, TimePointReport
+from workflow.inference import measurement_from_json, series_paths
+from workflow.ingest import series_from_json
+from workflow.jobs import Job, enqueue
+from workflow.ports import WrittenResults
+from workflow.response import VisitAssessment, assess_visit, protocol_of
+
+log = logging.getLogger(__name__)
+
+
+def report_patient(job: Job, context: Context) -> None:
+    """Assess all of a patient's time points, and write the reports that are missing or out of date.
+
+    A report is known by the digest of what it says and depends on. The same report again is
+    nothing new; another one is a new version whose SR names the one it replaces.
+    """
+    with context.reading() as session:
+        points = _points_with_lesions(session, int(job.subject))
+        protocol = protocol_of(context.settings.response)
+        visits = {point.id: assess_visit(points, point, protocol) for point in points}
+        reports: list[TimePointReport] = []
+        for point in points:
+            reports.append(_report(session, point, points, visits[point.id], context))
+    for done, (point, report) in enumerate(zip(points, reports, strict=True)):
+        job.report_progress(done / len(points), f"writing the report of {report.study_date}")
+        visit = visits[point.id]
+        with context.reading() as session:
+            known = _known_report(session, point.id, report.identity)
+        if known is None:
+            _write(point, report, reports[: done + 1], visit, context)
+        else:
+            _make_current(point.id, known, context)
+
+
+def _points_with_lesions(session: Session, patient_key: int) -> list[TimePointRow]:
+    rows = session.scalars(
+        select(TimePointRow).where(TimePointRow.patient_key == patient_key).order_by(TimePointRow.order)
+    )
+    return [
+        row
+        for row in rows
+        if row.analysis is not None and row.analysis.observations and row.study.state != "QUARANTINED"
+    ]
+
+
+def _known_report(session: Session, time_point_id: int, identity: str) -> int | None:
+    return session.scalar(
+        select(ReportRow.id).where(ReportRow.time_point_id == time_point_id, ReportRow.identity == identity)
+    )
+
+
+def _make_current(time_point_id: int, report_id: int, context: Context) -> None:
+    with context.unit() as session:
+        row = session.get_one(TimePointRow, time_point_id)
+        row.report_id = report_id
+        row.state = session.get_one(ReportRow, report_id).status.upper()
+
+
+def _report(
+    session: Session,
+    point: TimePointRow,
+    points: Sequence[TimePointRow],
+    visit: VisitAssessment,
+    context: Context,
+) -> TimePointReport:
+    """What is said about one time point, as a value."""
+    analysis, series = point.analysis, series_from_json(point.revision.series or {})
+    if analysis is None or point.study.study_date is None:
+        raise ValueError(f"time point {point.id} has nothing to report")
+    lesions = tuple(_lesion(o, visit) for o in sorted(analysis.observations, key=lambda o: o.lesion.label))
+    models = {json.dumps(o.model, sort_keys=True): ModelIdentity(**o.model) for o in analysis.observations}
+    first = min(p.study.study_date for p in points if p.study.study_date)
+    latest = session.scalar(
+        select(ReportRow)
+        .where(ReportRow.time_point_id == point.id)
+        .order_by(ReportRow.version.desc())
+        .limit(1)
+    )
+    told = {
+        "pipeline": PIPELINE_VERSION,
+        "study": point.study.study_instance_uid,
+        "analysis": analysis.identity,
+        "assessment": visit.sha256,
+        "lesions": [[o.tracking_uid, o.lesion.label, o.lesion.role, o.state] for o in analysis.observations],
+        "models": sorted(models),
+        "results": context.settings.results.model_dump(mode="json"),
+        "status": ReviewStatus.DRAFT.value,
+    }
+    identity = hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
+    predecessor = latest if latest is not None and latest.identity != identity else None
+    a = visit.assessment
+    return TimePointReport(
+        patient_key=str(point.patient_key),
+        study_instance_uid=point.study.study_instance_uid,
+        series_instance_uid=series.series_instance_uid,
+        study_date=point.study.study_date,
+        time_point_id=f"TP{_visit_number(point, points)}",
+        order=_visit_number(point, points),
+        is_baseline=a.is_baseline,
+        is_nadir=a.sum_um is not None and not a.is_baseline and (a.nadir_um is None or a.sum_um < a.nadir_um),
+        identity=identity,
+        lesions=lesions,
+        assessment=visit.reported(),
+        models=tuple(models[key] for key in sorted(models)),
+        version=1 if predecessor is None else predecessor.version + 1,
+        predecessor_sop_instance_uids=tuple(
+            o.sop_instance_uid for o in (predecessor.objects if predecessor else []) if o.role == "sr"
+        ),
+        # The revision's own time: the same report has the same bytes, however often it is written.
+        created_at=point.revision.created_at,
+        days_from_baseline=(point.study.study_date - first).days,
+        notes=(*analysis.notes, *point.revision.notes[1:]),
+    )
+
+
+def _visit_number(point: TimePointRow, points: Sequence[TimePointRow]) -> int:
+    days = sorted({p.study.study_date for p in points if p.study.study_date})
+    return 1 + days.index(point.study.study_date) if point.study.study_date else 0
+
+
+def _lesion(row: ObservationRow, visit: VisitAssessment) -> ReportedLesion:
+    lesion: LesionRow = row.lesion
+    size = measurement_from_json(row.measurement)
+    diameter_um = visit.diameters_um.get(row.tracking_uid)
+    if diameter_um is not None:
+        diameter_mm: float | None = diameter_um / 1000
+    elif size is not None and row.state == LesionState.PRESENT:
+        diameter_mm = size.short_axis.length_mm if lesion.is_nodal else size.long_axis.length_mm
+    else:
+        diameter_mm = 0.0 if row.state == LesionState.DISAPPEARED else None
+    return ReportedLesion(
+        tracking_uid=row.tracking_uid,
+        label=lesion.label,
+        role=LesionRole(lesion.role),
+        state=LesionState(row.state),
+        is_nodal=lesion.is_nodal,
+        organ=lesion.organ,
+        finding_site=lesion.finding_site,
+        finding_site_meaning=lesion.finding_site_meaning,
+        laterality=lesion.laterality,
+        mask=mask_of(row),
+        measurement=size,
+        diameter_mm=diameter_mm,
+        response=visit.lesion_responses.get(row.tracking_uid, ""),
+        confidence=row.confidence,
+        model=ModelIdentity(**row.model),
+        prompt_source=row.prompt_source,
+        reason=row.reason,
+        flags=frozenset(Flag[name] for name in row.flags),
+    )
+
+
+def mask_of(row: ObservationRow) -> Mask | None:
+    """The observation's mask on the grid of its time point's volume."""
+    return unpack_mask(row.mask) if row.mask else None
+
+
+def _write(
+    point: TimePointRow,
+    report: TimePointReport,
+    course: Sequence[TimePointReport],
+    visit: VisitAssessment,
+    context: Context,
+) -> None:
+    """Write the objects into a folder that appears whole, then the rows that point to it."""
+    with context.reading() as session:
+        paths = series_paths(session, session.get_one(TimePointRow, point.id))
+    image = context.images.read_volume(paths, series_from_json(point.revision.series or {}))
+    results = context.settings.home / "results" / report.study_instance_uid
+    folder, temporary = results / report.identity[:16], results / f".{report.identity[:16]}.part"
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir(parents=True)
+    written = context.results.write(report, image, course, temporary)
+    (temporary / "report.json").write_text(json.dumps(report_to_json(report), indent=1), encoding="utf-8")
+    if folder.exists():  # a run that was cut off between the folder and its rows
+        shutil.rmtree(folder)
+    temporary.rename(folder)
+    with context.unit() as session:
+        _record(session, point.id, report, visit, written, folder, context)
+
+
+def _record(
+    session: Session,
+    time_point_id: int,
+    report: TimePointReport,
+    visit: VisitAssessment,
+    written: WrittenResults,
+    folder: Path,
+    context: Context,
+) -> None:
+    if _known_report(session, time_point_id, report.identity) is not None:
+        return
+    now = context.clock()
+    point = session.get_one(TimePointRow, time_point_id)
+    assessment = session.scalar(
+        select(AssessmentRow).where(
+            AssessmentRow.time_point_id == time_point_id, AssessmentRow.sha256 == visit.sha256
+        )
+    )
+    if assessment is None:
+        assessment = AssessmentRow(
+            time_point_id=time_point_id,
+            analysis_id=point.analysis_id,
+            sha256=visit.sha256,
+            protocol=visit.course.protocol.to_dict(),
+            result=visit.to_json(),
+            created_at=now,
+        )
+        session.add(assessment)
+        session.flush()
+    state = "HELD" if written.errors else "PENDING"
+    row = ReportRow(
+        time_point_id=time_point_id,
+        assessment_id=assessment.id,
+        identity=report.identity,
+        version=report.version,
+        status=report.status.value,
+        created_at=now,
+        document=report_to_json(report),
+        folder=str(folder),
+        findings=[*written.errors, *written.warnings],
+        predecessor_id=point.report_id,
+    )
+    session.add(row)
+    for made in written.objects:
+        path = folder / made.path.name
+        row.objects.append(
+            ResultObjectRow(
+                role=made.role,
+                sop_instance_uid=made.sop_instance_uid,
+                sop_class_uid=made.sop_class_uid,
+                series_instance_uid=made.series_instance_uid,
+                study_instance_uid=made.study_instance_uid,
+                path=str(path),
+                sha256=hashlib.sha256(path.read_bytes()).hexdigest(),
+                state=state,
+                error="; ".join(written.errors),
+            )
+        )
+    session.flush()
+    point.report_id, point.state = row.id, report.status.value.upper()
+    if written.errors:
+        point.reason = f"the results were not sent, validation failed: {'; '.join(written.errors)}"
+        log.error("report %s is held: %s", report.identity[:16], "; ".join(written.errors))
+    else:
+        enqueue(session, stage="deliver", subject=str(row.id), lane=f"report:{row.id}", due_at=now)
+    audit(
+        session,
+        now,
+        actor="report",
+        action="report",
+        about=report.study_instance_uid,
+        identity=report.identity,
+        version=report.version,
+        overall=report.assessment.overall,
+    )
+
+
+def report_to_json(report: TimePointReport) -> dict[str, Any]:
+    """A report as people's scripts read it (report.json); masks are in the SEG."""
+
+    def plain(value: Any) -> Any:
+        match value:
+            case datetime() | Path():
+                return str(value)
+            case Enum():
+                return value.value
+            case _ if hasattr(value, "isoformat"):
+                return value.isoformat()
+        raise TypeError(f"a report holds no {type(value).__name__}")
+
+    lesions = []
+    for lesion in report.lesions:
+        fields = {
+            name: part for name, part in vars(lesion).items() if name not in ("mask", "model", "measurement")
+        }
+        fields["measurement"] = asdict(lesion.measurement) if lesion.measurement else None
+        fields["model"] = (
+            {**vars(lesion.model), "parameters": dict(lesion.model.parameters)} if lesion.model else None
+        )
+        fields["flags"] = sorted(flag.value for flag in lesion.flags)
+        lesions.append(fields)
+    fields = {n: part for n, part in vars(report).items() if n not in ("lesions", "assessment", "models")}
+    value: dict[str, Any] = json.loads(
+        json.dumps(
+            {
+                **fields,
+                "assessment": vars(report.assessment),
+                "models": [{**vars(m), "parameters": dict(m.parameters)} for m in report.models],
+                "lesions": lesions,
+            },
+            default=plain,
+        )
+    )
+    return value

@@ -1,0 +1,210 @@
+"""All settings, read once at start into one frozen object that is passed on.
+
+Sources, the later winning: the defaults here, a TOML file (`--config FILE` or TUMORLINE_CONFIG), environment
+variables `TUMORLINE_<NAME>` (nested names with two underscores, e.g. TUMORLINE_LISTENER__PORT).
+"""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+from workflow.domain.errors import ConfigurationError
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Node(_Section):
+    """A DICOM application entity that we talk to."""
+
+    ae_title: str = Field(max_length=16)
+    host: str = "127.0.0.1"
+    port: int = Field(ge=1, le=65535)
+
+
+class Listener(_Section):
+    """Our own DICOM listener."""
+
+    ae_title: str = Field(default="TUMORLINE", max_length=16)
+    host: str = "127.0.0.1"
+    port: int = Field(default=11112, ge=1, le=65535)
+    allowed_calling_ae_titles: tuple[str, ...] = Field(
+        default=(), description="AE titles that may send to us; everyone else is refused. Empty: nobody."
+    )
+    maximum_associations: int = Field(default=16, ge=1)
+    minimum_free_mb: int = Field(
+        default=1024, description="Below this, C-STORE answers 0xA700 so that the sender retries."
+    )
+
+
+class Archive(_Section):
+    """The local DICOM archive that stands in for a PACS when no destination is set."""
+
+    ae_title: str = Field(default="ARCHIVE", max_length=16)
+    port: int = Field(default=11113, ge=1, le=65535)
+
+
+class Orthanc(_Section):
+    """An Orthanc REST endpoint whose `/changes` are followed (needs the extra `orthanc`, GPL-3.0)."""
+
+    url: str = Field(description="e.g. http://127.0.0.1:8042")
+    username: str = ""
+    password: SecretStr = SecretStr("")
+    poll_s: float = 2.0
+
+
+class Readiness(_Section):
+    """When a study counts as received (see docs/decisions on completeness)."""
+
+    quiet_s: float = Field(default=120.0, gt=0, description="Silence before a study is looked at.")
+    max_wait_s: float = Field(
+        default=5400.0, gt=0, description="After this a study goes on, marked incomplete."
+    )
+    required_modalities: tuple[str, ...] = Field(
+        default=(), description="Modalities a study must hold to be complete."
+    )
+
+
+class Models(_Section):
+    """Which models do the work, and under which licences."""
+
+    segmenter: str = "weight-free"
+    tracker: str = "weight-free"
+    segmenter_weights: Path | None = None
+    tracker_weights: Path | None = None
+    device: str = "auto"
+    allowed_licences: tuple[str, ...] = ("Apache-2.0", "MIT", "BSD-3-Clause", "CC-BY-4.0", "CC-BY-SA-4.0")
+
+
+class Response(_Section):
+    """The study protocol: criteria and policies (`tumorline recist --explain` lists them)."""
+
+    criteria: str = "recist-1.1"
+    policy: dict[str, Any] = Field(default_factory=dict)
+
+
+class Results(_Section):
+    """How SEG, SR and PDF are written."""
+
+    segmentation_type: str = Field(default="BINARY", pattern="^(BINARY|LABELMAP)$")
+    tracking_identifier: str = Field(default="ohif", pattern="^(ohif|readable)$")
+    series_number_start: int = 9100
+    encapsulated_pdf: bool = True
+    secondary_capture: bool = False
+
+
+class Web(_Section):
+    """The web page. Without a password one is made at first start and kept in the home folder."""
+
+    host: str = "127.0.0.1"
+    port: int = Field(default=8080, ge=1, le=65535)
+    username: str = "reader"
+    password: SecretStr | None = None
+    login: bool = Field(default=True, description="Only the demo turns this off, and only on loopback.")
+
+
+class Worker(_Section):
+    """How jobs are carried out."""
+
+    concurrency: int = Field(default=1, ge=1)
+    lease_s: float = Field(
+        default=60.0, gt=0, description="A worker that is silent for this long has lost its job."
+    )
+    maximum_attempts: int = Field(default=5, ge=1)
+    retry_base_s: float = Field(default=5.0, gt=0)
+    reconcile_s: float = Field(default=1.0, gt=0)
+
+
+class Settings(BaseSettings):
+    """Everything that can be set."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="TUMORLINE_",
+        env_nested_delimiter="__",
+        frozen=True,
+        extra="forbid",
+        nested_model_default_partial_update=True,
+    )
+
+    home: Path = Field(
+        default_factory=lambda: Path.home() / ".local" / "share" / "tumorline",
+        description="Received files, results, the embedded database and broker.",
+    )
+    database_url: str = Field(default="", description="Empty: SQLite in the home folder.")
+    broker_url: str = Field(
+        default="", description="Empty: a broker in the home folder that needs no server."
+    )
+    listener: Listener = Listener()
+    archive: Archive = Archive()
+    destination: Node | None = Field(default=None, description="Where results go. Unset: the local archive.")
+    pacs: Node | None = Field(
+        default=None, description="Asked by C-FIND how many instances a study has. Unset: not asked."
+    )
+    orthanc: Orthanc | None = None
+    readiness: Readiness = Readiness()
+    models: Models = Models()
+    response: Response = Response()
+    results: Results = Results()
+    web: Web = Web()
+    worker: Worker = Worker()
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Let the environment win over the file (which comes in as arguments)."""
+        return env_settings, init_settings
+
+    @property
+    def resolved_database_url(self) -> str:
+        """The database that is used."""
+        return self.database_url or f"sqlite:///{self.home / 'tumorline.db'}"
+
+    @property
+    def resolved_destination(self) -> Node:
+        """The application entity that results are stored at."""
+        return self.destination or Node(ae_title=self.archive.ae_title, port=self.archive.port)
+
+    @property
+    def uses_local_archive(self) -> bool:
+        """Whether the embedded archive stands in for the PACS."""
+        return self.destination is None
+
+
+def load_settings(config: Path | None = None, **overrides: Any) -> Settings:
+    """Read the settings once.
+
+    Raises
+    ------
+    ConfigurationError
+        If the file is missing or not TOML, or a value is unknown or out of range; each is named.
+    """
+    path = config or (Path(p) if (p := os.environ.get("TUMORLINE_CONFIG")) else None)
+    values: Mapping[str, Any] = {}
+    if path is not None:
+        try:
+            values = tomllib.loads(path.read_text(encoding="utf-8"))
+        except FileNotFoundError as error:
+            raise ConfigurationError(f"there is no configuration file {path}") from error
+        except tomllib.TOMLDecodeError as error:
+            raise ConfigurationError(f"{path} is not TOML: {error}") from error
+    try:
+        return Settings(**{**values, **overrides})
+    except ValidationError as error:
+        wrong = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
+        raise ConfigurationError(
+            f"settings do not fit: {wrong} (see `tumorline config --explain`)"
+        ) from error
