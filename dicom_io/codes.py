@@ -11,6 +11,7 @@ import re
 from collections.abc import Mapping
 from typing import Final
 
+from pydicom import Dataset
 from pydicom.sr.codedict import codes
 from pydicom.sr.coding import Code
 
@@ -238,6 +239,18 @@ PROCEDURES: Final[Mapping[str, Code]] = {  # CID 100
     "PT": codes.LN.PETUnspecifiedBodyRegion,
 }
 IMAGING_PROCEDURE = codes.SCT.ImagingProcedure
+DIAGNOSTIC_IMAGING_REPORT = Code("18748-4", "LN", "Diagnostic Imaging Report")  # CID 7020
+
+
+def dataset_of(code: Code) -> Dataset:
+    """The code as an item of a code sequence (PS3.3, 8.8)."""
+    item = Dataset()
+    item.CodeValue, item.CodingSchemeDesignator, item.CodeMeaning = (
+        code.value,
+        code.scheme_designator,
+        code.meaning,
+    )
+    return item
 
 
 def anatomic_regions(lesion: ReportedLesion) -> list[Code]:
@@ -286,3 +299,26 @@ BESIDE_THE_TUMOUR: Final = frozenset(  # CID 7159: abnormal, but not what RECIST
         codes.DCM.Background,
     }
 )
+ANATOMICAL_STRUCTURES: Final = frozenset(codes.cid7192.concepts.values())
+REFERENCED_SEGMENTATION_FRAME = codes.DCM.ReferencedSegmentationFrame  # TID 1410
+OHIF_FREE_TEXT: Final = "CORNERSTONEFREETEXT"  # value of a finding whose meaning is what the reader typed
+
+LONG_AXES: Final = frozenset({LONG_AXIS, codes.SCT.MajorAxis})  # CID 7470
+SHORT_AXES: Final = frozenset({SHORT_AXIS, codes.SCT.PerpendicularAxis, codes.SCT.MinorAxis})
+REGIONS: Final = frozenset(  # what refers to coordinates like these speaks of a region, not of a line
+    {
+        codes.DCM.ImageRegion,
+        codes.DCM.Outline,
+        codes.DCM.AreaOutline,
+        codes.DCM.PerimeterOutline,
+        codes.DCM.VolumeSurface,
+        codes.SCT.Area,
+        codes.SCT.AreaOfDefinedRegion,
+        codes.SCT.Perimeter,
+        codes.SCT.Volume,
+        codes.DCM.AttenuationCoefficient,
+        codes.DCM.MeanAttenuationCoefficient,
+        codes.DCM.StandardizedUptakeValue,
+    }
+)
+ANGLES: Final = frozenset({codes.SCT.Angle})

@@ -24,6 +24,7 @@ from dicom_io.prompts.reading import (
 from dicom_io.prompts.rtstruct import read_rtstruct
 from dicom_io.prompts.rules import LesionRules
 from dicom_io.prompts.seg import read_seg
+from dicom_io.prompts.sr import read_sr
 
 __all__ = [
     "KeyImageHint",
@@ -73,6 +74,8 @@ def read_prompts(
             read_rtstruct(attributes, index, used, collector)
         elif modality == "SEG":
             read_seg(attributes, index, used, collector)
+        elif modality == "SR":
+            read_sr(attributes, index, used, collector, [_open(one) for one in related])
         return collector.reading()
 
 

@@ -69,6 +69,11 @@ def code_of_item(item: Attributes) -> Code | None:
     return Code(value, scheme, meaning)
 
 
+def is_one_of(code: Code | None, *wanted: Code) -> bool:
+    """Whether a code is there and one of these (pydicom's `Code` can't be compared with None)."""
+    return code is not None and code in wanted
+
+
 @dataclass(frozen=True, kw_only=True)
 class Site:
     """What an item says of where it is, in the words of a `LesionPrompt`."""

@@ -131,6 +131,9 @@ class ImageIndex:
         found: dict[str, list[tuple[ReferencedImages, int]]] = {}
         for images in self.images:
             for index, source in enumerate(images.slices):
+                # A slice that was filled in carries its neighbour's UID.
+                if getattr(source, "is_interpolated", False):
+                    continue
                 found.setdefault(source.sop_instance_uid, []).append((images, index))
         return found
 

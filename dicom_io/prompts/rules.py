@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from pydicom.sr.coding import Code
 
 from dicom_io import codes
-from workflow.domain.anatomy import is_nodal_name, site_of, site_of_words, words_of
+from dicom_io.prompts.origin import is_one_of
+from workflow.domain.anatomy import is_nodal_name, site_of, site_of_code, site_of_words, words_of
 
 # RT ROI Interpreted Type (PS3.3 C.8.8.8.1) that no tumour has. ORGAN is not among them: some planning
 # systems write it for every ROI, so that a name decides.
@@ -101,9 +102,9 @@ class LesionRules:
         if listed is not None:
             return listed
         said = f"it is coded as {_meaning(category)}: {_meaning(kind)}"
-        if kind in codes.BESIDE_THE_TUMOUR:
+        if is_one_of(kind, *codes.BESIDE_THE_TUMOUR):
             return LesionChoice(is_lesion=False, reason=said)
-        if category == codes.MORPHOLOGICALLY_ABNORMAL or kind in codes.LESION_TYPES:
+        if is_one_of(category, codes.MORPHOLOGICALLY_ABNORMAL) or is_one_of(kind, *codes.LESION_TYPES):
             return LesionChoice(is_lesion=True, reason=said)
         site = site_of(kind.value, kind.meaning) if kind is not None else None
         if site is not None:
@@ -111,6 +112,21 @@ class LesionRules:
         by_name = self.choose(label)
         reason = by_name.reason if by_name.is_lesion else f"{said}, and {by_name.reason}"
         return LesionChoice(is_lesion=by_name.is_lesion, reason=reason)
+
+    def choose_finding(self, label: str, category: Code | None, finding: Code | None) -> LesionChoice:
+        """Decide on a measurement's finding: somebody measured it, so only what is coded as none is none."""
+        listed = self._listed(label)
+        if listed is not None:
+            return listed
+        said = f"it is coded as {_meaning(category)}: {_meaning(finding)}"
+        site = site_of_code(finding.value) if finding is not None else None
+        if is_one_of(finding, *codes.BESIDE_THE_TUMOUR):
+            return LesionChoice(is_lesion=False, reason=said)
+        if is_one_of(category, codes.MORPHOLOGICALLY_ABNORMAL) or (site is not None and site.is_nodal):
+            return LesionChoice(is_lesion=True, reason=said)
+        is_organ = site is not None or is_one_of(finding, *codes.ANATOMICAL_STRUCTURES)
+        is_structure = is_organ or is_one_of(category, codes.ANATOMICAL_STRUCTURE)
+        return LesionChoice(is_lesion=not is_structure, reason=said)
 
     def _listed(self, name: str) -> LesionChoice | None:
         whole = name.strip().casefold()

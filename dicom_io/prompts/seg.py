@@ -65,7 +65,11 @@ def read_seg(attributes: Attributes, images: ImageIndex, rules: LesionRules, col
 
 
 def segment_masks(
-    attributes: Attributes, images: ImageIndex, numbers: set[int], fraction: float, collector: Collector
+    attributes: Attributes,
+    images: ImageIndex,
+    numbers: set[int],
+    fraction: float,
+    collector: Collector,
 ) -> tuple[PromptPlacement, dict[int, MaskPrompt]]:
     """The masks of these segments, placed on the images, in the order of their numbers.
 

@@ -1,0 +1,293 @@
+"""Prompts out of structured reports: TID 1500 and older measurement reports that carry image coordinates.
+
+One lesion is one measurement group (TID 1501, 1410, 1411 and what older tools wrote as one); groups with
+the same tracking UID are one lesion. Outside groups each measurement with coordinates is a lesion of its
+own, and a long and a short axis that cross on one image are one.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from pydicom.sr.coding import Code
+
+from dicom_io import codes
+from dicom_io.parsing import Attributes
+from dicom_io.prompts.collector import Collector, UnsupportedItemError
+from dicom_io.prompts.graphics import Drawing, pair_axes, shapes_of
+from dicom_io.prompts.origin import Origin, Site, is_one_of, origin_of, site_from
+from dicom_io.prompts.placement import ImageIndex
+from dicom_io.prompts.reading import ProblemKind, PromptPlacement
+from dicom_io.prompts.rules import LesionRules
+from dicom_io.prompts.sr_drawings import DrawingReader
+from dicom_io.prompts.sr_segments import SegmentReader, is_segment_reference, segments_wanted
+from dicom_io.prompts.sr_tree import Node, Tree, read_tree
+from workflow.domain.lesion import LesionPrompt, PromptShape, PromptSource
+
+# OHIF, Slim and dcmjs name the drawing tool in the tracking identifier: "Cornerstone3DTools@^0.1.0:Length".
+_TOOL_TAG = re.compile(r"cornerstone\w*@[^:]*:(?P<tool>\w+)(?::(?P<label>.*))?$", re.IGNORECASE)
+_COORDINATES = frozenset({"SCOORD", "SCOORD3D"})
+
+
+@dataclass(eq=False)
+class Lesion:
+    """What the report says of one lesion, gathered over its groups."""
+
+    nodes: list[Node]
+    tracking_uid: str | None = None
+    drawings: list[Drawing] = field(default_factory=list)
+    shapes: list[PromptShape] = field(default_factory=list)
+    placement: PromptPlacement | None = None
+
+
+def read_sr(
+    attributes: Attributes,
+    images: ImageIndex,
+    rules: LesionRules,
+    collector: Collector,
+    related: Sequence[Attributes] = (),
+) -> None:
+    """Add each lesion that the report measures as a prompt; say of every other measurement why not."""
+    with collector.item("object"):
+        tree = read_tree(attributes)
+        reader = _Reader(
+            tree=tree,
+            drawings=DrawingReader(tree=tree, images=images),
+            segments=SegmentReader(
+                images=images, fraction=rules.fraction, related=related, wanted=segments_wanted(tree.root)
+            ),
+            rules=rules,
+            collector=collector,
+            origin=_origin(attributes, tree),
+        )
+        reader.read()
+
+
+@dataclass(kw_only=True)
+class _Reader:
+    tree: Tree
+    drawings: DrawingReader
+    segments: SegmentReader
+    rules: LesionRules
+    collector: Collector
+    origin: Origin
+
+    def read(self) -> None:
+        """Group what is drawn by lesion, then make each lesion a prompt."""
+        lesions = self._lesions()
+        for lesion in lesions:
+            first = lesion.nodes[0]
+            with self.collector.item(first.item):
+                if self._is_lesion(lesion):
+                    self._gather(lesion)
+        for lesion in self._with_loose_lines_paired(lesions):
+            with self.collector.item(lesion.nodes[0].item):
+                self._add(lesion)
+
+    def _lesions(self) -> list[Lesion]:
+        """The lesions in document order, groups of one tracking UID merged."""
+        by_identity: dict[str, Lesion] = {}
+        referenced = self._referenced()
+        for node in self.tree.root.descend():
+            owner = self._owner(node)
+            if owner is None or (node.path in referenced and not _is_group(owner)):
+                continue
+            uid = _text(owner, codes.TRACKING_UNIQUE_IDENTIFIER) if _is_group(owner) else ""
+            lesion = by_identity.setdefault(uid or owner.item, Lesion(nodes=[], tracking_uid=uid or None))
+            if owner not in lesion.nodes:
+                lesion.nodes.append(owner)
+        return list(by_identity.values())
+
+    def _is_lesion(self, lesion: Lesion) -> bool:
+        """Whether the finding is one; a measurement without a finding is taken: somebody measured it."""
+        category, finding = (
+            next(filter(None, (_code(node, concept) for node in lesion.nodes)), None)
+            for concept in (codes.FINDING_CATEGORY, codes.FINDING)
+        )
+        if finding is None and category is None:
+            return True
+        choice = self.rules.choose_finding(_label(lesion.nodes), category, finding)
+        if not choice.is_lesion:
+            self.collector.problem(lesion.nodes[0].item, ProblemKind.NOT_A_LESION, choice.reason)
+        return choice.is_lesion
+
+    def _gather(self, lesion: Lesion) -> None:
+        """Read every coordinate and segment of the lesion; each that fails is a problem of its own."""
+        is_shown = False
+        for group in lesion.nodes:
+            tool = _tool(group)
+            for node in group.descend():
+                if self._is_drawing(node) and self._owner(node) is group:
+                    is_shown = True
+                    with self.collector.item(node.item):
+                        self._gather_drawing(lesion, node, tool)
+        if not is_shown:
+            raise UnsupportedItemError("it has no coordinates and refers to no segment, so it shows no place")
+
+    def _gather_drawing(self, lesion: Lesion, node: Node, tool: str) -> None:
+        if is_segment_reference(node):
+            mask, placement = self.segments.read(node)
+            lesion.shapes.append(mask)
+        else:
+            target = self.tree.resolve(node)
+            drawings, placement = self.drawings.read(target, measured_by=node.parent, tool=tool)
+            lesion.drawings += drawings
+        lesion.placement = lesion.placement or placement
+
+    def _is_drawing(self, node: Node) -> bool:
+        """Coordinates, a segment, or a reference to coordinates elsewhere in the document."""
+        if node.is_reference:
+            target = self.tree.find(node)
+            return target is None or target.value_type in _COORDINATES
+        return node.value_type in _COORDINATES or is_segment_reference(node)
+
+    def _referenced(self) -> set[tuple[int, ...]]:
+        """Items that others refer to: coordinates among them are drawings of those others."""
+        targets = (self.tree.find(node) for node in self.tree.root.descend() if node.is_reference)
+        return {target.path for target in targets if target is not None}
+
+    def _owner(self, node: Node) -> Node | None:
+        """What a drawing belongs to: its group, else the topmost item below the container it is in.
+
+        A group without any drawing still owns itself, so that it can say so.
+        """
+        if _is_group(node):
+            return node
+        if not self._is_drawing(node):
+            return None
+        topmost = node
+        for ancestor in node.ancestors():
+            if _is_group(ancestor):
+                return ancestor
+            if ancestor.value_type == "CONTAINER":
+                break
+            topmost = ancestor
+        return topmost
+
+    def _with_loose_lines_paired(self, lesions: list[Lesion]) -> list[Lesion]:
+        """Lesions outside groups whose only lines cross: the short axis joins the long one's lesion."""
+        lines = {
+            id(lesion.drawings[0]): lesion
+            for lesion in lesions
+            if not _is_group(lesion.nodes[0]) and [d.kind for d in lesion.drawings] == ["line"]
+        }
+        for long, short in pair_axes([lesion.drawings[0] for lesion in lines.values()]):
+            if short is not None:
+                lines[id(long)].drawings.append(short)
+                lines[id(long)].nodes += lines[id(short)].nodes
+                lines[id(short)].drawings.clear()
+        return [lesion for lesion in lesions if lesion.drawings or lesion.shapes]
+
+    def _add(self, lesion: Lesion) -> None:
+        shapes = (*shapes_of(lesion.drawings), *lesion.shapes)
+        if shapes and lesion.placement is not None:
+            self.collector.add(self._prompt(lesion, shapes), lesion.placement)
+
+    def _prompt(self, lesion: Lesion, shapes: tuple[PromptShape, ...]) -> LesionPrompt:
+        label = _label(lesion.nodes)
+        site = _site(lesion.nodes, label)
+        identifier = next(filter(None, (_tracking_id(node) for node in lesion.nodes)), None)
+        group = lesion.nodes[0]
+        observed = next(
+            filter(None, (n.attributes.datetime("ObservationDateTime") for n in lesion.nodes)), None
+        )
+        return LesionPrompt(
+            shapes=shapes,
+            source=PromptSource.MEASUREMENT_REPORT,
+            label=label,
+            tracking_uid=lesion.tracking_uid,
+            tracking_id=identifier,
+            finding_site=site.finding_site,
+            finding_site_meaning=site.finding_site_meaning,
+            laterality=site.laterality,
+            organ=site.organ,
+            is_nodal=site.is_nodal,
+            created_by=_observer(group) or self.origin.created_by,
+            created_at=observed or self.origin.created_at,
+            sop_instance_uid=self.origin.sop_instance_uid or None,
+            item=group.item,
+        )
+
+
+# ---------------------------------------------------------------- reading a group
+
+
+def _is_group(node: Node) -> bool:
+    """A measurement group: by its concept, or a container with a tracking identity (older templates)."""
+    if node.value_type != "CONTAINER":
+        return False
+    if is_one_of(node.concept, codes.MEASUREMENT_GROUP):
+        return True
+    tracked = (codes.TRACKING_IDENTIFIER, codes.TRACKING_UNIQUE_IDENTIFIER)
+    return any(node.children_named(concept) for concept in tracked)
+
+
+def _code(node: Node, concept: Code) -> Code | None:
+    found = node.children_named(concept)
+    return found[0].code_value if found else None
+
+
+def _text(node: Node, concept: Code) -> str:
+    found = node.children_named(concept)
+    return found[0].text_value if found else ""
+
+
+def _tool(group: Node) -> str:
+    """The viewer's drawing tool, lower case, "" if the identifier names none."""
+    found = _TOOL_TAG.match(_text(group, codes.TRACKING_IDENTIFIER))
+    return found["tool"].lower() if found else ""
+
+
+def _tracking_id(group: Node) -> str | None:
+    """The tracking identifier without a tool's tag; None where it was nothing but the tag."""
+    identifier = _text(group, codes.TRACKING_IDENTIFIER)
+    found = _TOOL_TAG.match(identifier)
+    return ((found["label"] or "") if found else identifier).strip() or None
+
+
+def _label(nodes: Sequence[Node]) -> str:
+    """What people call the lesion: comment, free-text finding, identifier, finding, measurement."""
+    for node in nodes:
+        finding = _code(node, codes.FINDING)
+        free_text = finding.meaning if finding and finding.value == codes.OHIF_FREE_TEXT else ""
+        label = _text(node, codes.COMMENT) or free_text or _tracking_id(node)
+        if label:
+            return label
+    findings = [_code(node, codes.FINDING) for node in nodes]
+    named = [*findings, *(node.concept for node in nodes if node.value_type != "CONTAINER")]
+    return next((str(code.meaning) for code in named if code is not None), "")
+
+
+def _site(nodes: Sequence[Node], label: str) -> Site:
+    for node in nodes:
+        for place in node.children_named(codes.FINDING_SITE):
+            side = _code(place, codes.LATERALITY) or _code(node, codes.LATERALITY)
+            words = side.meaning.casefold() if side else ""
+            laterality = words if words in ("left", "right", "bilateral") else None
+            return site_from(place.code_value, label, laterality)
+    findings = [finding.meaning for node in nodes if (finding := _code(node, codes.FINDING))]
+    return site_from(None, " ".join([label, *findings]))
+
+
+# ---------------------------------------------------------------- who and when
+
+
+def _observer(node: Node) -> str | None:
+    """The observer said for a group, or for what holds it (PS3.16 TID 1001): a person before a device."""
+    for place in (node, *node.ancestors()):
+        for concept in (codes.PERSON_OBSERVER_NAME, codes.DEVICE_OBSERVER_NAME):
+            name = _text(place, concept)
+            if name:
+                return name
+    return None
+
+
+def _origin(attributes: Attributes, tree: Tree) -> Origin:
+    origin = origin_of(attributes, (), (("ContentDate", "ContentTime"), ("SeriesDate", "SeriesTime")))
+    return Origin(
+        sop_instance_uid=origin.sop_instance_uid,
+        created_by=_observer(tree.root) or origin.created_by,
+        created_at=origin.created_at,
+    )

@@ -1,0 +1,112 @@
+"""Segments that an SR refers to (PS3.16 TID 1411, 1410): read out of the SEG, which has to be at hand."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from dicom_io import codes
+from dicom_io.parsing import Attributes
+from dicom_io.prompts.collector import Collector, MissingObjectError
+from dicom_io.prompts.origin import is_one_of
+from dicom_io.prompts.placement import ImageIndex
+from dicom_io.prompts.reading import PromptPlacement
+from dicom_io.prompts.seg import segment_masks
+from dicom_io.prompts.sr_tree import Node
+from workflow.domain.errors import UnsuitableInputError
+from workflow.domain.lesion import MaskPrompt
+
+
+def is_segment_reference(node: Node) -> bool:
+    """Whether an IMAGE item refers to segments: by its concept, or because it numbers them."""
+    if node.value_type != "IMAGE":
+        return False
+    if is_one_of(node.concept, codes.REFERENCED_SEGMENT, codes.REFERENCED_SEGMENTATION_FRAME):
+        return True
+    return any(
+        image.has("ReferencedSegmentNumber") for image in node.attributes.items("ReferencedSOPSequence")
+    )
+
+
+@dataclass(kw_only=True)
+class SegmentReader:
+    """Finds referenced segments among the SEG objects at hand; each object is decoded once.
+
+    Attributes
+    ----------
+    related
+        The SEG objects at hand.
+    wanted
+        Which segments of which SEG the document refers to (`segments_wanted`).
+    """
+
+    images: ImageIndex
+    fraction: float
+    related: Sequence[Attributes]
+    wanted: Mapping[str, set[int]]
+    _masks: dict[str, dict[int, MaskPrompt]] = field(default_factory=dict)
+    _placements: dict[str, PromptPlacement] = field(default_factory=dict)
+    _reasons: dict[str, str] = field(default_factory=dict)
+
+    def read(self, node: Node) -> tuple[MaskPrompt, PromptPlacement]:
+        """The segment that an IMAGE item refers to.
+
+        Raises
+        ------
+        MissingObjectError
+            If the SEG is not among the related objects.
+        UnsuitableInputError, NotPlacedError, UnsupportedItemError
+            If the item is malformed, the segment is empty, or as `segment_masks` raises them.
+        """
+        uid, number = segment_of(node)
+        if uid not in self._masks:
+            self._decode(uid, number)
+        mask = self._masks[uid].get(number)
+        if mask is None:
+            reason = self._reasons.get(f"{uid} segment {number}", "it has no such segment")
+            raise UnsuitableInputError(f"segment {number} of segmentation {uid} can't be used: {reason}")
+        return mask, self._placements[uid]
+
+    def _decode(self, uid: str, number: int) -> None:
+        source = next((seg for seg in self.related if seg.text("SOPInstanceUID") == uid), None)
+        if source is None:
+            raise MissingObjectError(
+                f"it refers to segment {number} of segmentation {uid}; fetch that object from the PACS"
+            )
+        found = Collector(sop_instance_uid=uid)
+        numbers = set(self.wanted.get(uid, {number}))
+        self._placements[uid], self._masks[uid] = segment_masks(
+            source, self.images, numbers, self.fraction, found
+        )
+        for problem in found.problems:
+            self._reasons[f"{uid} {problem.item}"] = problem.reason
+
+
+def segment_of(node: Node) -> tuple[str, int]:
+    """The SEG and segment number that an IMAGE item names.
+
+    Raises
+    ------
+    UnsuitableInputError
+        If it names no SEG, or not one segment.
+    """
+    image = node.attributes.item("ReferencedSOPSequence")
+    if image is None:
+        raise UnsuitableInputError("it refers to no segmentation")
+    uid = image.text("ReferencedSOPInstanceUID")
+    numbers = image.numbers("ReferencedSegmentNumber")
+    if numbers is None or len(numbers) != 1:
+        raise UnsuitableInputError(f"it names {len(numbers or ())} segments of segmentation {uid}, not one")
+    return uid, int(numbers[0])
+
+
+def segments_wanted(root: Node) -> dict[str, set[int]]:
+    """All segments that a document refers to, by SEG; malformed references are left for `read` to report."""
+    wanted: dict[str, set[int]] = {}
+    for node in root.descend():
+        if is_segment_reference(node):
+            image = node.attributes.item("ReferencedSOPSequence")
+            numbers = image.numbers("ReferencedSegmentNumber") if image else None
+            if image and numbers is not None and len(numbers) == 1:
+                wanted.setdefault(image.text("ReferencedSOPInstanceUID"), set()).add(int(numbers[0]))
+    return wanted
