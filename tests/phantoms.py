@@ -303,7 +303,8 @@ def three_lesions(volume: Volume) -> list[ReportedLesion]:
     return [
         reported_lesion(volume, masks[0], "T01", response="target PR", reason="followed from TP1"),
         reported_lesion(
-            volume, masks[1], "T02", is_nodal=True, organ="lymph node", finding_site=None, laterality=None,
+            volume, masks[1], "T02", is_nodal=True, organ="lymph node", finding_site=None,
+            finding_site_meaning=None, laterality=None,
             flags=frozenset({Flag.TOUCHES_NEIGHBOUR}),
         ),
         reported_lesion(volume, masks[2], "N01", role=LesionRole.NEW, organ="liver",

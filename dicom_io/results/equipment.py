@@ -9,8 +9,11 @@ from typing import Any
 from dicom_io import codes, uids
 from dicom_io.results.settings import ResultSettings
 from dicom_io.results.text import short
-from workflow.domain.lesion import ModelIdentity
+from workflow.domain.lesion import ModelIdentity, PromptSource
 from workflow.domain.report import ReportedLesion, TimePointReport
+
+# A tracked lesion has no prompt of its own time point.
+_UNAIDED = ("", PromptSource.PRIOR.value, PromptSource.DETECTOR.value)
 
 
 def models_of(report: TimePointReport) -> tuple[ModelIdentity, ...]:
@@ -81,5 +84,4 @@ def algorithm_type(lesion: ReportedLesion) -> str:
     """Segment Algorithm Type (0062,0008): did a person draw, show, or do nothing."""
     if lesion.model is None:
         return "MANUAL"
-    is_unaided = lesion.prompt_source in ("prior time point", "detector")
-    return "AUTOMATIC" if is_unaided else "SEMIAUTOMATIC"
+    return "AUTOMATIC" if lesion.prompt_source in _UNAIDED else "SEMIAUTOMATIC"

@@ -7,6 +7,9 @@ from dataclasses import dataclass
 
 from pydicom import Dataset
 
+from dicom_io.results.key_images import KeyImage, render_key_image
+from dicom_io.results.pdf import build_pdf
+from dicom_io.results.secondary_capture import build_secondary_captures
 from dicom_io.results.seg import build_seg
 from dicom_io.results.settings import ResultSettings
 from dicom_io.results.source import InstanceReference, ResultSource, SourceImages
@@ -76,4 +79,26 @@ def build_results(
     images = SourceImages(source)
     seg = build_seg(report, images, settings)
     sr = build_sr(report, images, seg, settings, prior_results)
-    return ResultObjects(report=report, settings=settings, sr=sr, seg=seg)
+    pdf: Dataset | None = None
+    extras: tuple[Dataset, ...] = ()
+    if settings.writes_pdf or settings.writes_key_images:
+        key_images = render_key_images(report, source)
+        if settings.writes_pdf:
+            pdf = build_pdf(report, images, sr, _in_order(report, course), key_images, settings)
+        if settings.writes_key_images:
+            extras = build_secondary_captures(report, images, key_images, settings)
+    return ResultObjects(report=report, settings=settings, sr=sr, seg=seg, pdf=pdf, extras=extras)
+
+
+def render_key_images(report: TimePointReport, source: ResultSource) -> list[KeyImage]:
+    """A key image of every lesion of the report that has a place on the volume."""
+    rendered = (
+        render_key_image(source.volume, lesion, modality=source.series.modality) for lesion in report.lesions
+    )
+    return [image for image in rendered if image is not None]
+
+
+def _in_order(report: TimePointReport, course: Sequence[TimePointReport]) -> list[TimePointReport]:
+    """The time points up to this one and this one itself, each once."""
+    earlier = [r for r in course if r.order < report.order]
+    return [*sorted(earlier, key=lambda r: r.order), report]

@@ -1,0 +1,100 @@
+"""The report's pages as an Encapsulated PDF (PS3.3 A.45.1): for PACS and archives that show no SR."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from pydicom import Dataset
+from pydicom.uid import EncapsulatedPDFStorage, ExplicitVRLittleEndian
+from pydicom.valuerep import DT
+
+from dicom_io import codes, uids
+from dicom_io.results import equipment
+from dicom_io.results.common import finish, institution
+from dicom_io.results.key_images import KeyImage
+from dicom_io.results.pdf_page import PatientHeader, render_pdf, written_date
+from dicom_io.results.settings import ResultSettings
+from dicom_io.results.source import SourceImages, moment_of
+from dicom_io.results.text import short
+from workflow.domain.report import ReviewStatus, TimePointReport
+
+
+def build_pdf(
+    report: TimePointReport,
+    images: SourceImages,
+    sr: Dataset,
+    course: Sequence[TimePointReport],
+    key_images: Sequence[KeyImage],
+    settings: ResultSettings,
+) -> Dataset:
+    """Render the report and wrap it into a DICOM object that names the SR it was made from."""
+    from highdicom.base import SOPClass
+
+    moment = moment_of(report, images.header)
+    sop_instance_uid = uids.sop_instance_uid(report, "pdf")
+    header = images.header
+    document = SOPClass(
+        study_instance_uid=report.study_instance_uid,
+        series_instance_uid=uids.series_instance_uid_of(sop_instance_uid),
+        series_number=settings.series_number + 2,
+        sop_instance_uid=sop_instance_uid,
+        sop_class_uid=EncapsulatedPDFStorage,
+        instance_number=1,
+        modality="DOC",
+        manufacturer=settings.manufacturer,
+        manufacturer_model_name=settings.manufacturer_model_name,
+        software_versions=settings.software_version,
+        device_serial_number=settings.device_serial_number,
+        transfer_syntax_uid=ExplicitVRLittleEndian,
+        patient_id=header.PatientID,
+        patient_name=header.PatientName,
+        patient_birth_date=header.PatientBirthDate,
+        patient_sex=header.PatientSex,
+        study_id=header.StudyID,
+        accession_number=header.AccessionNumber,
+        study_date=header.StudyDate,
+        study_time=header.StudyTime,
+        referring_physician_name=header.ReferringPhysicianName,
+        series_description=short(settings.pdf_description, 64),
+        content_date=moment.date(),
+        content_time=moment.time(),
+        **institution(header),
+    )
+    document.copy_patient_and_study_information(header)
+    document.ContributingEquipmentSequence = equipment.contributing_equipment(
+        equipment.models_of(report), settings, moment
+    )
+    document.ConversionType = "WSD"
+    document.AcquisitionDateTime = DT(moment)
+    document.BurnedInAnnotation = "YES"
+    document.DocumentTitle = short(f"Tumour response {report.time_point_id}", 1024)
+    document.ConceptNameCodeSequence = [codes.dataset_of(codes.DIAGNOSTIC_IMAGING_REPORT)]
+    document.VerificationFlag = "VERIFIED" if report.status is ReviewStatus.SIGNED else "UNVERIFIED"
+    document.SourceInstanceSequence = [_reference(sr)]
+    document.MIMETypeOfEncapsulatedDocument = "application/pdf"
+    pages = render_pdf(report, patient_header(images), course, key_images, settings, moment)
+    document.EncapsulatedDocumentLength = len(pages)
+    document.EncapsulatedDocument = pages + b"\0" * (len(pages) % 2)
+    finish(document, report, images, moment)
+    return document
+
+
+def patient_header(images: SourceImages) -> PatientHeader:
+    """Patient and study as the source has them, written for people."""
+    header = images.header
+    name = str(header.PatientName).split("=")[0].split("^")
+    return PatientHeader(
+        patient_name=", ".join(part for part in (name[0], " ".join(name[1:3]).strip()) if part),
+        patient_id=str(header.PatientID),
+        birth_date=written_date(str(header.PatientBirthDate or "")),
+        sex=str(header.PatientSex or ""),
+        accession_number=str(header.AccessionNumber or ""),
+        study_description=str(header.get("StudyDescription") or ""),
+        institution=str(header.get("InstitutionName") or ""),
+    )
+
+
+def _reference(instance: Dataset) -> Dataset:
+    item = Dataset()
+    item.ReferencedSOPClassUID, item.ReferencedSOPInstanceUID = instance.SOPClassUID, instance.SOPInstanceUID
+    return item

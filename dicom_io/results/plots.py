@@ -1,0 +1,67 @@
+"""The sum of diameters over time, as the PDF shows it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from io import BytesIO
+
+from workflow.domain.report import TimePointReport
+
+_PROGRESSION, _RESPONSE, _LINE = "#c0392b", "#1e8449", "#1f4e79"
+
+
+def sum_plot_png(
+    course: Sequence[TimePointReport], *, width_mm: float = 170, height_mm: float = 62
+) -> bytes | None:
+    """Plot the sums with the lines that decide: 30 % below baseline, 20 % above nadir.
+
+    Parameters
+    ----------
+    course
+        Time points in order.
+
+    Returns
+    -------
+    bytes or None
+        A PNG file at 200 dpi; None if no time point has a sum.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    points = [(r, r.assessment.sum_mm) for r in course if r.assessment.sum_mm is not None]
+    if not points:
+        return None
+    figure = Figure(figsize=(width_mm / 25.4, height_mm / 25.4), dpi=200, layout="constrained")
+    axes = figure.add_subplot()
+    days = [report.days_from_baseline for report, _ in points]
+    sums = [total for _, total in points]
+    axes.plot(days, sums, color=_LINE, marker="o", markersize=5, linewidth=1.8, zorder=3)
+    for report, total in points:
+        words = f"{total:.1f} mm\n{report.assessment.overall}"
+        axes.annotate(
+            words, (report.days_from_baseline, total), textcoords="offset points", xytext=(0, 7),
+            ha="center", fontsize=7, zorder=4, bbox={"boxstyle": "square,pad=0.1", "fc": "w", "ec": "none"},
+        )  # fmt: skip
+    last = points[-1][0].assessment
+    for value, factor, colour, words in (
+        (last.baseline_sum_mm, 0.7, _RESPONSE, "30 % below\nbaseline"),
+        (last.nadir_sum_mm, 1.2, _PROGRESSION, "20 % above\nnadir"),
+    ):
+        if value:
+            axes.axhline(value * factor, color=colour, linewidth=1, linestyle="--")
+            axes.annotate(
+                words, (1, value * factor), xycoords=("axes fraction", "data"), xytext=(4, 0),
+                textcoords="offset points", ha="left", va="center", fontsize=6.5, color=colour,
+            )  # fmt: skip
+    top = max([*sums, (last.nadir_sum_mm or 0) * 1.2, (last.baseline_sum_mm or 0) * 0.7, 1])
+    axes.set_ylim(0, top * 1.3)
+    span = max(days[-1] - days[0], 1)
+    axes.set_xlim(days[0] - 0.08 * span, days[-1] + 0.12 * span)
+    axes.set_xlabel("days from baseline", fontsize=7.5)
+    axes.set_ylabel("sum of diameters (mm)", fontsize=7.5)
+    axes.tick_params(labelsize=7)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(axis="y", linewidth=0.4, alpha=0.5)
+    file = BytesIO()
+    FigureCanvasAgg(figure).print_png(file, metadata={"Software": None})
+    return file.getvalue()

@@ -1,0 +1,74 @@
+"""Key images as Secondary Captures (PS3.3 A.8.1): a fallback for PACS that show neither SEG nor SR.
+
+Contour, axes and label are burnt in and nothing can be measured on them, so they come besides the SEG
+and SR and never instead of them (IHE AIR).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from pydicom import Dataset
+from pydicom.uid import ExplicitVRLittleEndian
+from pydicom.valuerep import DA, TM
+
+from dicom_io import uids
+from dicom_io.results import equipment
+from dicom_io.results.common import finish, institution
+from dicom_io.results.key_images import KeyImage, direction_letter
+from dicom_io.results.settings import ResultSettings
+from dicom_io.results.source import SourceImages, moment_of
+from dicom_io.results.text import short
+from workflow.domain.report import TimePointReport
+
+
+def build_secondary_captures(
+    report: TimePointReport, images: SourceImages, key_images: Sequence[KeyImage], settings: ResultSettings
+) -> tuple[Dataset, ...]:
+    """One RGB instance per key image, all in one series, in the report's order."""
+    from highdicom.sc import SCImage
+
+    moment = moment_of(report, images.header)
+    series_instance_uid = uids.sop_instance_uid(report, "key images")
+    made = []
+    for number, image in enumerate(key_images, start=1):
+        capture = SCImage.from_ref_dataset(
+            images.header,
+            pixel_array=image.pixels,
+            photometric_interpretation="RGB",
+            bits_allocated=8,
+            coordinate_system="PATIENT",
+            patient_orientation=_orientation(images),
+            pixel_spacing=(image.field_mm / image.pixels.shape[0],) * 2,
+            series_instance_uid=series_instance_uid,
+            series_number=settings.series_number + 3,
+            sop_instance_uid=uids.sop_instance_uid(report, f"key image {image.tracking_uid}"),
+            instance_number=number,
+            manufacturer=settings.manufacturer,
+            manufacturer_model_name=settings.manufacturer_model_name,
+            software_versions=settings.software_version,
+            device_serial_number=settings.device_serial_number,
+            transfer_syntax_uid=ExplicitVRLittleEndian,
+            series_description=short(settings.key_images_description, 64),
+            content_date=moment.date(),
+            content_time=moment.time(),
+            contributing_equipment=equipment.contributing_equipment(
+                equipment.models_of(report), settings, moment
+            ),
+            **institution(images.header),
+        )
+        capture.BurnedInAnnotation = "YES"
+        capture.ImageComments = short(f"{image.label}, {report.time_point_id}", 10240)
+        capture.DerivationDescription = "Key image with contour and axes; not for measurement"
+        capture.ImageType = ["DERIVED", "SECONDARY"]
+        capture.Laterality = ""  # Type 2C
+        capture.DateOfSecondaryCapture, capture.TimeOfSecondaryCapture = DA(moment.date()), TM(moment.time())
+        finish(capture, report, images, moment)
+        made.append(capture)
+    return tuple(made)
+
+
+def _orientation(images: SourceImages) -> tuple[str, str]:
+    """Patient Orientation (0020,0020): where rows and columns run to."""
+    directions = images.volume.directions
+    return direction_letter(directions[:, 2]), direction_letter(directions[:, 1])
