@@ -13,6 +13,8 @@ from pydicom import Dataset
 
 from dicom_io.parsing import Attributes, parse, quiet
 from dicom_io.prompts.collector import Collector
+from dicom_io.prompts.gsps import read_gsps
+from dicom_io.prompts.key_objects import read_key_objects
 from dicom_io.prompts.placement import ImageIndex, ReferencedImages
 from dicom_io.prompts.reading import (
     KeyImageHint,
@@ -25,6 +27,7 @@ from dicom_io.prompts.rtstruct import read_rtstruct
 from dicom_io.prompts.rules import LesionRules
 from dicom_io.prompts.seg import read_seg
 from dicom_io.prompts.sr import read_sr
+from workflow.domain.errors import UnsuitableInputError
 
 __all__ = [
     "KeyImageHint",
@@ -76,6 +79,15 @@ def read_prompts(
             read_seg(attributes, index, used, collector)
         elif modality == "SR":
             read_sr(attributes, index, used, collector, [_open(one) for one in related])
+        elif modality == "PR":
+            read_gsps(attributes, index, used, collector)
+        elif modality == "KO":
+            read_key_objects(attributes, index, collector)
+        else:
+            raise UnsuitableInputError(
+                f"{attributes.where}: modality {modality or '(none)'} holds no prompts; "
+                "SR, PR, RTSTRUCT, SEG and KO do"
+            )
         return collector.reading()
 
 

@@ -58,14 +58,14 @@ class PromptPlacement:
 class KeyImageHint:
     """An image that a person marked as key (Key Object Selection, TID 2010): where to look.
 
-    `slice_index` is the image's slice in its volume, None where the image is in no volume (a localizer ...).
+    `slice_index` is the image's slice in the volume of its series.
     """
 
     key_object_sop_instance_uid: str
     sop_instance_uid: str
     frame_number: int | None
     series_instance_uid: str
-    slice_index: int | None
+    slice_index: int
     title: str
     description: str
 

@@ -87,10 +87,18 @@ class LesionRules:
             return listed
         if kind in self.other_types:
             return LesionChoice(is_lesion=False, reason=f"its type is {kind}")
-        other = _matching_word(name, self.other_words) or _subtracted_target(name)
-        if other:
-            return LesionChoice(is_lesion=False, reason=f"its name has {other!r}")
+        otherwise = self.named_otherwise(name)
+        if otherwise is not None:
+            return LesionChoice(is_lesion=False, reason=otherwise)
         return self._choose_lesion(name, kind)
+
+    def named_otherwise(self, name: str) -> str | None:
+        """Why a name is that of something else than a lesion; None if it isn't."""
+        listed = self._listed(name)
+        if listed is not None:
+            return None if listed.is_lesion else listed.reason
+        other = _matching_word(name, self.other_words) or _subtracted_target(name)
+        return f"its name has {other!r}" if other else None
 
     def choose_coded(self, label: str, category: Code | None, kind: Code | None) -> LesionChoice:
         """Decide on a segment or finding by its label, its property category and its property type.
