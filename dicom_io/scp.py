@@ -113,7 +113,7 @@ def serve_listener(
     port: int,
     folder: Path,
     allowed_calling_ae_titles: tuple[str, ...],
-    on_received: Callable[[ReceivedFile], None],
+    on_received: Callable[[ReceivedFile], object],
     on_rejected: Callable[[str, str], None],
     maximum_associations: int = 16,
     minimum_free_mb: int = 1024,

@@ -8,6 +8,7 @@ import pkgutil
 import typer
 
 from workflow import __version__, commands
+from workflow.domain.errors import TransientError, WorkflowError
 
 app = typer.Typer(
     name="tumorline",
@@ -40,5 +41,13 @@ for _module in sorted(m.name for m in pkgutil.iter_modules(commands.__path__)):
 
 
 def main() -> None:
-    """Run the command line."""
-    app()
+    """Run the command line.
+
+    Exit codes: 0 all well; 1 done, but something needs a person; 2 wrong use, input or configuration;
+    3 something was not there (PACS, database, port): try again.
+    """
+    try:
+        app()
+    except WorkflowError as error:
+        typer.echo(f"tumorline: {error}", err=True)
+        raise SystemExit(3 if isinstance(error, TransientError) else 2) from None

@@ -1,0 +1,70 @@
+"""`tumorline status`: what waits, runs, failed and was kept for a person."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from workflow.commands._shared import ConfigOption, JsonOption, messages, print_json, results, table
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+
+    @app.command("status")
+    def status_command(
+        config: ConfigOption = None,
+        as_json: JsonOption = False,
+        replay: Annotated[
+            int | None, typer.Option("--replay", help="Put a stopped job (its id) back into the queue.")
+        ] = None,
+    ) -> None:
+        """Show the worklist, and what waits, runs, stopped or was kept for a person.
+
+        Exit code 1: something needs a person.
+
+        Examples:
+
+            tumorline status
+
+            tumorline status --json | jq .outbox
+
+            tumorline status --replay 17
+        """
+        from workflow.bootstrap import build
+        from workflow.domain.errors import UnsuitableInputError
+        from workflow.jobs import replay as replay_job
+        from workflow.overview import system_status, worklist
+        from workflow.settings import load_settings
+
+        context = build(load_settings(config))
+        if replay is not None:
+            try:
+                with context.unit() as session:
+                    replay_job(session, replay, context.clock())
+            except ValueError as error:
+                raise UnsuitableInputError(str(error)) from error
+            messages.print(f"job {replay} is queued again")
+            return
+        with context.reading() as session:
+            status, patients = system_status(session), worklist(session)
+        needs_person = bool(status["stopped"] or status["quarantine"] or status["outbox"].get("HELD"))
+        if as_json:
+            print_json({**status, "worklist": patients})
+            raise typer.Exit(int(needs_person))
+        rows = [
+            (p["patient_id"], point["study_date"], point["state"], point["reason"])
+            for p in patients
+            for point in p["time_points"]
+        ]
+        results.print(table("worklist", ["patient", "date", "state", "reason"], rows))
+        counts = [(j["stage"], j["state"], j["outcome"], j["count"]) for j in status["jobs"]]
+        results.print(table("jobs", ["stage", "state", "outcome", "count"], counts))
+        results.print(table("outbox", ["state", "objects"], status["outbox"].items()))
+        for job in status["stopped"]:
+            last = job["error"].strip().splitlines()[-1:] or [""]
+            results.print(f"stopped: job {job['id']} ({job['stage']}): {last[0]}", markup=False)
+        for kept in status["quarantine"]:
+            results.print(f"kept for a person: {kept['what']}: {kept['reason']}", markup=False)
+        raise typer.Exit(int(needs_person))

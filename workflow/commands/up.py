@@ -1,0 +1,71 @@
+"""`tumorline up`: the services."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from typing import Annotated
+
+import typer
+
+from workflow.commands._shared import ConfigOption, log_to_stderr, messages
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+
+    @app.command("up")
+    def up_command(
+        config: ConfigOption = None,
+        only: Annotated[
+            list[str] | None,
+            typer.Option("--only", help="Run just this service, in this process (for containers)."),
+        ] = None,
+    ) -> None:
+        """Run the services: DICOM listener, worker, reconciler, web page, and what the settings ask for.
+
+        Without settings everything is embedded: SQLite, a broker that needs no server, and a local
+        DICOM archive in place of a PACS. Ctrl-C ends all. Received studies, results and logs are in the
+        home folder (`tumorline config` shows it).
+
+        Examples:
+
+            TUMORLINE_LISTENER__ALLOWED_CALLING_AE_TITLES='["CT1"]' tumorline up
+
+            tumorline up --config site.toml
+
+            tumorline up --config site.toml --only worker
+        """
+        import os
+
+        from workflow.domain.errors import ConfigurationError
+        from workflow.services import SERVICES, Supervisor, check_exposure, run_service, wanted_services
+        from workflow.settings import load_settings
+
+        settings = load_settings(config)
+        log_to_stderr(verbose=True)
+        check_exposure(settings)
+        unknown = [name for name in only or [] if name not in SERVICES]
+        if unknown:
+            raise ConfigurationError(f"there is no service {unknown[0]}; there are {', '.join(SERVICES)}")
+        if only and len(only) == 1:
+            run_service(only[0], settings)
+            return
+        names = only or wanted_services(settings)
+        environment = {"TUMORLINE_CONFIG": str(config.resolve())} if config else {}
+        supervisor = Supervisor(names, settings, {**os.environ, **environment})
+        stop = threading.Event()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: stop.set())
+        try:
+            supervisor.start()
+            supervisor.wait_until_ready()
+            listener, web = settings.listener, settings.web
+            messages.print(f"DICOM listener  {listener.ae_title}@{listener.host}:{listener.port}")
+            messages.print(f"web page        http://{web.host}:{web.port}/")
+            messages.print(f"home            {settings.home}")
+            messages.print("Ctrl-C ends all services.")
+            while not stop.wait(1.0):
+                supervisor.check()
+        finally:
+            supervisor.stop()
