@@ -66,26 +66,48 @@ def sequence_of(assessments: Sequence[Assessment], start: date | None, policies:
 
 def best_overall_response(sequence: Sequence11) -> BestResponse:
     """The best response up to first progression, confirmation not required."""
+    return first_response(sequence) or _without_response(sequence, sequence.shown)
+
+
+def first_response(sequence: Sequence11) -> BestResponse | None:
+    """The first CR, else the first PR, else None."""
     for wanted in (R.CR, R.PR):
         found = next((entry for entry in sequence.shown if entry.value is wanted), None)
         if found:
-            return _best(wanted, found, f"first {wanted} on {found.when}")
-    return _without_response(sequence, sequence.shown)
+            return _best(wanted, found, f"first on {found.when}")
+    return None
 
 
 def confirmed_best_overall_response(sequence: Sequence11) -> BestResponse:
     """The best response where CR and PR must be confirmed (RECIST 1.1, Table 3)."""
+    return first_confirmed_response(sequence) or _without_response(sequence, sequence.proven)
+
+
+def first_confirmed_response(sequence: Sequence11) -> BestResponse | None:
+    """The first confirmed CR, else the first confirmed PR, else None."""
     for wanted in (R.CR, R.PR):
         pair = _confirmed_pair(sequence, frozenset({wanted}))
         if pair:
             first, second = pair
-            return _best(
-                wanted, first, f"{wanted} on {first.when}, confirmed by {second.value} on {second.when}"
-            )
-    return _without_response(sequence, sequence.proven)
+            return _best(wanted, first, f"on {first.when}, confirmed by {second.value} on {second.when}")
+    return None
 
 
 def _without_response(sequence: Sequence11, entries: Sequence[Dated]) -> BestResponse:
+    kept = stable_or_free(sequence, entries)
+    if kept:
+        return kept
+    progression = _first(entries, lambda e: e.value is R.PD)
+    if progression:
+        return _best(R.PD, progression, f"progression on {progression.when} with no better response before")
+    back = _disease_after_complete_response(entries)
+    if back:
+        return _best(R.PD, back, f"disease on {back.when} after CR, too early for SD (Table 3)")
+    return not_evaluable(sequence, entries)
+
+
+def stable_or_free(sequence: Sequence11, entries: Sequence[Dated]) -> BestResponse | None:
+    """SD or Non-CR/Non-PD that lasted long enough, or no disease at all; None if there is none of these."""
     stable = _first(entries, lambda e: e.value in _CONTROLLED and sequence.is_long_enough(e))
     if stable:
         return _best(R.SD, stable, _stable_reason(sequence, stable))
@@ -93,18 +115,13 @@ def _without_response(sequence: Sequence11, entries: Sequence[Dated]) -> BestRes
     if lasting:
         return _best(R.NON_CR_NON_PD, lasting, _stable_reason(sequence, lasting))
     free = _first(entries, lambda e: e.value is R.NED)
-    if free:
+    if free and not _first(entries, lambda e: e.value is R.PD):
         return _best(R.NED, free, f"no disease at baseline, none on {free.when}")
-    progression = _first(entries, lambda e: e.value is R.PD)
-    if progression:
-        return _best(R.PD, progression, f"progression on {progression.when} with no better response before")
-    back = _disease_after_complete_response(entries)
-    if back:
-        return _best(R.PD, back, f"disease on {back.when} after CR, too early for SD (Table 3)")
-    return _not_evaluable(sequence, entries)
+    return None
 
 
-def _not_evaluable(sequence: Sequence11, entries: Sequence[Dated]) -> BestResponse:
+def not_evaluable(sequence: Sequence11, entries: Sequence[Dated]) -> BestResponse:
+    """NE with its reason; ND where nothing was ever done, MISSING (or NE by policy) without assessments."""
     # The first of the time points that add up to NE: never seen, or seen too early to be stable.
     found = _first(entries, lambda e: e.value is not R.ND)
     if found is None and entries:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from workflow.domain.response import best_response, recist11
 from workflow.domain.response.course import Course
+from workflow.domain.response.irecist_best import assess_irecist
 from workflow.domain.response.policy import Criteria, Protocol
 from workflow.domain.response.timeline import Timeline
 
@@ -49,4 +50,5 @@ def assess_recist11(timeline: Timeline, protocol: Protocol) -> Course:
 
 _ENGINES: dict[Criteria, Engine] = {
     Criteria.RECIST_1_1: assess_recist11,
+    Criteria.IRECIST: assess_irecist,
 }

@@ -87,23 +87,26 @@ def assess_time_points(timeline: Timeline, policies: Policies) -> tuple[Assessme
     """The RECIST 1.1 response of every time point, in order; the baseline gets its sum and no response."""
     disease = disease_of(timeline)
     found = new_lesions_at(disease.new, timeline.follow_ups)
-    history = TargetHistory()
-    assessments: list[Assessment] = []
-    if timeline.baseline is not None:
-        first = _assess_baseline(disease, timeline.baseline)
-        history = _history_from(first, timeline.baseline)
-        assessments.append(first)
+    assessments, history = begin(disease, timeline)
     progressed: TimePoint | None = None
     for point in timeline.follow_ups:
-        assessment = _assess(disease, point, history, found[point.id], policies)
+        assessment = assess_point(disease, point, history, found[point.id], policies)
         if progressed is not None and policies.progression_is_final and assessment.overall is not Response.PD:
             reason = f"PD since {progressed.when}, which is final by policy; {assessment.reason}"
             assessment = replace(assessment, overall=Response.PD, reason=reason)
-        history = _history_after(history, point, assessment)
+        history = history_after(history, point, assessment)
         if assessment.overall is Response.PD and progressed is None:
             progressed = point
         assessments.append(assessment)
     return tuple(assessments)
+
+
+def begin(disease: Disease, timeline: Timeline) -> tuple[list[Assessment], TargetHistory]:
+    """The baseline's assessment, if there is one, and the history that follow-ups are judged against."""
+    if timeline.baseline is None:
+        return [], TargetHistory()
+    first = _assess_baseline(disease, timeline.baseline)
+    return [first], _history_from(first, timeline.baseline)
 
 
 def _assess_baseline(disease: Disease, point: TimePoint) -> Assessment:
@@ -142,7 +145,8 @@ def _history_from(baseline: Assessment, point: TimePoint) -> TargetHistory:
     )
 
 
-def _history_after(history: TargetHistory, point: TimePoint, assessment: Assessment) -> TargetHistory:
+def history_after(history: TargetHistory, point: TimePoint, assessment: Assessment) -> TargetHistory:
+    """The history once a time point is assessed."""
     target = plain_or_none(assessment.target) or Response.NE
     after = history.after(point, assessment.sum_um, target, is_carried=assessment.is_carried)
     if assessment.overall is Response.CR:
@@ -153,9 +157,10 @@ def _history_after(history: TargetHistory, point: TimePoint, assessment: Assessm
     return after
 
 
-def _assess(
+def assess_point(
     disease: Disease, point: TimePoint, history: TargetHistory, new: NewLesionAssessment, policies: Policies
 ) -> Assessment:
+    """The RECIST 1.1 response of one time point after baseline."""
     is_blank = not is_assessed(point)
     target: TargetAssessment | None = None
     if disease.has_target or point.target is not None:

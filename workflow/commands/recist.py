@@ -1,0 +1,170 @@
+"""`tumorline recist`: response assessment of documents, without a database or an image."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
+
+import typer
+
+_HELP = """Assess the response in a patient's course: RECIST 1.1, iRECIST, mRECIST, PERCIST, Lugano.
+
+FILE is a JSON document, JSON Lines (a document a line, a result a line, same order), or a CSV table
+with a row per lesion and visit; `-` reads standard input. Every level may be given: measurements, a sum,
+target / non-target / new lesion, or the overall response alone. docs/recist.md describes the forms.
+
+Examples:
+
+    tumorline recist patient.json
+
+    tumorline recist cohort.jsonl --json --policy confirmation_required=true > results.jsonl
+
+    tumorline recist visits.csv --criteria irecist --table
+
+    tumorline recist --explain
+
+Exit codes: 0 all assessed; 2 the input, an option or a document is wrong (said on stderr; with many
+documents the others are assessed, and the wrong one's result is an object with its error).
+"""
+
+EXIT_INPUT = 2
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command("recist", help=_HELP, no_args_is_help=True)(recist)
+
+
+def recist(
+    file: Annotated[
+        Path | None, typer.Argument(metavar="FILE", help="JSON, JSON Lines or CSV; - for stdin.")
+    ] = None,
+    criteria: Annotated[
+        str | None, typer.Option(help="recist-1.1, irecist, mrecist, percist-1.0 or lugano-2014.")
+    ] = None,
+    policy: Annotated[
+        list[str] | None,
+        typer.Option(metavar="KEY=VALUE", help="A policy, over the document's own; repeatable."),
+    ] = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Results as JSON, one a line (the default off a terminal).")
+    ] = False,
+    as_table: Annotated[bool, typer.Option("--table", help="Results as tables to read.")] = False,
+    explain: Annotated[bool, typer.Option("--explain", help="Print the rules and the policy table.")] = False,
+) -> None:
+    """Assess the documents of a file and print the results."""
+    from workflow.domain.response import TimelineError
+    from workflow.recist_explain import explanation
+
+    if explain:
+        typer.echo(explanation())
+        return
+    if file is None:
+        _fail("FILE is missing; give a file, or - for stdin, or --explain")
+    if as_json and as_table:
+        _fail("--json and --table exclude each other; give one of them")
+    try:
+        text, suffix = _read(file)
+        wants_table = as_table or (not as_json and sys.stdout.isatty())
+        is_well = _print(text, suffix, criteria, policy or [], wants_table=wants_table)
+    except TimelineError as error:
+        _fail(str(error))
+    if not is_well:
+        raise typer.Exit(EXIT_INPUT)
+
+
+def _fail(message: str) -> NoReturn:
+    typer.echo(f"error: {message}", err=True)
+    raise typer.Exit(EXIT_INPUT)
+
+
+def _read(file: Path) -> tuple[str, str]:
+    from workflow.recist_document import read_text
+
+    if str(file) == "-":
+        return sys.stdin.read(), ""
+    return read_text(file), file.suffix.lower()
+
+
+def _print(text: str, suffix: str, criteria: str | None, policy: Sequence[str], *, wants_table: bool) -> bool:
+    """Print every result; whether all documents could be assessed."""
+    from workflow.recist_document import Overrides, read_batch
+    from workflow.recist_result import json_line
+
+    batch = read_batch(text, suffix=suffix)
+    overrides = Overrides(criteria=criteria, policy=policies_of(policy))
+    is_single = len(batch.documents) == 1
+    results = assess_documents(batch.documents, overrides, wants_table=wants_table, is_single=is_single)
+    is_well, array = True, []
+    for result in results:
+        if isinstance(result, dict) and "error" in result:
+            is_well = False
+            typer.echo(f"error: {result['error']}", err=True)
+        if wants_table:
+            typer.echo(result if isinstance(result, str) else f"error: {result['error']}")
+            typer.echo("")
+        elif batch.is_array:
+            array.append(result)
+        else:
+            typer.echo(json_line(result))
+    if array:
+        typer.echo(json_line(array))
+    return is_well
+
+
+def assess_documents(
+    documents: Iterable[tuple[str, Any]],
+    overrides: Any,
+    *,
+    wants_table: bool = False,
+    is_single: bool = False,
+) -> Iterable[dict[str, Any] | str]:
+    """A result for each document, in order: JSON-ready, or a table's text.
+
+    A wrong document gives an object with its name and the `error`.
+
+    Raises
+    ------
+    TimelineError
+        If the only document (`is_single`) is wrong.
+    """
+    from workflow.domain.response import TimelineError, assess
+    from workflow.recist_document import parse_document
+    from workflow.recist_result import result_of, table_of
+
+    for place, raw in documents:
+        try:
+            document = parse_document(raw, place=place, overrides=overrides)
+        except TimelineError as error:
+            if is_single:
+                raise
+            yield {"name": raw.get("name"), "error": str(error)}
+            continue
+        course = assess(document.timeline, document.protocol)
+        show = table_of if wants_table else result_of
+        yield show(course, name=document.name, warnings=document.warnings)
+
+
+def policies_of(given: Sequence[str]) -> dict[str, str]:
+    """`key=value` words as a mapping.
+
+    Raises
+    ------
+    TimelineError
+        If a word has no `=`, or names no policy.
+    """
+    from workflow.domain.response import Policies, TimelineError
+
+    found: dict[str, str] = {}
+    for word in given:
+        key, mark, value = word.partition("=")
+        if not mark:
+            raise TimelineError(f"--policy {word!r} has no value; write it as key=value")
+        found[key.strip()] = value.strip()
+    try:
+        Policies.from_mapping(found)
+    except ValueError as error:
+        raise TimelineError(f"--policy: {error}") from None
+    return found
