@@ -182,7 +182,7 @@ def _look(
             continue
         score = _ball_scores(likeness_after * (1 - known), scale * radius_mm, step)
         # A lesion that changed its size is likelier than one that moved against its surroundings.
-        limit = max(4.0, 0.5 * radius_mm)
+        limit = 2.5 + abs(1 - scale) * radius_mm
         chosen = np.where(
             away <= limit, score - 0.1 * (away / limit) ** 2 - 0.04 * abs(np.log(scale)), -np.inf
         )

@@ -58,10 +58,14 @@ class Registration:
         )
         return lps_from_ijk(positions_lps + moved, self.affine)
 
-    def local_affine(self, centre_lps: FloatArray, radius_mm: float) -> FloatArray:
-        """The affine map, shape (4, 4), LPS to LPS, that fits this one best within a ball of the prior."""
-        grid = np.stack(np.meshgrid(*[np.linspace(-1, 1, 7)] * 3, indexing="ij"), -1).reshape(-1, 3)
-        points = centre_lps + radius_mm * grid[(grid**2).sum(axis=1) <= 1]
+    def local_affine(self, centre_lps: FloatArray, inner_mm: float, outer_mm: float) -> FloatArray:
+        """The affine map, shape (4, 4), LPS to LPS, that fits this one best in a shell of the prior.
+
+        The inner radius leaves the lesion out: where it grew or shrank, the map has stretched it along.
+        """
+        grid = np.stack(np.meshgrid(*[np.linspace(-1, 1, 11)] * 3, indexing="ij"), -1).reshape(-1, 3)
+        away = outer_mm * np.linalg.norm(grid, axis=1)
+        points = centre_lps + outer_mm * grid[(away >= inner_mm) & (away <= outer_mm)]
         homogeneous = np.column_stack([points - centre_lps, np.ones(len(points))])
         solution = np.linalg.solve(homogeneous.T @ homogeneous, homogeneous.T @ self.map(points))
         affine = np.eye(4)

@@ -37,8 +37,9 @@ class TrackerSettings:
         Voxels of the registration's finest grid.
     least_similarity
         Normalised cross-correlation below which a registration is not believed.
-    gone_evidence
-        Share of the prior's own contrast below which the lesion is gone.
+    gone_evidence, gone_evidence_small
+        Share of the prior's own contrast below which the lesion is gone; more is asked of what is much
+        smaller than the lesion was, as a vessel's stump is.
     least_distinctness
         Contrast at the prior below which its absence can't be told.
     too_small_mm
@@ -48,6 +49,7 @@ class TrackerSettings:
     largest_voxel_count: float = 1.2e6
     least_similarity: float = 0.35
     gone_evidence: float = 0.4
+    gone_evidence_small: float = 0.65
     least_distinctness: float = 0.15
     too_small_mm: float = 4.0
 
@@ -104,7 +106,7 @@ class WeightFreeTracker:
                 lesion, volume, "the prior's mask is empty; track from the last time point where it was seen"
             )
         hint = mask_hint(_cropped(prior, lesion.mask), slope=0.6, limit=0.8)
-        to_new = registration.local_affine(hint.centre_lps, hint.radius_mm + 8.0)
+        to_new = registration.local_affine(hint.centre_lps, hint.radius_mm + 3.0, hint.radius_mm + 14.0)
         expected = lps_from_ijk(hint.centre_lps, to_new)
         similarity, folding, covered = registration.around(hint.centre_lps, hint.radius_mm + 15.0)
         if not volume.contains(_point(expected)):
@@ -147,7 +149,9 @@ class WeightFreeTracker:
                 quality,
                 expected,
             )
-        if can_tell and finding.evidence < settings.gone_evidence:
+        if can_tell and finding.evidence < (
+            settings.gone_evidence if finding.scale > 0.65 else settings.gone_evidence_small
+        ):
             return self._result(
                 lesion,
                 _empty(volume),

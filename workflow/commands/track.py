@@ -1,0 +1,117 @@
+"""`tumorline track`: the lesions of a baseline found again on a follow-up, measured on both."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from workflow.commands.segment import described, finish, measured, rounded, say
+from workflow.domain.geometry import Mask, Volume
+from workflow.domain.lesion import PriorLesion, TrackedLesion
+
+if TYPE_CHECKING:
+    from workflow.ports import Progress
+
+
+def track_images(
+    baseline: Path,
+    lesions: Path,
+    follow_up: Path,
+    out: Path,
+    *,
+    model: str = "weight-free",
+    weights: Path | None = None,
+    device: str = "auto",
+    progress: Progress | None = None,
+) -> dict[str, Any]:
+    """Find each label of a baseline's mask on the follow-up; write and return what was found.
+
+    Writes `<out>/<name of the mask>.nii.gz`, a label map with the same labels on the follow-up's grid,
+    and `<out>/result.json`, the returned value.
+
+    Raises
+    ------
+    WorkflowError
+        If an image, the mask or the model can't be used; the message says which and what to do.
+    """
+    from models.registry import open_tracker
+    from workflow.images import SUFFIXES, label_map, read_image, read_labels, write_image
+    from workflow.ports import no_progress
+
+    prior = read_image(baseline)
+    masks = read_labels(lesions, prior)
+    volume = read_image(follow_up)
+    tracker = open_tracker(model, weights, device=device)
+    asked = [PriorLesion(tracking_uid=str(label), mask=mask) for label, mask in masks.items()]
+    found = tracker.track(prior, asked, volume, progress=progress or no_progress)
+    name = lesions.name
+    for suffix in SUFFIXES:
+        name = name.removesuffix(suffix)
+    mask_path = out / f"{name}.nii.gz"
+    write_image(
+        mask_path, label_map({int(one.tracking_uid): one.mask for one in found}, volume.shape), volume
+    )
+    result = {
+        "baseline": str(baseline),
+        "follow_up": str(follow_up),
+        "mask": str(mask_path),
+        "model": described(tracker.identity),
+        "lesions": [_lesion(one, prior, masks[int(one.tracking_uid)], volume) for one in found],
+    }
+    (out / "result.json").write_text(json.dumps(result, indent=2) + "\n")
+    return result
+
+
+def _lesion(found: TrackedLesion, prior: Volume, prior_mask: Mask, volume: Volume) -> dict[str, Any]:
+    quality = found.registration
+    return {
+        "label": int(found.tracking_uid),
+        "state": found.state.value,
+        "confidence": round(found.confidence, 3),
+        "reason": found.reason,
+        "flags": sorted(flag.name for flag in found.flags),
+        "expected_lps": rounded(found.expected_lps) if found.expected_lps is not None else None,
+        "registration": None
+        if quality is None
+        else {
+            "similarity": round(quality.similarity, 3),
+            "folding_fraction": round(quality.folding_fraction, 4),
+            "warped_voxel_count": quality.warped_voxel_count,
+        },
+        "baseline_measurement": measured(prior, prior_mask),
+        "measurement": measured(volume, found.mask),
+    }
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+
+    @app.command()
+    def track(
+        baseline: Annotated[Path, typer.Option(help="DICOM folder, NIfTI, NRRD or MHA.")],
+        lesions: Annotated[Path, typer.Option(help="Mask on the baseline; each label is one lesion.")],
+        follow_up: Annotated[Path, typer.Option(help="DICOM folder, NIfTI, NRRD or MHA.")],
+        out: Annotated[Path, typer.Option(help="Folder for the label map and result.json.")],
+        model: Annotated[str, typer.Option(help="A tracker's name.")] = "weight-free",
+        weights: Annotated[Path | None, typer.Option(help="File or folder of the model's weights.")] = None,
+        device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+    ) -> None:
+        """Find a baseline's lesions again on a follow-up; JSON on stdout.
+
+        Each lesion is present, too_small, disappeared or tracking_failed, with a confidence and the reason.
+
+        **Examples**
+
+        `tumorline track --baseline ct1/ --lesions lesions.nii.gz --follow-up ct2/ --out follow_up/`
+
+        `tumorline track --baseline a.nii.gz --lesions m.nii.gz --follow-up b.nii.gz --out out
+        | jq '.lesions[] | [.label, .state, .measurement.long_axis_mm]'`
+        """
+        finish(
+            lambda: track_images(
+                baseline, lesions, follow_up, out, model=model, weights=weights, device=device, progress=say
+            )
+        )
