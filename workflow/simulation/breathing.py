@@ -6,6 +6,7 @@ Both are exact to 1e-6 mm and inverse to each other, so landmarks and contours m
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -52,13 +53,13 @@ class Breathing:
         slopes = np.linalg.norm(self.shifts_mm, axis=1) / self.widths_mm
         return float(slopes.sum() * np.exp(-0.5))
 
-    def displacement(self, position_lps: NDArray[np.floating]) -> NDArray[np.floating]:
-        """Displacement (mm) of positions of the new image, shape (..., 3), LPS mm; of their dtype."""
-        total = np.zeros_like(position_lps)
+    def displacement(self, position_lps: NDArray[np.float64]) -> FloatArray:
+        """Displacement (mm) from the new image to the old one at positions (LPS mm), shape (n, 3) or (3,)."""
+        position = np.asarray(position_lps, dtype=np.float64)
+        total = np.zeros_like(position)
         for centre, shift, width in zip(self.centres_lps, self.shifts_mm, self.widths_mm, strict=True):
-            offset = position_lps - centre.astype(position_lps.dtype)
-            weight = np.exp(np.einsum("...i,...i->...", offset, offset) * (-0.5 / width**2))
-            total += weight[..., None].astype(position_lps.dtype) * shift.astype(position_lps.dtype)
+            squared = ((position - centre) ** 2).sum(axis=-1, keepdims=True)
+            total += np.exp(-0.5 * squared / width**2) * shift
         return total
 
     def to_old(self, position_lps: NDArray[np.float64]) -> FloatArray:
@@ -118,15 +119,33 @@ class Breathing:
 
     def _resample(self, grid: Volume, array: NDArray[np.float32]) -> NDArray[np.float32]:
         out = np.empty(grid.shape, dtype=np.float32)
-        rows, columns = np.meshgrid(*[np.arange(n) for n in grid.shape[1:]], indexing="ij")
-        inverse = np.linalg.inv(grid.affine[:3, :3])
-        for k in range(grid.shape[0]):
-            index = np.stack([np.full_like(rows, k), rows, columns], axis=-1).astype(np.float32)
-            shift = self.displacement(grid.lps(index).astype(np.float32)) @ inverse.T.astype(np.float32)
-            ndimage.map_coordinates(
-                array, np.moveaxis(index + shift, -1, 0), output=out[k], order=1, mode="nearest"
-            )
+        rows, columns = np.meshgrid(*[np.arange(n, dtype=np.float32) for n in grid.shape[1:]], indexing="ij")
+        profiles = self._profiles(grid)
+        shifts = (np.linalg.inv(grid.affine[:3, :3]) @ self.shifts_mm.T).T.astype(np.float32)
+
+        def one(k: int) -> None:
+            index = np.stack([np.full_like(rows, k), rows, columns])
+            for (along_slices, along_rows, along_columns), shift in zip(profiles, shifts, strict=True):
+                weight = along_slices[k] * along_rows[:, None] * along_columns
+                index += shift[:, None, None] * weight
+            ndimage.map_coordinates(array, index, output=out[k], order=1, mode="nearest")
+
+        with ThreadPoolExecutor(max_workers=2) as pool:
+            list(pool.map(one, range(grid.shape[0])))
         return out
+
+    def _profiles(self, grid: Volume) -> list[list[NDArray[np.float32]]]:
+        """Each Gaussian along each axis of a grid; the axes are perpendicular, so it is their product."""
+        profiles = []
+        for centre, width in zip(self.centres_lps, self.widths_mm, strict=True):
+            middle = grid.ijk(centre)
+            profiles.append(
+                [
+                    np.exp(-0.5 * ((np.arange(n) - m) * step / width) ** 2).astype(np.float32)
+                    for n, m, step in zip(grid.shape, middle, grid.spacing_mm, strict=True)
+                ]
+            )
+        return profiles
 
 
 def breathing_of(volume: Volume, *, seed: int, diaphragm_mm: float = 10.0) -> Breathing:
@@ -140,11 +159,11 @@ def breathing_of(volume: Volume, *, seed: int, diaphragm_mm: float = 10.0) -> Br
     low, high = volume.lps(corners).min(axis=0), volume.lps(corners).max(axis=0)
     middle, size = (low + high) / 2, high - low
     centres: list[Point] = [
-        (middle[0], middle[1], low[2] + 0.15 * size[2]),
+        (middle[0], middle[1], low[2] + 0.2 * size[2]),
         (middle[0], low[1] + 0.3 * size[1], middle[2]),
     ]
     shifts = [(0.0, 0.0, diaphragm_mm), (0.0, 0.25 * diaphragm_mm, 0.0)]
-    widths = [0.30 * size[2], 0.25 * float(size.min())]
+    widths = [0.35 * size[2], 0.25 * float(size.min())]
     for _ in range(4):
         place = low + rng.uniform(0.2, 0.8, 3) * size
         centres.append((float(place[0]), float(place[1]), float(place[2])))

@@ -72,7 +72,7 @@ class LesionAt:
 
     @property
     def diameter_mm(self) -> float:
-        """What enters the sum: the long axis, 5 mm if too small, 0 if disappeared."""
+        """What enters the sum of a lesion that is no node: the long axis, 5 mm if too small, 0 if gone."""
         if self.state is LesionState.DISAPPEARED or self.truth is None:
             return 0.0
         return 5.0 if self.state is LesionState.TOO_SMALL else self.truth.long_axis.length_mm
@@ -85,6 +85,8 @@ class SimulatedLesion:
     label: str
     fate: Fate
     at: tuple[LesionAt | None, ...]
+    organ: str = "lung"
+    is_nodal: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -106,11 +108,20 @@ class SimulatedCase:
         return self.volumes[1]
 
 
+# Baseline and follow-up: targets 22 + 18 mm go to 14 + 24 mm (stable), a new lesion decides.
 DEMO_PLAN = (
-    LesionPlan(label="L1", fate=Fate.GROWN, long_axes_mm=(18.0, 24.0), aspect=0.8),
-    LesionPlan(label="L2", fate=Fate.SHRUNK, long_axes_mm=(22.0, 14.0), aspect=0.75),
+    LesionPlan(label="L1", fate=Fate.SHRUNK, long_axes_mm=(22.0, 14.0), aspect=0.75),
+    LesionPlan(label="L2", fate=Fate.GROWN, long_axes_mm=(18.0, 24.0), aspect=0.8),
     LesionPlan(label="L3", fate=Fate.VANISHED, long_axes_mm=(12.0, 0.0), aspect=0.85),
     LesionPlan(label="L4", fate=Fate.NEW, long_axes_mm=(0.0, 13.0), aspect=0.85),
+)
+
+# Partial response at the first follow-up (46 to 27 mm), progression from that nadir at the second (40 mm).
+RESPONSE_PLAN = (
+    LesionPlan(label="L1", fate=Fate.SHRUNK, long_axes_mm=(25.0, 15.0, 23.0), aspect=0.8),
+    LesionPlan(label="L2", fate=Fate.SHRUNK, long_axes_mm=(21.0, 12.0, 17.0), aspect=0.75),
+    LesionPlan(label="L3", fate=Fate.STABLE, long_axes_mm=(13.0, 12.5, 12.5), aspect=0.85),
+    LesionPlan(label="L4", fate=Fate.TOO_SMALL, long_axes_mm=(9.0, 4.0, 4.0), aspect=0.9),
 )
 
 

@@ -40,6 +40,9 @@ _POINT_SPREAD_VOXELS = (0.30, 0.55, 0.55)
 _INHOMOGENEITY_HU = 6.0
 _INHOMOGENEITY_MM = 2.5
 _LOBES = 11
+# Erasing: donors tried, and what a donor wholly of another tissue costs beside its misfit in HU.
+_DONORS = 400
+_FOREIGN_HU = 2000.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -120,7 +123,8 @@ class Nodule:
         angles = np.linspace(0, 2 * np.pi, _OUTLINE_POINTS, endpoint=False)
         unit = np.column_stack([np.cos(angles), np.sin(angles), np.zeros_like(angles)])
         outline = (unit * nominal * self._relief(unit)[:, None])[:, :2]
-        scaled: FloatArray = nominal * self.long_axis_mm / _axes_of_outline(outline)[0]
+        long_axis, _ = _axes_of_outline(outline)
+        scaled: FloatArray = nominal * self.long_axis_mm / np.linalg.norm(long_axis[1] - long_axis[0])
         return scaled
 
     def depth(self, position_lps: NDArray[np.float64]) -> FloatArray:
@@ -156,9 +160,14 @@ class NoduleTruth:
     """
 
     long_axis: Axis
-    short_axis_mm: float
+    short_axis: Axis
     slice_index: int
     volume_mm3: float
+
+    @property
+    def short_axis_mm(self) -> float:
+        """Length of the short axis, mm."""
+        return self.short_axis.length_mm
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -188,7 +197,7 @@ def _blur_gain(sigma_voxels: float, length: int) -> float:
 
 def estimate_noise(volume: Volume) -> Noise:
     """Estimate noise in homogeneous soft tissue (-50 to 120 HU); 0 where there is no such tissue."""
-    array = volume.array[:: max(1, volume.shape[0] // 40)].astype(np.float64)
+    array = volume.array[:: max(1, volume.shape[0] // 12)].astype(np.float64)
     soft = (array > -50) & (array < 120)
     inside = ndimage.minimum_filter(soft, size=(1, 7, 7))
     if np.count_nonzero(inside) < 200:
@@ -347,13 +356,12 @@ def truth_of(nodule: Nodule, volume: Volume) -> NoduleTruth:
         if cut is None:
             continue
         centre, outline = cut
-        long_mm, short_mm, one, other = _axes_of_outline(outline)
-        if best is None or long_mm > best.long_axis.length_mm:
-            row, column = volume.directions[:, 1], volume.directions[:, 2]
-            ends = [centre + p[0] * column + p[1] * row for p in (outline[one], outline[other])]
+        in_plane = np.column_stack([volume.directions[:, 2], volume.directions[:, 1]])
+        axes = [_axis(centre + ends @ in_plane.T) for ends in _axes_of_outline(outline)]
+        if best is None or axes[0].length_mm > best.long_axis.length_mm:
             best = NoduleTruth(
-                long_axis=Axis(start_lps=_point(ends[0]), end_lps=_point(ends[1]), length_mm=long_mm),
-                short_axis_mm=short_mm,
+                long_axis=axes[0],
+                short_axis=axes[1],
                 slice_index=slice_index,
                 volume_mm3=nodule.volume_mm3,
             )
@@ -400,22 +408,29 @@ def _outline_in_slice(
     return centre, rays * inner[:, None]
 
 
-def _axes_of_outline(outline: FloatArray) -> tuple[float, float, int, int]:
-    """Longest axis, longest extent perpendicular to it (mm), and the indices of the long axis' ends."""
+def _axes_of_outline(outline: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Ends, shape (2, 2), of the longest axis of an outline (n, 2) and of the longest chord across it."""
     distance = np.linalg.norm(outline[:, None] - outline[None], axis=2)
-    one, other = np.unravel_index(int(distance.argmax()), distance.shape)
-    long_mm = float(distance[one, other])
-    along = (outline[other] - outline[one]) / long_mm
+    one, other = (int(i) for i in np.unravel_index(int(distance.argmax()), distance.shape))
+    start, end = outline[one], outline[other]
+    along = (end - start) / distance[one, other]
     across = np.array([-along[1], along[0]])
-    turned = np.roll(outline - outline[one], -int(one), axis=0)
+    turned = np.roll(outline, -one, axis=0) - start
     u, v = turned @ along, turned @ across
-    split = int((other - one) % len(outline))
-    stations = np.linspace(0, long_mm, 400)[1:-1]
+    split = (other - one) % len(outline)
+    stations = np.linspace(0, distance[one, other], 400)[1:-1]
     sides = []
     for part in (slice(0, split + 1), slice(split, None)):
         order = np.argsort(u[part], kind="stable")
         sides.append(np.interp(stations, u[part][order], v[part][order]))
-    return long_mm, float(np.abs(sides[0] - sides[1]).max()), int(one), int(other)
+    widest = int(np.abs(sides[0] - sides[1]).argmax())
+    ends = [start + stations[widest] * along + side[widest] * across for side in sides]
+    return np.array([start, end]), np.array(ends)
+
+
+def _axis(ends_lps: FloatArray) -> Axis:
+    length_mm = float(np.linalg.norm(ends_lps[1] - ends_lps[0]))
+    return Axis(start_lps=_point(ends_lps[0]), end_lps=_point(ends_lps[1]), length_mm=length_mm)
 
 
 def _point(position: FloatArray) -> Point:
@@ -425,45 +440,70 @@ def _point(position: FloatArray) -> Point:
 # ---------------------------------------------------------------- erasing
 
 
-def erase(volume: Volume, mask: Mask, *, seed: int = 0, margin_mm: float = 3.0) -> Volume:
-    """Replace a mask's voxels by tissue from beside it, feathered into what surrounds it.
+def erase(
+    volume: Volume,
+    mask: Mask,
+    *,
+    seed: int = 0,
+    margin_mm: float = 3.0,
+    reach_mm: float = 60.0,
+    tissue_hu: tuple[float, float] = (-965.0, -550.0),
+) -> Volume:
+    """Replace a mask's voxels by tissue from elsewhere, feathered into what surrounds it.
 
-    The donor is the shifted copy, out of many within 60 mm, whose own surroundings fit best.
+    The donor is a shifted copy: of many, the one that is most of the wanted tissue, and that fits best
+    to such tissue around the mask.
+
+    Parameters
+    ----------
+    volume
+        CT in HU.
+    mask
+        What to erase; on the volume's grid.
+    seed
+        Of the donors that are tried.
+    margin_mm
+        Width of the seam around the mask that is replaced too, and feathered, mm.
+    reach_mm
+        How far away a donor may be along each axis, mm.
+    tissue_hu
+        Lowest and highest HU of the wanted tissue; lung by default, and no air.
 
     Raises
     ------
     ValueError
-        If the mask is empty, or nothing beside it can stand in.
+        If the mask is empty, or no donor within reach fits into the volume.
     """
     if mask.is_empty:
         raise ValueError("an empty mask has nothing to erase")
     start, stop = mask.box_with_margin(3 * margin_mm, volume.spacing_mm)
     box = tuple(slice(a, b) for a, b in zip(start, stop, strict=True))
-    inside = mask.array()[box]
-    distance = ndimage.distance_transform_edt(~inside, sampling=volume.spacing_mm)
-    rim = (distance > margin_mm) & (distance <= 3 * margin_mm)
-    host = volume.array[box].astype(np.float64)
     blocked = mask.array()
+    distance = ndimage.distance_transform_edt(~blocked[box], sampling=volume.spacing_mm)
+    seam, rim = distance <= margin_mm, (distance > margin_mm) & (distance <= 3 * margin_mm)
+    host = volume.array[box].astype(np.float32)
+    rim &= (host >= tissue_hu[0]) & (host <= tissue_hu[1])
+    reach = np.maximum(reach_mm / np.asarray(volume.spacing_mm), 1).astype(int)
+    lowest, highest = (
+        np.maximum(-reach, -np.asarray(start)),
+        np.minimum(reach, volume.shape - np.asarray(stop)),
+    )
     rng = np.random.default_rng([seed, 3])
     best: tuple[float, FloatArray] | None = None
-    for shift_mm in rng.uniform(-60, 60, size=(400, 3)):
-        shift = np.rint(shift_mm / np.asarray(volume.spacing_mm)).astype(int)
-        low, high = np.asarray(start) + shift, np.asarray(stop) + shift
-        if np.any(low < 0) or np.any(high > volume.shape):
+    for shift in rng.integers(lowest, highest + 1, size=(_DONORS, 3)):
+        there = tuple(slice(int(a + d), int(b + d)) for a, b, d in zip(start, stop, shift, strict=True))
+        if (blocked[there] & seam).any():
             continue
-        there = tuple(slice(int(a), int(b)) for a, b in zip(low, high, strict=True))
-        if blocked[there][distance <= margin_mm].any():
-            continue
-        donor = volume.array[there].astype(np.float64)
-        misfit = float(np.abs(donor - host)[rim].mean())
-        # A donor with a vessel or a wall in its middle would swap one finding for another.
-        misfit += abs(float(donor[distance <= margin_mm].mean() - host[rim].mean()))
+        donor = volume.array[there].astype(np.float32)
+        given = donor[seam]
+        foreign = float(np.mean((given < tissue_hu[0]) | (given > tissue_hu[1])))
+        misfit = _FOREIGN_HU * foreign + (float(np.abs(donor - host)[rim].mean()) if rim.any() else 0.0)
         if best is None or misfit < best[0]:
-            best = misfit, donor
+            best = misfit, donor.astype(np.float64)
     if best is None:
-        raise ValueError("no tissue within 60 mm of the mask can stand in for it: the volume is too small")
+        raise ValueError(f"no tissue within {reach_mm} mm of the mask can stand in for it: widen the reach")
     weight = np.clip(1.5 - distance / margin_mm, 0, 1)
-    array = volume.array.copy()
     filled = weight * best[1] + (1 - weight) * host
+    array = volume.array.copy()
     array[box] = np.rint(filled) if np.issubdtype(array.dtype, np.integer) else filled
     return volume.with_array(array)
