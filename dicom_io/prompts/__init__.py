@@ -1,7 +1,7 @@
 """Prompts out of other people's DICOM objects: SR, presentation states, RTSTRUCT, SEG, key objects.
 
-`read_prompts` is the one entry point. Nothing is guessed silently: what gives no prompt is a problem with
-its reason.
+`read_prompts` reads one object, `read_study_prompts` all of a study and gives each lesion once. Nothing is
+guessed silently: what gives no prompt is a problem with its reason.
 """
 
 from __future__ import annotations
@@ -11,11 +11,8 @@ from pathlib import Path
 
 from pydicom import Dataset
 
-from dicom_io.parsing import Attributes, parse, quiet
-from dicom_io.prompts.collector import Collector
-from dicom_io.prompts.gsps import read_gsps
-from dicom_io.prompts.key_objects import read_key_objects
-from dicom_io.prompts.placement import ImageIndex, ReferencedImages
+from dicom_io.parsing import quiet
+from dicom_io.prompts.placement import ReferencedImages
 from dicom_io.prompts.reading import (
     KeyImageHint,
     ProblemKind,
@@ -23,11 +20,9 @@ from dicom_io.prompts.reading import (
     PromptProblem,
     PromptReading,
 )
-from dicom_io.prompts.rtstruct import read_rtstruct
 from dicom_io.prompts.rules import LesionRules
-from dicom_io.prompts.seg import read_seg
-from dicom_io.prompts.sr import read_sr
-from workflow.domain.errors import UnsuitableInputError
+from dicom_io.prompts.single import open_object, read_object
+from dicom_io.prompts.study import read_study_prompts
 
 __all__ = [
     "KeyImageHint",
@@ -38,6 +33,7 @@ __all__ = [
     "PromptReading",
     "ReferencedImages",
     "read_prompts",
+    "read_study_prompts",
 ]
 
 
@@ -68,31 +64,5 @@ def read_prompts(
         If the object can't be read at all, or is of a class that holds no prompts.
     """
     with quiet():
-        attributes = _open(source)
-        modality = attributes.text("Modality")
-        collector = Collector(sop_instance_uid=attributes.text("SOPInstanceUID"))
-        index = ImageIndex(images=tuple(images))
-        used = rules or LesionRules()
-        if modality == "RTSTRUCT":
-            read_rtstruct(attributes, index, used, collector)
-        elif modality == "SEG":
-            read_seg(attributes, index, used, collector)
-        elif modality == "SR":
-            read_sr(attributes, index, used, collector, [_open(one) for one in related])
-        elif modality == "PR":
-            read_gsps(attributes, index, used, collector)
-        elif modality == "KO":
-            read_key_objects(attributes, index, collector)
-        else:
-            raise UnsuitableInputError(
-                f"{attributes.where}: modality {modality or '(none)'} holds no prompts; "
-                "SR, PR, RTSTRUCT, SEG and KO do"
-            )
-        return collector.reading()
-
-
-def _open(source: Dataset | str | Path) -> Attributes:
-    if isinstance(source, Dataset):
-        return Attributes(source, f"object {source.get('SOPInstanceUID', '(no SOP Instance UID)')}")
-    path = Path(source)
-    return Attributes(parse(path, with_pixels=True)[0], str(path))
+        segmentations = [open_object(one) for one in related]
+        return read_object(open_object(source), images, rules or LesionRules(), segmentations)

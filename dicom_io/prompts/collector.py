@@ -39,6 +39,7 @@ class Collector:
     problems: list[PromptProblem] = field(default_factory=list)
     hints: list[KeyImageHint] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    used_segments: set[tuple[str, str]] = field(default_factory=set)
 
     def add(self, prompt: LesionPrompt, placement: PromptPlacement) -> None:
         """Keep a prompt."""
@@ -80,4 +81,5 @@ class Collector:
             problems=tuple(self.problems),
             hints=tuple(self.hints),
             notes=tuple(self.notes),
+            used_segments=frozenset(self.used_segments),
         )

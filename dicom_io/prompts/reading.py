@@ -16,6 +16,7 @@ class ProblemKind(StrEnum):
     MISSING_OBJECT = "needs an object that is not here"
     MALFORMED = "is malformed"
     UNSUPPORTED = "is of a kind that shows no lesion"
+    REPEATED = "repeats what another object shows"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,6 +85,8 @@ class PromptReading:
         Key images: where a person says to look.
     notes
         What was decided on the way (why an ROI was taken, what was left out of it), for the worksheet.
+    used_segments
+        (SOP Instance UID, "segment n") of each segment that a report's lesions took over.
     """
 
     prompts: tuple[LesionPrompt, ...] = ()
@@ -91,6 +94,7 @@ class PromptReading:
     problems: tuple[PromptProblem, ...] = ()
     hints: tuple[KeyImageHint, ...] = ()
     notes: tuple[str, ...] = ()
+    used_segments: frozenset[tuple[str, str]] = frozenset()
 
     def __post_init__(self) -> None:
         if len(self.prompts) != len(self.placements):

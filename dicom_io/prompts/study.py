@@ -1,0 +1,187 @@
+"""All prompts of a study: many objects, each lesion once.
+
+The same lesion often comes several times: an SR that refers to a SEG, a presentation state beside the SR, a
+corrected SR beside the one it replaces. The object that says most goes first (SR, presentation state,
+structure set, segmentation; the newer before the older); what repeats a lesion adds its mask or is left out
+with the reason.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from pathlib import Path
+
+import numpy as np
+from pydicom import Dataset
+
+from dicom_io.parsing import Attributes, quiet
+from dicom_io.prompts.placement import ReferencedImages
+from dicom_io.prompts.reading import (
+    KeyImageHint,
+    ProblemKind,
+    PromptPlacement,
+    PromptProblem,
+    PromptReading,
+)
+from dicom_io.prompts.rules import LesionRules
+from dicom_io.prompts.single import open_object, read_object
+from workflow.domain.errors import UnsuitableInputError
+from workflow.domain.geometry import Volume
+from workflow.domain.lesion import LesionPrompt, LinePrompt, MaskPrompt
+
+_ORDER = {"SR": 0, "PR": 1, "RTSTRUCT": 2, "SEG": 3, "KO": 4}
+# Two masks of two objects that overlap this much are one lesion, drawn or exported twice.
+SAME_MASK_DICE = 0.8
+SAME_POINT_MM = 1.0
+
+
+def read_study_prompts(
+    sources: Sequence[Dataset | str | Path],
+    images: Sequence[ReferencedImages],
+    *,
+    rules: LesionRules | None = None,
+) -> PromptReading:
+    """Read every object that may hold prompts, in a fixed order, and give each lesion once.
+
+    An object that can't be read, or holds no prompts, is a problem like any other. Lesions of one tracking
+    UID are one prompt; a segment that a report refers to belongs to the report's lesion.
+    """
+    with quiet():
+        objects, problems = _open_all(sources)
+        superseded = _superseded(objects)
+        segmentations = [entry for entry in objects if entry.text("Modality") == "SEG"]
+        merger = _Merger(problems=problems)
+        for entry in sorted(objects, key=_rank):
+            uid = entry.text("SOPInstanceUID")
+            if uid in superseded:
+                merger.problem(uid, "object", ProblemKind.REPEATED, f"it was replaced by {superseded[uid]}")
+                continue
+            try:
+                merger.take(read_object(entry, images, rules or LesionRules(), segmentations))
+            except UnsuitableInputError as error:
+                merger.problem(uid, "object", ProblemKind.UNSUPPORTED, str(error))
+        return merger.reading()
+
+
+def _open_all(
+    sources: Sequence[Dataset | str | Path],
+) -> tuple[list[Attributes], list[PromptProblem]]:
+    objects: dict[str, Attributes] = {}
+    problems = []
+    for source in sources:
+        try:
+            entry = open_object(source)
+            objects.setdefault(entry.text("SOPInstanceUID"), entry)
+        except UnsuitableInputError as error:
+            name = source if isinstance(source, (str, Path)) else "(in memory)"
+            problems.append(
+                PromptProblem(
+                    sop_instance_uid="", item=str(name), kind=ProblemKind.MALFORMED, reason=str(error)
+                )
+            )
+    return list(objects.values()), problems
+
+
+def _rank(entry: Attributes) -> tuple[int, float, str]:
+    """The kind that says most first, then the newest; the UID settles ties for good."""
+    moment = entry.moment("ContentDate", "ContentTime") or entry.moment("SeriesDate", "SeriesTime")
+    age = -((moment or datetime(1, 1, 1)) - datetime(1, 1, 1)).total_seconds()
+    return _ORDER.get(entry.text("Modality"), 9), age, entry.text("SOPInstanceUID")
+
+
+def _superseded(objects: Sequence[Attributes]) -> dict[str, str]:
+    """Replaced documents with what replaces them (PredecessorDocumentsSequence, PS3.3 C.17.2)."""
+    return {
+        instance.text("ReferencedSOPInstanceUID"): entry.text("SOPInstanceUID")
+        for entry in objects
+        for study in entry.items("PredecessorDocumentsSequence")
+        for series in study.items("ReferencedSeriesSequence")
+        for instance in series.items("ReferencedSOPSequence")
+    }
+
+
+@dataclass(kw_only=True)
+class _Merger:
+    problems: list[PromptProblem]
+    prompts: list[LesionPrompt] = field(default_factory=list)
+    placements: list[PromptPlacement] = field(default_factory=list)
+    hints: list[KeyImageHint] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    used_segments: set[tuple[str, str]] = field(default_factory=set)
+
+    def problem(self, uid: str, item: str, kind: ProblemKind, reason: str) -> None:
+        """Keep why something gave nothing."""
+        self.problems.append(PromptProblem(sop_instance_uid=uid, item=item, kind=kind, reason=reason))
+
+    def take(self, reading: PromptReading) -> None:
+        """Add one object's reading to those before it."""
+        before = len(self.prompts)
+        for prompt, placement in zip(reading.prompts, reading.placements, strict=True):
+            self._take_prompt(prompt, placement, before)
+        self.problems += reading.problems
+        self.hints += reading.hints
+        self.notes += reading.notes
+        self.used_segments |= reading.used_segments
+
+    def _take_prompt(self, prompt: LesionPrompt, placement: PromptPlacement, before: int) -> None:
+        uid, item = prompt.sop_instance_uid or "", prompt.item or "object"
+        if (uid, item) in self.used_segments:
+            self.notes.append(f"{item} of {uid} belongs to a lesion of a report that refers to it")
+            return
+        # Only what other objects showed can be repeated: an object's own lesions are different ones.
+        for number in range(before):
+            if _is_same_lesion(self.prompts[number], prompt):
+                self._repeat(number, prompt, uid, item)
+                return
+        self.prompts.append(prompt)
+        self.placements.append(placement)
+
+    def _repeat(self, number: int, prompt: LesionPrompt, uid: str, item: str) -> None:
+        """A lesion that an object before showed: its mask is added if there was none."""
+        shown = self.prompts[number]
+        masks = tuple(shape for shape in prompt.shapes if isinstance(shape, MaskPrompt))
+        has_mask = any(isinstance(shape, MaskPrompt) for shape in shown.shapes)
+        name = f"{shown.item} of {shown.sop_instance_uid}"
+        if masks and not has_mask:
+            self.prompts[number] = replace(shown, shapes=(*shown.shapes, *masks))
+            self.notes.append(f"{item} of {uid} is the mask of the lesion at {name}")
+        else:
+            reason = f"the lesion is already shown by {name}"
+            self.problem(uid, item, ProblemKind.REPEATED, reason)
+
+    def reading(self) -> PromptReading:
+        """What was taken."""
+        return PromptReading(
+            prompts=tuple(self.prompts), placements=tuple(self.placements), problems=tuple(self.problems),
+            hints=tuple(self.hints), notes=tuple(self.notes), used_segments=frozenset(self.used_segments),
+        )  # fmt: skip
+
+
+def _is_same_lesion(one: LesionPrompt, other: LesionPrompt) -> bool:
+    """By tracking UID if both have one, else by place: the same line, or nearly the same voxels."""
+    if one.tracking_uid and other.tracking_uid:
+        return one.tracking_uid == other.tracking_uid
+    return any(_is_same_place(a, b) for a in one.shapes for b in other.shapes)
+
+
+def _is_same_place(one: object, other: object) -> bool:
+    if isinstance(one, LinePrompt) and isinstance(other, LinePrompt):
+        a = np.array([one.start_lps, one.end_lps])
+        b = np.array([other.start_lps, other.end_lps])
+        distances = (np.linalg.norm(a - way, axis=1).max() for way in (b, b[::-1]))
+        return bool(min(distances) <= SAME_POINT_MM)
+    if isinstance(one, MaskPrompt) and isinstance(other, MaskPrompt):
+        return _mask_dice(one.volume, other.volume) >= SAME_MASK_DICE
+    return False
+
+
+def _mask_dice(one: Volume, other: Volume) -> float:
+    """Dice by volume of two masks on grids of their own: the finer one's voxel centres in the coarser one."""
+    finer, coarser = sorted((one, other), key=lambda mask: mask.voxel_volume_mm3)
+    index = np.round(coarser.ijk(finer.lps(np.argwhere(finer.array)))).astype(int)
+    inside = index[np.all((index >= 0) & (index < coarser.shape), axis=1)]
+    shared = np.count_nonzero(coarser.array[tuple(inside.T)]) * finer.voxel_volume_mm3
+    total = sum(np.count_nonzero(mask.array) * mask.voxel_volume_mm3 for mask in (one, other))
+    return float(2 * shared / total) if total else 0.0
