@@ -302,6 +302,9 @@ BESIDE_THE_TUMOUR: Final = frozenset(  # CID 7159: abnormal, but not what RECIST
 ANATOMICAL_STRUCTURES: Final = frozenset(codes.cid7192.concepts.values())
 REFERENCED_SEGMENTATION_FRAME = codes.DCM.ReferencedSegmentationFrame  # TID 1410
 KEY_OBJECT_DESCRIPTION = codes.DCM.KeyObjectDescription  # TID 2010
+SHORT_LABEL = Code("125309", "DCM", "Short label")  # dwv
+REFERENCE_POINTS = Code("122438", "DCM", "Reference Points")  # dwv: where a label stands
+REFERENCE_GEOMETRY = Code("128773", "DCM", "Reference Geometry")  # dwv: the reformatted plane drawn on
 OHIF_FREE_TEXT: Final = "CORNERSTONEFREETEXT"  # value of a finding whose meaning is what the reader typed
 
 LONG_AXES: Final = frozenset({LONG_AXIS, codes.SCT.MajorAxis})  # CID 7470

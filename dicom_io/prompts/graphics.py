@@ -154,7 +154,8 @@ def _drawing_of_path(
     _require(kind, len(path) >= 2, points)
     if len(path) == 2:
         return drawing("point", path[:1]) if is_arrow else drawing("line", path)
-    if is_closed or is_region:
+    # Three open points are an angle, whatever refers to them.
+    if is_closed or (is_region and len(path) > 3):
         return drawing("outline", path)
     raise UnsupportedItemError(
         f"an open path of {len(path)} points encloses nothing (an angle, a curve, a freehand line)"

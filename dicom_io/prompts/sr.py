@@ -21,7 +21,7 @@ from dicom_io.prompts.origin import Origin, Site, is_one_of, origin_of, site_fro
 from dicom_io.prompts.placement import ImageIndex
 from dicom_io.prompts.reading import ProblemKind, PromptPlacement
 from dicom_io.prompts.rules import LesionRules
-from dicom_io.prompts.sr_drawings import DrawingReader
+from dicom_io.prompts.sr_drawings import DrawingReader, is_aside
 from dicom_io.prompts.sr_segments import SegmentReader, is_segment_reference, segment_of, segments_wanted
 from dicom_io.prompts.sr_tree import Node, Tree, read_tree
 from workflow.domain.lesion import LesionPrompt, PromptShape, PromptSource
@@ -143,7 +143,9 @@ class _Reader:
         if node.is_reference:
             target = self.tree.find(node)
             return target is None or target.value_type in _COORDINATES
-        return node.value_type in _COORDINATES or is_segment_reference(node)
+        if node.value_type in _COORDINATES:
+            return not is_aside(node)
+        return is_segment_reference(node)
 
     def _referenced(self) -> set[tuple[int, ...]]:
         """Items that others refer to: coordinates among them are drawings of those others."""
@@ -217,8 +219,11 @@ class _Reader:
 
 
 def _is_group(node: Node) -> bool:
-    """A measurement group: by its concept, or a container with a tracking identity (older templates)."""
-    if node.value_type != "CONTAINER":
+    """A measurement group: by its concept, or because it has a tracking identity.
+
+    Older templates give one to other containers, dwv 0.34 to the coordinates themselves.
+    """
+    if node.value_type not in ("CONTAINER", "SCOORD"):
         return False
     if is_one_of(node.concept, codes.MEASUREMENT_GROUP):
         return True
@@ -250,12 +255,14 @@ def _tracking_id(group: Node) -> str | None:
 
 
 def _label(nodes: Sequence[Node]) -> str:
-    """What people call the lesion: comment, free-text finding, identifier, finding, measurement."""
+    """What people call the lesion: comment, typed finding, short label, identifier, finding, measurement."""
     for node in nodes:
         finding = _code(node, codes.FINDING)
         free_text = finding.meaning if finding and finding.value == codes.OHIF_FREE_TEXT else ""
-        label = _text(node, codes.COMMENT) or free_text or _tracking_id(node)
-        if label:
+        short = _text(node, codes.SHORT_LABEL)
+        # dwv writes templates such as "{length}" for what it fills in itself.
+        label = _text(node, codes.COMMENT) or free_text or ("" if "{" in short else short)
+        if label or (label := _tracking_id(node) or ""):
             return label
     findings = [_code(node, codes.FINDING) for node in nodes]
     named = [*findings, *(node.concept for node in nodes if node.value_type != "CONTAINER")]

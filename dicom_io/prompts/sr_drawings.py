@@ -9,6 +9,7 @@ import numpy as np
 from dicom_io import codes
 from dicom_io.prompts.collector import UnsupportedItemError
 from dicom_io.prompts.graphics import Drawing, Role, drawings_of, read_points
+from dicom_io.prompts.origin import is_one_of
 from dicom_io.prompts.placement import ImageIndex, NotPlacedError
 from dicom_io.prompts.reading import PromptPlacement
 from dicom_io.prompts.sr_tree import Node, Tree
@@ -42,6 +43,8 @@ class DrawingReader:
         """
         if any(part in tool for part in _OTHER_TOOLS) or _is_angle(measured_by):
             raise UnsupportedItemError("an angle or calibration shows no lesion")
+        if _is_reformatted(node):
+            raise UnsupportedItemError("it was drawn on a reformatted plane, not on the image it names")
         role = _role(node, measured_by)
         if node.value_type == "SCOORD3D":
             return self._in_space(node, role, tool)
@@ -99,6 +102,16 @@ class DrawingReader:
                     image.numbers("ReferencedFrameNumber")
                 )
         raise NotPlacedError("its coordinates name no image (no SELECTED FROM IMAGE below them)")
+
+
+def is_aside(node: Node) -> bool:
+    """Whether coordinates say where a label stands or which plane was drawn on, not where a lesion is."""
+    return is_one_of(node.concept, codes.REFERENCE_POINTS, codes.REFERENCE_GEOMETRY)
+
+
+def _is_reformatted(node: Node) -> bool:
+    beside = node.parent.children if node.parent is not None else []
+    return any(is_one_of(n.concept, codes.REFERENCE_GEOMETRY) for n in (*node.children, *beside))
 
 
 def _frame_number(numbers: tuple[float, ...] | None) -> int | None:
