@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 from pydicom import Dataset
-from pydicom.pixels import iter_pixels
 
+from dicom_io.prompts.seg_frames import iterate_frames
 from dicom_io.results.seg import segmented_lesions
 from dicom_io.results.source import SourceImages
 from workflow.domain.report import ReportedLesion, TimePointReport
@@ -82,7 +82,7 @@ def _check_voxels(seg: Dataset, indices: list[int], lesions: list[ReportedLesion
     is_labelmap = seg.SegmentationType == "LABELMAP"
     seen = [0] * len(lesions)
     problems = []
-    for number, frame in enumerate(iter_pixels(seg)):
+    for number, frame in enumerate(iterate_frames(seg)):
         if is_labelmap:
             segments = [int(n) for n in np.unique(frame) if n]
         else:
