@@ -15,6 +15,7 @@ from typing import Any
 
 from models.builtin import BUILTIN, DEFAULT_SEGMENTER, DEFAULT_TRACKER
 from models.catalogue import DEFAULT_ALLOWED_LICENCES, CatalogueEntry, Kind
+from models.weights import read_pins, require_verified
 from workflow.domain.errors import ConfigurationError
 from workflow.ports import Detector, Localizer, Segmenter, Tracker
 
@@ -26,6 +27,7 @@ __all__ = [
     "entries",
     "entry",
     "is_installed",
+    "limits_of",
     "names",
     "open_detector",
     "open_localizer",
@@ -84,6 +86,15 @@ def names(kind: Kind | str) -> tuple[str, ...]:
     """Names of the models that fill a port ("segmenter", "tracker", "localizer", "detector")."""
     wanted = Kind(kind)
     return tuple(name for name, known in entries().items() if wanted in known.factories)
+
+
+def limits_of(name: str) -> tuple[str, ...]:
+    """What to show beside a result whose `ModelIdentity` has this name; nothing if the model is gone.
+
+    A model that fills two ports may call itself by both ("weight-free segmenter"): the first word counts.
+    """
+    known = entries().get(name) or entries().get(name.partition(" ")[0])
+    return known.limits if known else ()
 
 
 def is_installed(known: CatalogueEntry) -> bool:
@@ -202,7 +213,11 @@ def _open(
     _check_installed(known)
     given: dict[str, Any] = parameters
     if known.needs_weights:
-        given = {"weights": _present(known, weights), "device": device, **parameters}
+        file = _present(known, weights)
+        # Digests take a second per 400 MB: only where there is something to compare them with.
+        if read_pins(file) or any(one.sha256 for one in known.weights):
+            require_verified(file, known)
+        given = {"weights": file, "device": device, **parameters}
     opened = resolve(known.factories[kind])(**given)
     if not isinstance(opened, PORTS[kind]):
         raise ConfigurationError(

@@ -15,6 +15,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
+from models.catalogue import DEFAULT_ALLOWED_LICENCES
 from workflow.domain.errors import ConfigurationError
 
 
@@ -81,7 +82,7 @@ class Models(_Section):
     segmenter_weights: Path | None = None
     tracker_weights: Path | None = None
     device: str = "auto"
-    allowed_licences: tuple[str, ...] = ("Apache-2.0", "MIT", "BSD-3-Clause", "CC-BY-4.0", "CC-BY-SA-4.0")
+    allowed_licences: tuple[str, ...] = tuple(sorted(DEFAULT_ALLOWED_LICENCES))
 
 
 class Response(_Section):
