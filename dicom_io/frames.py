@@ -23,6 +23,8 @@ Orientation = tuple[float, float, float, float, float, float]
 
 # RescaleType (PS3.3 C.11.1.1.2) of CT images whose values are no attenuation. US is "unspecified".
 _OTHER_UNITS = {"OD", "MGML", "Z_EFF", "ED", "EDW", "PCT"}
+# JPEG baseline and extended, JPEG-LS near-lossless: lossy whatever the header says.
+_LOSSY = {f"1.2.840.10008.1.2.4.{end}" for end in ("50", "51", "81")}
 _HOUNSFIELD_UNITS = {"[hnsf'U]", "HU", ""}
 _FRAME_TYPES = ("CTImageFrameTypeSequence", "MRImageFrameTypeSequence", "PETFrameTypeSequence")
 
@@ -42,6 +44,7 @@ class PixelFormat:
     photometric_interpretation: str
     transfer_syntax_uid: str
     padding: tuple[int, int] | None
+    is_lossy: bool
     offset: int
     file_size: int
 
@@ -216,6 +219,7 @@ def _pixel_format(image: Attributes, header: InstanceHeader, offset: int) -> Pix
         photometric_interpretation=image.text("PhotometricInterpretation"),
         transfer_syntax_uid=header.transfer_syntax_uid,
         padding=_padding(image, bits, is_signed=is_signed),
+        is_lossy=image.text("LossyImageCompression") == "01" or header.transfer_syntax_uid in _LOSSY,
         offset=offset,
         file_size=header.path.stat().st_size,
     )

@@ -13,7 +13,7 @@ from datetime import date, datetime, time, timedelta
 from functools import cache
 from math import isfinite
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from pydicom import Dataset, dcmread
 from pydicom.errors import InvalidDicomError
@@ -39,6 +39,9 @@ PARSER_FAILURES: tuple[type[Exception], ...] = (
     struct.error,
     zlib.error,
 )
+_DEFLATED = b"1.2.840.10008.1.2.1.99"
+_HEAD_BYTES = 4096
+_MOST_INFLATED_BYTES = 256 << 20
 _STORAGE_FAILURES = (errno.EIO, errno.ESTALE, errno.ENOTCONN, errno.EMFILE, errno.ENFILE, errno.ETIMEDOUT)
 
 
@@ -74,6 +77,7 @@ def parse(path: Path, *, with_pixels: bool = False) -> tuple[Dataset, int]:
     """
     try:
         with path.open("rb") as file:
+            _refuse_inflation(file, path)
             dataset = dcmread(file, stop_before_pixels=not with_pixels)
             return dataset, file.tell()
     except (FileNotFoundError, IsADirectoryError, NotADirectoryError, PermissionError) as error:
@@ -90,6 +94,25 @@ def parse(path: Path, *, with_pixels: bool = False) -> tuple[Dataset, int]:
         raise broken(path, error) from error
     except PARSER_FAILURES as error:
         raise broken(path, error) from error
+
+
+def _refuse_inflation(file: BinaryIO, path: Path) -> None:
+    """Refuse a deflated file (PS3.5 A.5) that inflates without end; pydicom inflates it in one piece."""
+    head = file.read(_HEAD_BYTES)
+    file.seek(0)
+    if _DEFLATED not in head or head[128:132] != b"DICM":
+        return
+    # The file meta information's group length (PS3.10 7.1) ends where deflated bytes begin.
+    (length,) = struct.unpack("<I", head[140:144])
+    file.seek(144 + length)
+    inflator, size = zlib.decompressobj(-zlib.MAX_WBITS), 0
+    while (chunk := inflator.unconsumed_tail or file.read(1 << 16)) and not inflator.eof:
+        size += len(inflator.decompress(chunk, 1 << 20))
+        if size > _MOST_INFLATED_BYTES:
+            raise UnsuitableInputError(
+                f"{path}: inflates to more than {_MOST_INFLATED_BYTES >> 20} MiB; have it sent undeflated"
+            )
+    file.seek(0)
 
 
 def broken(path: Path, error: Exception) -> UnsuitableInputError:

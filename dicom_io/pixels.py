@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import struct
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from pydicom import Dataset
+from pydicom.encaps import generate_frames
+from pydicom.uid import UID
 
 from dicom_io.frames import Frame, PixelFormat
-from dicom_io.parsing import PARSER_FAILURES, broken, parse, quiet
+from dicom_io.parsing import PARSER_FAILURES, broken, parse
 from workflow.domain.errors import TransientError, UnsuitableInputError
 
 PlaneArray = NDArray[np.integer[Any]]
@@ -24,13 +27,13 @@ _NATIVE = {
     "1.2.840.10008.1.2.2": (True, True),
 }
 _PIXEL_DATA_LITTLE, _PIXEL_DATA_BIG = b"\xe0\x7f\x10\x00", b"\x7f\xe0\x00\x10"
+# Where several decoders are installed, the one that notices damage: JPEG-LS lossless and near-lossless.
+_STRICT_PLUGINS = {f"1.2.840.10008.1.2.4.{end}": "pyjpegls" for end in ("80", "81")}
 _LONGEST_SIDE = 8192
 _LARGEST_INSTANCE_BYTES = 8 << 30
 # Lossless coders reach 100 : 1 on empty slices; beyond this a small file claims to be a huge image.
 _HIGHEST_COMPRESSION = 3000
 _SMALL_BYTES = 16 << 20
-# Decoded planes wait in memory for their place, so only few are decoded ahead.
-_DECODERS = 2
 
 
 def check_format(pixels: PixelFormat, path: Path) -> None:
@@ -93,16 +96,12 @@ def read_planes(frames: Sequence[Frame]) -> Iterator[tuple[int, PlaneArray]]:
         by_file[frame.header.path].append(place)
     for path, places in by_file.items():
         check_format(frames[places[0]].pixels, path)
-    native = {path for path, places in by_file.items() if _is_native(frames[places[0]])}
-    for path in native:
-        yield from _native_planes(path, by_file[path], frames)
-    coded = [path for path in by_file if path not in native]
-    if coded:
-        yield from _coded_planes(coded, by_file, frames)
-
-
-def _is_native(frame: Frame) -> bool:
-    return frame.pixels.transfer_syntax_uid in _NATIVE
+    for path, places in by_file.items():
+        if frames[places[0]].pixels.transfer_syntax_uid in _NATIVE:
+            yield from _native_planes(path, places, frames)
+        else:
+            # One after the other: the codecs hold the interpreter's lock, so threads only cost memory.
+            yield from zip(places, _decode(path, [frames[i] for i in places]), strict=True)
 
 
 def _native_planes(
@@ -150,42 +149,70 @@ def _swapped_bytes(file: Any, path: Path, start: int, index: int, pixels: PixelF
     return raw.view(np.int8 if pixels.is_signed else np.uint8)
 
 
-def _coded_planes(
-    paths: Sequence[Path], by_file: dict[Path, list[int]], frames: Sequence[Frame]
-) -> Iterator[tuple[int, PlaneArray]]:
-    with quiet(), ThreadPoolExecutor(_DECODERS) as pool:
-        waiting: list[tuple[Path, Any]] = []
-        for path in [*paths, None, None]:
-            if path is not None:
-                waiting.append((path, pool.submit(_decode, path, [frames[i] for i in by_file[path]])))
-            if waiting and (path is None or len(waiting) > _DECODERS):
-                done, decoded = waiting.pop(0)
-                yield from zip(by_file[done], decoded.result(), strict=True)
-        for done, decoded in waiting:
-            yield from zip(by_file[done], decoded.result(), strict=True)
-
-
-def _decode(path: Path, frames: Sequence[Frame]) -> list[PlaneArray]:
+def _decode(path: Path, frames: Sequence[Frame]) -> Iterator[PlaneArray]:
     from pydicom.pixels import iter_pixels
 
     pixels = frames[0].pixels
     dataset, _ = parse(path, with_pixels=True)
     if "PixelData" not in dataset:
         raise UnsuitableInputError(f"{path}: holds no (integer) pixel data; have it sent again")
+    _check_codestreams(dataset, pixels, path)
+    plugin = _STRICT_PLUGINS.get(pixels.transfer_syntax_uid, "")
+    decoded = iter_pixels(
+        dataset, indices=[frame.index for frame in frames], raw=True, decoding_plugin=plugin
+    )
+    for _ in frames:
+        try:
+            plane = next(decoded)
+        except PARSER_FAILURES as error:
+            raise broken(path, error) from error
+        if plane.shape != (pixels.rows, pixels.columns):
+            raise UnsuitableInputError(
+                f"{path}: the pixels have shape {plane.shape}, the header says "
+                f"{(pixels.rows, pixels.columns)}; have it sent again"
+            )
+        yield _without_overlay_bits(np.array(plane), pixels)
+
+
+def _check_codestreams(dataset: Dataset, pixels: PixelFormat, path: Path) -> None:
+    """Check that each codestream is whole and of the header's size, before a decoder is let at it.
+
+    Decoders allocate what a codestream says, and libjpeg fills what is cut off without a word.
+    """
+    if not UID(pixels.transfer_syntax_uid).is_encapsulated:
+        return
     try:
-        order = sorted(range(len(frames)), key=lambda i: frames[i].index)
-        decoded = iter_pixels(dataset, indices=[frames[i].index for i in order], raw=True)
-        planes: dict[int, PlaneArray] = {}
-        for i, plane in zip(order, decoded, strict=True):
-            if plane.shape != (pixels.rows, pixels.columns):
+        for codestream in generate_frames(dataset.PixelData, number_of_frames=pixels.frames):
+            if codestream[:2] == b"\xff\xd8" and codestream.rstrip(b"\0")[-2:] != b"\xff\xd9":
                 raise UnsuitableInputError(
-                    f"{path}: the pixels have shape {plane.shape}, the header says "
-                    f"{(pixels.rows, pixels.columns)}; have it sent again"
+                    f"{path}: truncated: a JPEG codestream without end; have it sent again"
                 )
-            planes[i] = _without_overlay_bits(np.array(plane), pixels)
+            size = codestream_size(codestream)
+            if size is not None and size != (pixels.rows, pixels.columns):
+                raise UnsuitableInputError(
+                    f"{path}: the codestream holds {size[0]} x {size[1]} pixels, the header says "
+                    f"{pixels.rows} x {pixels.columns}; have it sent again"
+                )
     except PARSER_FAILURES as error:
         raise broken(path, error) from error
-    return [planes[i] for i in range(len(frames))]
+
+
+def codestream_size(codestream: bytes) -> tuple[int, int] | None:
+    """Rows and columns that a JPEG, JPEG-LS or JPEG 2000 codestream says it has; None for any other."""
+    if codestream[:4] == b"\xff\x4f\xff\x51":  # JPEG 2000: SOC, SIZ (ISO 15444-1 A.5.1)
+        x_end, y_end, x_start, y_start = struct.unpack(">4I", codestream[8:24])
+        return y_end - y_start, x_end - x_start
+    if codestream[:2] != b"\xff\xd8":
+        return None
+    place = 2
+    while place + 9 <= len(codestream) and codestream[place] == 0xFF:
+        marker, length = codestream[place + 1], struct.unpack(">H", codestream[place + 2 : place + 4])[0]
+        # SOF0 to SOF15 without DHT, JPG and DAC (ISO 10918-1 B.1.1.3), and SOF55 of JPEG-LS.
+        if marker == 0xF7 or (0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC)):
+            rows, columns = struct.unpack(">HH", codestream[place + 5 : place + 9])
+            return rows, columns
+        place += 1 if marker == 0xFF else 2 + length
+    return None
 
 
 def _without_overlay_bits(plane: PlaneArray, pixels: PixelFormat) -> PlaneArray:

@@ -231,6 +231,8 @@ def _notes(stack: Stack, thickness_mm: float | None, count: int) -> tuple[str, .
             notes.append(f"gaps between slices: {thickness_mm:g} mm thick every {spacing_mm:.2f} mm")
     if stack.frames[0].pixels.photometric_interpretation == "MONOCHROME1":
         notes.append("MONOCHROME1: meant to be shown inverted; the values are as stored")
+    if any(frame.pixels.is_lossy for frame in stack.frames):
+        notes.append("compressed with loss: small lesions may have changed")
     if stack.frames[0].header.modality == "CT" and not all(frame.has_rescale for frame in stack.frames):
         notes.append("no RescaleSlope: stored numbers are taken as HU")
     return tuple(notes)

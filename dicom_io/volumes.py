@@ -191,7 +191,7 @@ class _Filling:
             (frame.slope * factor, frame.intercept * factor)
             for frame, factor in zip(stack.all_frames, factors, strict=True)
         ]
-        is_whole = all(scale == int(scale) for pair in self.scales for scale in pair)
+        is_whole = not images and all(scale == int(scale) for pair in self.scales for scale in pair)
         self.outside = _OUTSIDE_HU if self.modality == "CT" else 0.0
         self.array: NDArray[Any] = np.empty(grid.shape, dtype=np.int16 if is_whole else np.float32)
         if grid.is_tilted:
