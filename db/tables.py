@@ -213,6 +213,7 @@ class ObservationRow(Table):
     state: Mapped[str] = mapped_column(String(24))
     mask: Mapped[bytes | None] = mapped_column(LargeBinary)
     measurement: Mapped[dict[str, Any] | None]
+    expected_lps: Mapped[list[Any] | None]  # where tracking puts the centre, mm
     confidence: Mapped[float | None]
     flags: Mapped[list[Any]]
     model: Mapped[dict[str, Any]]

@@ -14,7 +14,6 @@ from pathlib import Path
 
 from db.session import migrate, open_engine, reading, unit_of_work
 from workflow.context import Context
-from workflow.domain.errors import UnsuitableInputError
 from workflow.domain.lesion import LesionPrompt
 from workflow.domain.patient import PatientIdentity
 from workflow.domain.report import TimePointReport
@@ -26,8 +25,6 @@ log = logging.getLogger(__name__)
 
 # A follow-up is analysed right after its prior: two volumes kept mean that none is decoded twice.
 _VOLUMES_KEPT = 2
-# An SR names the lesions that a SEG beside it only outlines.
-_PROMPT_ORDER = {"SR": 0, "PR": 1, "SEG": 2, "RTSTRUCT": 3}
 
 
 def utc_now() -> datetime:
@@ -109,26 +106,14 @@ class DicomPrompts:
         return referenced_uids(path)
 
     def read(self, paths: Sequence[Path], image: ImageStack) -> tuple[list[LesionPrompt], list[str]]:
-        """See `workflow.ports.PromptReader.read`. SR first: it names the lesions that SEGs only outline."""
-        from dicom_io.headers import read_header
-        from dicom_io.prompts import read_prompts
+        """See `workflow.ports.PromptReader.read`."""
+        from dicom_io.prompts import read_study_prompts
         from dicom_io.volumes import SeriesVolume
 
         if not isinstance(image, SeriesVolume):
             raise TypeError(f"prompts are placed on a SeriesVolume, not on a {type(image).__name__}")
-        modalities = {path: read_header(path).modality for path in paths}
-        segmentations = [path for path in paths if modalities[path] == "SEG"]
-        prompts: list[LesionPrompt] = []
-        problems: list[str] = []
-        for path in sorted(paths, key=lambda path: (_PROMPT_ORDER.get(modalities[path], 9), path.name)):
-            try:
-                reading = read_prompts(path, [image], related=segmentations)
-            except UnsuitableInputError as error:
-                problems.append(str(error))
-                continue
-            prompts += reading.prompts
-            problems += [str(problem) for problem in reading.problems]
-        return prompts, problems
+        reading = read_study_prompts(paths, [image])
+        return list(reading.prompts), [str(problem) for problem in reading.problems]
 
 
 class DicomResults:
@@ -182,8 +167,27 @@ class DicomResults:
                     study_instance_uid=str(made.StudyInstanceUID),
                 )
             )
+        self._draw(report, image, course, folder)
         errors = tuple(f"{f.check.value}: {f.message}" for f in checked.findings)
         return WrittenResults(objects=tuple(objects), errors=errors, warnings=checked.skipped)
+
+    def _draw(
+        self, report: TimePointReport, image: ImageStack, course: Sequence[TimePointReport], folder: Path
+    ) -> None:
+        """Key images for the page: the same field of view at every time point, so that they compare."""
+        from dicom_io.results.key_images import key_image_field_mm, render_key_image
+
+        for lesion in report.lesions:
+            seen = [o for r in course for o in r.lesions if o.tracking_uid == lesion.tracking_uid]
+            picture = render_key_image(
+                image.volume,
+                lesion,
+                modality=image.series.modality,
+                field_mm=max(key_image_field_mm(o) for o in (*seen, lesion)),
+                centre_lps=lesion.expected_lps,
+            )
+            if picture is not None:
+                (folder / f"{lesion.tracking_uid}.png").write_bytes(picture.png())
 
 
 def _remote(node: Node, settings: Settings) -> Destination:

@@ -18,7 +18,7 @@ from db.tables import AnalysisRow, InstanceRow, LesionRow, ObservationRow, TimeP
 from workflow.context import Context, audit
 from workflow.domain.anatomy import site_of
 from workflow.domain.errors import UnsuitableInputError
-from workflow.domain.geometry import Mask, Volume, mask_on_grid, union
+from workflow.domain.geometry import Mask, Point, Volume, mask_on_grid, union
 from workflow.domain.lesion import (
     Axis,
     Flag,
@@ -72,6 +72,7 @@ class Finding:
     flags: frozenset[Flag] = frozenset()
     prompt: LesionPrompt | None = None
     known: KnownLesion | None = None
+    expected_lps: Point | None = None
 
 
 def infer(job: Job, context: Context) -> None:
@@ -215,9 +216,9 @@ def _segment_all(
 
 
 def _drawn_mask(prompt: LesionPrompt, volume: Volume) -> Mask | None:
-    """The union of a prompt's masks on the volume's grid, if the prompt is nothing but masks."""
+    """The union of a prompt's masks on the volume's grid, if it has any: a line beside it says less."""
     shapes = [shape for shape in prompt.shapes if isinstance(shape, MaskPrompt)]
-    if len(shapes) != len(prompt.shapes):
+    if not shapes:
         return None
     return union([mask_on_grid(shape.volume, volume) for shape in shapes])
 
@@ -252,6 +253,7 @@ def _join(
                     reason=lesion.reason,
                     flags=lesion.flags,
                     known=known,
+                    expected_lps=lesion.expected_lps,
                 )
             )
     findings += [_prompted_finding(*prompted[index]) for index in range(len(prompted)) if index not in pairs]
@@ -390,6 +392,7 @@ def _write_observations(
                 state=finding.state.value,
                 mask=None if finding.mask.is_empty else pack_mask(finding.mask),
                 measurement=measurement_to_json(size),
+                expected_lps=list(finding.expected_lps) if finding.expected_lps else None,
                 confidence=finding.confidence,
                 flags=sorted(flag.name for flag in finding.flags),
                 model=model_to_json(finding.model),

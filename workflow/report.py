@@ -177,6 +177,9 @@ def _lesion(row: ObservationRow, visit: VisitAssessment) -> ReportedLesion:
         prompt_source=row.prompt_source,
         reason=row.reason,
         flags=frozenset(Flag[name] for name in row.flags),
+        expected_lps=(row.expected_lps[0], row.expected_lps[1], row.expected_lps[2])
+        if row.expected_lps
+        else None,
     )
 
 

@@ -314,6 +314,7 @@ def upgrade() -> None:
         sa.Column("state", sa.String(length=24), nullable=False),
         sa.Column("mask", sa.LargeBinary(), nullable=True),
         sa.Column("measurement", sa.JSON(), nullable=True),
+        sa.Column("expected_lps", sa.JSON(), nullable=True),
         sa.Column("confidence", sa.Double(), nullable=True),
         sa.Column("flags", sa.JSON(), nullable=False),
         sa.Column("model", sa.JSON(), nullable=False),

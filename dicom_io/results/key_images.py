@@ -93,7 +93,7 @@ def render_key_image(
     if centre is None:
         return None
     slice_index = int(np.clip(round(float(centre[0])), 0, volume.shape[0] - 1))
-    field = field_mm or _field_mm(lesion)
+    field = field_mm or key_image_field_mm(lesion)
     grid = _SquareField(volume=volume, centre_ijk=centre, field_mm=field, size=size)
     grey = _window(grid.sample(volume.array[slice_index]), lesion, modality)
     pixels = _draw(grey, lesion, grid, slice_index)
@@ -148,7 +148,8 @@ def _centre_ijk(volume: Volume, lesion: ReportedLesion, centre_lps: Point | None
     return None if centre_lps is None else volume.ijk(np.asarray(centre_lps))
 
 
-def _field_mm(lesion: ReportedLesion) -> float:
+def key_image_field_mm(lesion: ReportedLesion) -> float:
+    """Side of the square, mm, that shows a lesion with enough around it."""
     length = lesion.measurement.long_axis.length_mm if lesion.measurement is not None else 0.0
     return max(_MINIMUM_FIELD_MM, length / _LESION_SHARE)
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from datetime import date, datetime
 from enum import StrEnum
 
-from workflow.domain.geometry import Mask
+from workflow.domain.geometry import Mask, Point
 from workflow.domain.lesion import Flag, LesionMeasurement, LesionState, ModelIdentity
 
 
@@ -39,6 +39,8 @@ class ReportedLesion:
         What enters the sum: the long axis, the short axis of a node, 5 mm if too small, 0 if disappeared.
     response
         Of this lesion alone, in the words of CID 6143 ("target PR" ...), empty at baseline.
+    expected_lps
+        Where the lesion should be, LPS mm, as tracking puts it: what to look at if nothing is left of it.
     """
 
     tracking_uid: str
@@ -59,6 +61,7 @@ class ReportedLesion:
     prompt_source: str = ""
     reason: str = ""
     flags: frozenset[Flag] = frozenset()
+    expected_lps: Point | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

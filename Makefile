@@ -1,0 +1,37 @@
+# Two commands do everything on a fresh machine with Python 3.11+: make demo, make test.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+DEV := $(VENV)/.dev-installed
+APP := $(VENV)/.app-installed
+INPUTS := pyproject.toml constraints.txt
+
+.PHONY: demo test lint clean
+
+demo: $(APP)
+	$(BIN)/tumorline demo $(if $(KEEP),--keep)
+
+test: $(DEV) lint
+	$(BIN)/python -m pytest -n 2 --dist loadgroup $(PYTEST)
+
+lint: $(DEV)
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+# torch is installed on its own first: pip then takes a CPU build where one is at hand, and nothing
+# that is installed later can ask for another.
+$(APP): $(INPUTS)
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet -c constraints.txt torch
+	$(BIN)/pip install --quiet -c constraints.txt -e .
+	touch $@
+
+$(DEV): $(APP)
+	$(BIN)/pip install --quiet -c constraints.txt -e '.[dev]'
+	touch $@
+
+clean:
+	rm -rf $(VENV) .cache demo-output build dist *.egg-info

@@ -1,0 +1,5 @@
+"""The page: worklist and patients, read-only, behind a login."""
+
+from workflow.web.app import make_app
+
+__all__ = ["make_app"]

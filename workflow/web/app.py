@@ -1,0 +1,139 @@
+"""The web application: what `workflow.overview` knows, as pages and as JSON."""
+
+from __future__ import annotations
+
+import secrets
+from pathlib import Path
+from typing import Annotated, Any
+
+from fastapi import Depends, FastAPI, HTTPException, Request, Response
+from fastapi.responses import FileResponse, HTMLResponse, JSONResponse
+from fastapi.security import HTTPBasic, HTTPBasicCredentials
+from fastapi.staticfiles import StaticFiles
+from fastapi.templating import Jinja2Templates
+from sqlalchemy import select
+
+from db.tables import PatientRow, ReportRow, ResultObjectRow
+from workflow.context import Context
+from workflow.overview import patient_course, system_status, worklist
+from workflow.settings import Settings
+from workflow.web.plot import sum_plot_svg
+from workflow.web.view import course_table
+
+_FOLDER = Path(__file__).parent
+# Everything comes from here: no script, no other host.
+_SECURITY_HEADERS = {
+    "Content-Security-Policy": "default-src 'none'; img-src 'self'; style-src 'self'; "
+    "form-action 'self'; frame-ancestors 'none'; base-uri 'none'",
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cache-Control": "no-store",
+}
+
+
+def make_app(context: Context, settings: Settings) -> FastAPI:
+    """Make the application on an open database."""
+    templates = Jinja2Templates(_FOLDER / "templates")
+    password = web_password(settings) if settings.web.login else None
+    basic = HTTPBasic(auto_error=False)
+
+    def login(credentials: Annotated[HTTPBasicCredentials | None, Depends(basic)]) -> None:
+        if password is None:
+            return
+        given = credentials or HTTPBasicCredentials(username="", password="")
+        is_user = secrets.compare_digest(given.username.encode(), settings.web.username.encode())
+        is_password = secrets.compare_digest(given.password.encode(), password.encode())
+        if not (is_user and is_password):
+            raise HTTPException(401, "log in", {"WWW-Authenticate": 'Basic realm="Tumorline"'})
+
+    app = FastAPI(title="Tumorline", docs_url=None, redoc_url=None, openapi_url=None)
+    guarded = [Depends(login)]
+
+    @app.middleware("http")
+    async def secure(request: Request, call_next: Any) -> Response:
+        response: Response = await call_next(request)
+        response.headers.update(_SECURITY_HEADERS)
+        return response
+
+    @app.get("/health")
+    def health() -> dict[str, str]:
+        with context.reading() as session:
+            session.execute(select(1))
+        return {"status": "ok"}
+
+    @app.get("/", response_class=HTMLResponse, dependencies=guarded)
+    def show_worklist(request: Request) -> Response:
+        with context.reading() as session:
+            values = {"patients": worklist(session), "status": system_status(session)}
+        return templates.TemplateResponse(request, "worklist.html", values)
+
+    @app.get("/patients/{key}", response_class=HTMLResponse, dependencies=guarded)
+    def show_patient(request: Request, key: int) -> Response:
+        course = _course(key)
+        values = {"course": course, "table": course_table(course), "plot": sum_plot_svg(course)}
+        return templates.TemplateResponse(request, "patient.html", values)
+
+    @app.get("/api/worklist", dependencies=guarded)
+    def api_worklist() -> JSONResponse:
+        with context.reading() as session:
+            return JSONResponse(worklist(session))
+
+    @app.get("/api/patients/{key}", dependencies=guarded)
+    def api_patient(key: int) -> JSONResponse:
+        return JSONResponse(_course(key))
+
+    @app.get("/api/status", dependencies=guarded)
+    def api_status() -> JSONResponse:
+        with context.reading() as session:
+            return JSONResponse(system_status(session))
+
+    @app.get("/key-images/{time_point_key}/{tracking_uid}.png", dependencies=guarded)
+    def key_image(time_point_key: int, tracking_uid: str) -> FileResponse:
+        with context.reading() as session:
+            report = session.scalar(
+                select(ReportRow)
+                .where(ReportRow.time_point_id == time_point_key)
+                .order_by(ReportRow.id.desc())
+                .limit(1)
+            )
+        lesions = report.document["lesions"] if report else []
+        if report is None or tracking_uid not in {lesion["tracking_uid"] for lesion in lesions}:
+            raise HTTPException(404, "there is no such picture")
+        return _file(Path(report.folder) / f"{tracking_uid}.png", "image/png")
+
+    @app.get("/objects/{sop_instance_uid}.dcm", dependencies=guarded)
+    def result_object(sop_instance_uid: str) -> FileResponse:
+        with context.reading() as session:
+            row = session.scalar(
+                select(ResultObjectRow).where(ResultObjectRow.sop_instance_uid == sop_instance_uid)
+            )
+        if row is None:
+            raise HTTPException(404, "there is no such object")
+        return _file(Path(row.path), "application/dicom")
+
+    def _course(key: int) -> dict[str, Any]:
+        with context.reading() as session:
+            if session.get(PatientRow, key) is None:
+                raise HTTPException(404, "there is no such patient")
+            return patient_course(session, key)
+
+    app.mount("/static", StaticFiles(directory=_FOLDER / "static"), name="static")
+    return app
+
+
+def _file(path: Path, media_type: str) -> FileResponse:
+    if not path.is_file():
+        raise HTTPException(404, "the file is gone")
+    return FileResponse(path, media_type=media_type)
+
+
+def web_password(settings: Settings) -> str:
+    """The page's password: the one that is set, else one made at first start and kept in the home folder."""
+    if settings.web.password is not None:
+        return settings.web.password.get_secret_value()
+    kept = settings.home / "web-password"
+    if not kept.exists():
+        settings.home.mkdir(parents=True, exist_ok=True)
+        kept.touch(mode=0o600)
+        kept.write_text(secrets.token_urlsafe(12))
+    return kept.read_text().strip()

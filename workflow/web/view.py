@@ -1,0 +1,66 @@
+"""The patient page's table, ready for the template."""
+
+from __future__ import annotations
+
+from typing import Any
+
+ROLE_ORDER = {"target": 0, "non_target": 1, "new": 2}
+ROLE_WORDS = {"target": "target", "non_target": "non-target", "new": "new"}
+STATE_WORDS = {
+    "too_small": "too small to measure",
+    "disappeared": "disappeared",
+    "not_evaluable": "not evaluable",
+    "tracking_failed": "not found again",
+    "merged": "merged",
+    "split": "split",
+}
+
+
+def course_table(course: dict[str, Any]) -> dict[str, Any]:
+    """Columns (time points with a report) and rows (lesions) of the page's table.
+
+    A row has one cell per column, None where the lesion was not known or not in view.
+    """
+    columns = [point for point in course["time_points"] if point["report"]]
+    lesions: dict[str, dict[str, Any]] = {}
+    for point in columns:
+        for lesion in point["report"]["lesions"]:
+            lesions[lesion["tracking_uid"]] = lesion  # the latest word on its role and site
+    ordered = sorted(lesions.values(), key=lambda o: (ROLE_ORDER[o["role"]], o["label"]))
+    return {
+        "columns": columns,
+        "rows": [
+            {
+                "label": lesion["label"],
+                "tracking_uid": lesion["tracking_uid"],
+                "role": ROLE_WORDS[lesion["role"]],
+                "site": lesion["finding_site_meaning"] or lesion["organ"] or "site not said",
+                "laterality": lesion["laterality"],
+                "is_nodal": lesion["is_nodal"],
+                "cells": [_cell(point, lesion["tracking_uid"]) for point in columns],
+            }
+            for lesion in ordered
+        ],
+    }
+
+
+def _cell(point: dict[str, Any], tracking_uid: str) -> dict[str, Any] | None:
+    seen = next((o for o in point["report"]["lesions"] if o["tracking_uid"] == tracking_uid), None)
+    if seen is None:
+        return None
+    size = seen["measurement"]
+    is_measured = seen["state"] == "present" and size is not None
+    return {
+        "text": f"{seen['diameter_mm']:.1f} mm"
+        if is_measured
+        else STATE_WORDS.get(seen["state"], seen["state"]),
+        "axes": f"{size['long_axis']['length_mm']:.1f} × {size['short_axis']['length_mm']:.1f} mm"
+        if size
+        else "",
+        "volume": f"{size['volume_mm3'] / 1000:.2f} ml" if size else "",
+        "confidence": None if seen["confidence"] is None else round(100 * seen["confidence"]),
+        "reason": seen["reason"],
+        "flags": seen["flags"],
+        "model": seen["model"]["name"] if seen["model"] else "",
+        "image": f"/key-images/{point['key']}/{tracking_uid}.png",
+    }
