@@ -1,0 +1,375 @@
+"""The life of a lesion: its states over time, and what a reader decided about it.
+
+A reader's decision is a value with an author, a time and a reason. It names lesions by tracking UID and time
+points by id, never by a place in a list, so it holds when the pipeline runs again; it is never edited, only
+withdrawn by another one. Applying the decisions to what the pipeline saw is a pure function.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from datetime import datetime
+from enum import StrEnum
+from types import MappingProxyType
+from typing import Any
+
+from workflow.domain.lesion import LesionState
+from workflow.domain.report import LesionRole
+from workflow.domain.response import Course, Observation, Timeline, TimePoint
+
+S = LesionState
+
+# ---------------------------------------------------------------- states and transitions
+
+
+class Passage(StrEnum):
+    """How a change of state from one time point to the next is taken."""
+
+    EXPECTED = "expected"
+    NEEDS_READER = "needs a reader"  # possible, but worth a second look before it counts
+
+
+_UNSEEN = (S.NOT_EVALUABLE, S.TRACKING_FAILED)
+_EXPECTED: Mapping[LesionState, tuple[LesionState, ...]] = {
+    S.PRESENT: (S.PRESENT, S.TOO_SMALL, S.DISAPPEARED),
+    S.TOO_SMALL: (S.PRESENT, S.TOO_SMALL, S.DISAPPEARED),
+    S.DISAPPEARED: (S.DISAPPEARED,),
+    S.MERGED: (S.MERGED, S.DISAPPEARED),
+    S.SPLIT: (S.SPLIT, S.TOO_SMALL, S.DISAPPEARED),
+    S.NOT_EVALUABLE: tuple(S),
+    S.TRACKING_FAILED: tuple(S),
+}
+_WHY: Mapping[tuple[LesionState, LesionState], str] = {
+    (S.DISAPPEARED, S.PRESENT): "the lesion is seen again: reappearance can be progression",
+    (S.DISAPPEARED, S.TOO_SMALL): "the lesion is seen again: reappearance can be progression",
+    (S.DISAPPEARED, S.MERGED): "a lesion that was gone can't merge; was it gone?",
+    (S.DISAPPEARED, S.SPLIT): "a lesion that was gone can't split; was it gone?",
+    (S.PRESENT, S.MERGED): "one diameter now stands for several lesions",
+    (S.TOO_SMALL, S.MERGED): "one diameter now stands for several lesions",
+    (S.SPLIT, S.MERGED): "the parts, or other lesions, have joined: one diameter stands for them",
+    (S.PRESENT, S.SPLIT): "the diameters of the parts are added",
+    (S.TOO_SMALL, S.SPLIT): "a lesion too small to measure has parts: check the outline",
+    (S.MERGED, S.PRESENT): "merged lesions are apart again: check which is which",
+    (S.MERGED, S.TOO_SMALL): "merged lesions are apart again: check which is which",
+    (S.MERGED, S.SPLIT): "merged lesions are apart again: check which is which",
+    (S.SPLIT, S.PRESENT): "the parts have joined again",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Transition:
+    """One row of the table of changes of state."""
+
+    before: LesionState
+    after: LesionState
+    passage: Passage
+    reason: str = ""
+
+
+def transition(before: LesionState, after: LesionState) -> Transition:
+    """How a change of state is taken; total."""
+    if after in _UNSEEN or after in _EXPECTED[before]:
+        return Transition(before=before, after=after, passage=Passage.EXPECTED)
+    return Transition(
+        before=before,
+        after=after,
+        passage=Passage.NEEDS_READER,
+        reason=_WHY.get((before, after), "unusual change"),
+    )
+
+
+TRANSITIONS: tuple[Transition, ...] = tuple(transition(before, after) for before in S for after in S)
+"""The whole table: every state to every state."""
+
+
+def doubtful_transitions(states: Sequence[LesionState | None]) -> tuple[tuple[int, Transition], ...]:
+    """The changes in a lesion's states over time that need a reader, each with the index of its later state.
+
+    A time point where the lesion was not seen (None, not evaluable, tracking failed) is looked past: what
+    counts is the last state that was seen.
+    """
+    found: list[tuple[int, Transition]] = []
+    last: LesionState | None = None
+    for index, state in enumerate(states):
+        if state is None or state in _UNSEEN:
+            continue
+        if last is not None:
+            change = transition(last, state)
+            if change.passage is Passage.NEEDS_READER:
+                found.append((index, change))
+        last = state
+    return tuple(found)
+
+
+# ---------------------------------------------------------------- a reader's decisions
+
+
+class Decision(StrEnum):
+    """What a reader can decide about a lesion."""
+
+    SET_ROLE = "set role"
+    SET_STATE = "set state"
+    SET_DIAMETER = "set diameter"
+    MERGE = "merge"  # the lesion has merged into `other`
+    SPLIT = "split"  # the lesion and `other` are parts of one; `other` is counted with it
+    EXCLUDE = "exclude"  # leave out of the assessment, e.g. after local treatment
+    NOT_A_LESION = "not a lesion"
+    WITHDRAW = "withdraw"  # takes the decision `other` back
+
+
+_NEEDS: Mapping[Decision, tuple[str, ...]] = MappingProxyType(
+    {
+        Decision.SET_ROLE: ("role",),
+        Decision.SET_STATE: ("state", "time_point"),
+        Decision.SET_DIAMETER: ("diameter_um", "time_point"),
+        Decision.MERGE: ("other", "time_point"),
+        Decision.SPLIT: ("other", "time_point"),
+        Decision.EXCLUDE: (),
+        Decision.NOT_A_LESION: (),
+        Decision.WITHDRAW: ("other",),
+    }
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Override:
+    """A reader's decision; an immutable row of the audit.
+
+    Attributes
+    ----------
+    id
+        Unique; what a withdrawal names.
+    lesion
+        The lesion's tracking UID (for a withdrawal, that of the decision taken back).
+    time_point
+        Where it holds: this one for a state or a diameter, this one and all later ones for merge, split and
+        exclusion. None: everywhere.
+    other
+        The other lesion's tracking UID of a merge or split, or the id of the decision that is withdrawn.
+
+    Raises
+    ------
+    ValueError
+        If the decision lacks what it needs, or has no author or reason.
+    """
+
+    id: str
+    decision: Decision
+    lesion: str
+    by: str
+    at: datetime
+    reason: str
+    time_point: str | None = None
+    role: LesionRole | None = None
+    state: LesionState | None = None
+    diameter_um: int | None = None
+    other: str | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("by", "reason"):
+            if not getattr(self, name).strip():
+                raise ValueError(
+                    f"the decision {self.id!r} ({self.decision}) has no {name!r}; say who and why"
+                )
+        for name in _NEEDS[self.decision]:
+            if getattr(self, name) is None:
+                raise ValueError(f"the decision {self.id!r} ({self.decision}) needs {name!r}")
+        if self.diameter_um is not None and self.diameter_um < 0:
+            raise ValueError(f"the decision {self.id!r}: {self.diameter_um} µm is negative")
+        if self.other == self.lesion and self.decision in (Decision.MERGE, Decision.SPLIT):
+            raise ValueError(f"the decision {self.id!r} joins lesion {self.lesion} with itself")
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON holds it."""
+        values = {item.name: getattr(self, item.name) for item in fields(self)}
+        values["at"] = self.at.isoformat()
+        return {name: value for name, value in values.items() if value is not None}
+
+    @classmethod
+    def from_dict(cls, stored: Mapping[str, Any]) -> Override:
+        """The decision that `to_dict` wrote."""
+        values = dict(stored)
+        values["decision"] = Decision(values["decision"])
+        values["at"] = datetime.fromisoformat(values["at"])
+        for name, kind in (("role", LesionRole), ("state", LesionState)):
+            if values.get(name) is not None:
+                values[name] = kind(values[name])
+        return cls(**values)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Overridden:
+    """A timeline with the decisions in it, those in force, and a note for each that has to wait."""
+
+    timeline: Timeline
+    in_force: tuple[Override, ...]
+    notes: tuple[str, ...] = ()
+
+
+def in_force(overrides: Iterable[Override]) -> tuple[Override, ...]:
+    """The decisions that nobody took back, oldest first. A withdrawal can itself be withdrawn."""
+    ordered = sorted(overrides, key=lambda o: (o.at, o.id))
+    gone: set[str] = set()
+    for override in reversed(ordered):
+        if override.decision is Decision.WITHDRAW and override.id not in gone and override.other is not None:
+            gone.add(override.other)
+    return tuple(o for o in ordered if o.id not in gone and o.decision is not Decision.WITHDRAW)
+
+
+def apply_overrides(timeline: Timeline, overrides: Iterable[Override]) -> Overridden:
+    """What the pipeline saw, as the readers see it; later decisions go over earlier ones.
+
+    A decision whose lesion or time point is not in this run changes nothing and is kept: it holds again
+    when they come back.
+    """
+    kept = in_force(overrides)
+    notes: list[str] = []
+    for override in kept:
+        missing = _missing(timeline, override)
+        if missing:
+            notes.append(f"{override.decision} of {override.lesion} by {override.by} waits: {missing}")
+            continue
+        timeline = _apply(timeline, override)
+    return Overridden(timeline=timeline, in_force=kept, notes=tuple(notes))
+
+
+def _missing(timeline: Timeline, override: Override) -> str:
+    lesions = {lesion.id for lesion in timeline.lesions}
+    if override.lesion not in lesions:
+        return f"lesion {override.lesion} is not in this run"
+    if override.decision in (Decision.MERGE, Decision.SPLIT) and override.other not in lesions:
+        return f"lesion {override.other} is not in this run"
+    if override.time_point is not None and override.time_point not in {p.id for p in timeline.time_points}:
+        return f"time point {override.time_point} is not in this run"
+    return ""
+
+
+def _apply(timeline: Timeline, override: Override) -> Timeline:
+    match override.decision:
+        case Decision.SET_ROLE:
+            return _with_role(timeline, override.lesion, override.role or LesionRole.TARGET)
+        case Decision.SET_STATE:
+            return _observed(timeline, override, _with_state, only_here=True)
+        case Decision.SET_DIAMETER:
+            return _observed(timeline, override, _with_diameter, only_here=True)
+        case Decision.MERGE:
+            return _observed(timeline, override, _merged)
+        case Decision.SPLIT:
+            return _joined_parts(timeline, override)
+        case Decision.EXCLUDE if override.time_point is not None:
+            return _observed(timeline, override, _excluded)
+        case _:
+            return _without(timeline, override.lesion)
+
+
+_Change = Callable[[Observation | None, Override], Observation | None]
+
+
+def _with_role(timeline: Timeline, lesion: str, role: LesionRole) -> Timeline:
+    lesions = tuple(replace(x, role=role) if x.id == lesion else x for x in timeline.lesions)
+    return replace(timeline, lesions=lesions)
+
+
+def _without(timeline: Timeline, lesion: str) -> Timeline:
+    points = tuple(_replaced(point, lesion, None) for point in timeline.time_points)
+    return replace(timeline, lesions=tuple(x for x in timeline.lesions if x.id != lesion), time_points=points)
+
+
+def _affected(timeline: Timeline, override: Override, *, only_here: bool) -> frozenset[str]:
+    """Ids of the time points that a decision reaches."""
+    ids = [point.id for point in timeline.time_points]
+    if override.time_point is None:
+        return frozenset(ids)
+    start = ids.index(override.time_point)
+    return frozenset(ids[start : start + 1] if only_here else ids[start:])
+
+
+def _observed(
+    timeline: Timeline, override: Override, change: _Change, *, only_here: bool = False
+) -> Timeline:
+    reached = _affected(timeline, override, only_here=only_here)
+    points = tuple(
+        _replaced(point, override.lesion, change(point.observation_of(override.lesion), override))
+        if point.id in reached
+        else point
+        for point in timeline.time_points
+    )
+    return replace(timeline, time_points=points)
+
+
+def _replaced(point: TimePoint, lesion: str, observation: Observation | None) -> TimePoint:
+    if observation is None and point.observation_of(lesion) is None:
+        return point
+    others = [o for o in point.observations if o.lesion != lesion]
+    return replace(point, observations=(*others, *(() if observation is None else (observation,))))
+
+
+def _with_state(seen: Observation | None, override: Override) -> Observation:
+    """The state alone; what was measured stays only where the state has a measurement."""
+    keeps = override.state in (S.PRESENT, S.SPLIT, S.MERGED)
+    base = seen if seen is not None and keeps else Observation(lesion=override.lesion)
+    return replace(base, state=override.state)
+
+
+def _with_diameter(seen: Observation | None, override: Override) -> Observation:
+    base = seen or Observation(lesion=override.lesion)
+    has_place = base.state in (S.PRESENT, S.SPLIT, S.MERGED, S.TOO_SMALL)
+    state = base.state if has_place else S.PRESENT
+    return replace(base, state=state, diameter_um=override.diameter_um, fragments_um=())
+
+
+def _merged(seen: Observation | None, override: Override) -> Observation | None:
+    """Merged into another lesion, which carries the one diameter; a visit that nobody read stays unread."""
+    if seen is None or seen.state in _UNSEEN or seen.state is S.DISAPPEARED:
+        return seen
+    return Observation(lesion=override.lesion, state=S.MERGED)
+
+
+def _excluded(seen: Observation | None, override: Override) -> Observation:
+    return Observation(lesion=override.lesion, state=S.NOT_EVALUABLE)
+
+
+def _joined_parts(timeline: Timeline, override: Override) -> Timeline:
+    """`other` is a part of the lesion: its diameter is added, and it is no lesion of its own any more."""
+    nodal = {lesion.id: lesion.is_nodal for lesion in timeline.lesions}
+    reached = _affected(timeline, override, only_here=False)
+    other = override.other or ""
+    points = []
+    for point in timeline.time_points:
+        whole, part = point.observation_of(override.lesion), point.observation_of(other)
+        if point.id in reached and part is not None:
+            sizes = (*_sizes(whole, nodal[override.lesion]), *_sizes(part, nodal[other]))
+            joined = (
+                Observation(lesion=override.lesion, state=S.SPLIT, fragments_um=sizes) if sizes else whole
+            )
+            point = _replaced(point, override.lesion, joined)
+        points.append(_replaced(point, other, None))
+    lesions = tuple(x for x in timeline.lesions if x.id != other)
+    return replace(timeline, lesions=lesions, time_points=tuple(points))
+
+
+def _sizes(seen: Observation | None, is_nodal: bool) -> tuple[int, ...]:
+    if seen is None or seen.state in _UNSEEN:
+        return ()
+    if seen.fragments_um:
+        return seen.fragments_um
+    measured = seen.diameter_um
+    if measured is None:
+        measured = seen.short_axis_um if is_nodal else seen.long_axis_um
+    return () if measured is None else (measured,)
+
+
+# ---------------------------------------------------------------- versions
+
+
+def changed_time_points(before: Course | None, after: Course) -> tuple[str, ...]:
+    """Ids of the time points whose assessment is not what it was: each gets a new version, the old one stays.
+
+    A late or corrected time point can change every later one, and an equivocal lesion that proves to be new
+    an earlier one, so all are compared.
+    """
+    if before is None or before.protocol != after.protocol:
+        return tuple(assessment.time_point for assessment in after.assessments)
+    known = {assessment.time_point: assessment for assessment in before.assessments}
+    return tuple(a.time_point for a in after.assessments if known.get(a.time_point) != a)

@@ -1,0 +1,129 @@
+"""Target lesions at baseline (RECIST 1.1, 3.2): chosen by rule, or a reader's choice checked against it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from workflow.domain.report import LesionRole
+from workflow.domain.response.eligibility import Candidate, Kind, Measurability, measurability
+from workflow.domain.response.organs import rule_organ
+from workflow.domain.response.policy import Policies
+from workflow.domain.response.quantities import mm_text
+
+
+@dataclass(frozen=True, kw_only=True)
+class Choice:
+    """A lesion's role at baseline and why; None for a normal node, which is not recorded."""
+
+    lesion: str
+    role: LesionRole | None
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Selection:
+    """The roles of all candidates, in their order, and what a reader should look at."""
+
+    choices: tuple[Choice, ...]
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def targets(self) -> tuple[str, ...]:
+        """Ids of the chosen target lesions."""
+        return tuple(choice.lesion for choice in self.choices if choice.role is LesionRole.TARGET)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Rated:
+    candidate: Candidate
+    judged: Measurability
+
+    @property
+    def size_um(self) -> int:
+        return self.candidate.size_um or 0
+
+    @property
+    def rank(self) -> tuple[bool, bool, int, str]:
+        """Reproducible before not, solid before cystic, large before small; the id makes it definite."""
+        is_second_choice = self.candidate.kind is Kind.CYSTIC
+        return not self.candidate.is_reproducible, is_second_choice, -self.size_um, self.candidate.lesion.id
+
+
+def choose_targets(candidates: Sequence[Candidate], policies: Policies | None = None) -> Selection:
+    """Choose up to five targets, two per organ: the best of each organ first, then the second best.
+
+    Best is reproducible, solid rather than cystic, and large. What is measurable but not chosen, and what
+    is not measurable, is non-target; nodes below 10 mm are normal.
+    """
+    rules = policies or Policies()
+    rated = [_Rated(candidate=c, judged=measurability(c, rules)) for c in candidates]
+    chosen = _chosen([r for r in rated if r.judged.is_measurable], rules)
+    per_organ = Counter(_organ(r) for r in chosen)
+    choices = tuple(_choice(r, r in chosen, per_organ, len(chosen), rules) for r in rated)
+    warnings = () if chosen or not candidates else ("no lesion is measurable: non-target disease only",)
+    return Selection(choices=choices, warnings=warnings)
+
+
+def _organ(rated: _Rated) -> str:
+    # A lesion of unknown organ shares its organ with no other: the limit can't be said to be reached.
+    return rule_organ(rated.candidate.lesion) or f"organ of {rated.candidate.lesion.id}"
+
+
+def _chosen(measurable: Sequence[_Rated], rules: Policies) -> list[_Rated]:
+    by_organ: dict[str, list[_Rated]] = {}
+    for rated in sorted(measurable, key=lambda r: r.rank):
+        by_organ.setdefault(_organ(rated), []).append(rated)
+    chosen: list[_Rated] = []
+    for turn in range(rules.maximum_targets_per_organ):
+        # All organs are to be represented before any is represented twice.
+        turn_takers = sorted(
+            (own[turn] for own in by_organ.values() if len(own) > turn), key=lambda r: r.rank
+        )
+        chosen += turn_takers[: max(rules.maximum_targets - len(chosen), 0)]
+    return chosen
+
+
+def _choice(rated: _Rated, is_chosen: bool, per_organ: Counter[str], number: int, rules: Policies) -> Choice:
+    lesion, judged = rated.candidate.lesion, rated.judged
+    if is_chosen:
+        note = (
+            "" if rated.candidate.is_reproducible else "; hard to measure again, but nothing better is there"
+        )
+        return Choice(lesion=lesion.id, role=LesionRole.TARGET, reason=f"target: {judged.reason}{note}")
+    if not judged.is_measurable:
+        word = "non-target" if judged.role else "not recorded"
+        return Choice(lesion=lesion.id, role=judged.role, reason=f"{word}: {judged.reason}")
+    organ = _organ(rated)
+    if per_organ[organ] >= rules.maximum_targets_per_organ:
+        why = f"{organ} already has {per_organ[organ]} targets"
+    else:
+        why = f"there are already {number} targets"
+    return Choice(
+        lesion=lesion.id,
+        role=LesionRole.NON_TARGET,
+        reason=f"non-target: measurable ({mm_text(rated.size_um)}), but {why}",
+    )
+
+
+def check_choice(candidates: Sequence[Candidate], policies: Policies | None = None) -> tuple[str, ...]:
+    """Which rules a reader's roles break; each warning names the lesion or organ, the rule and the number."""
+    rules = policies or Policies()
+    targets = [c for c in candidates if c.lesion.role is LesionRole.TARGET]
+    warnings = []
+    if len(targets) > rules.maximum_targets:
+        warnings.append(f"{len(targets)} target lesions: RECIST takes at most {rules.maximum_targets}")
+    for organ, number in Counter(rule_organ(c.lesion) for c in targets).items():
+        if organ and number > rules.maximum_targets_per_organ:
+            limit = rules.maximum_targets_per_organ
+            warnings.append(f"{number} target lesions in {organ}: RECIST takes at most {limit} per organ")
+    for candidate in candidates:
+        judged = measurability(candidate, rules)
+        if candidate.lesion.role is LesionRole.TARGET and not judged.is_measurable:
+            warnings.append(f"{candidate.lesion.id} is a target but {judged.reason}")
+        elif candidate.lesion.role is LesionRole.NON_TARGET and judged.role is None:
+            warnings.append(f"{candidate.lesion.id} is non-target but {judged.reason}")
+    if not targets and any(measurability(c, rules).is_measurable for c in candidates):
+        warnings.append("no target lesion is chosen although there is measurable disease")
+    return tuple(warnings)
