@@ -55,9 +55,9 @@ def open_segmenter(
     ConfigurationError
         If weights are missing, damaged, or need code to be read.
     """
-    from models.lesionlocator import segmenter
+    from models.lesionlocator.segmenter import open_segmenter as open_it
 
-    return segmenter.open_segmenter(
+    return open_it(
         weights,
         prompt_kind=prompt_kind,
         folds=folds,
@@ -92,9 +92,9 @@ def open_tracker(
     registration_grid
         Samples per axis on which a pair is registered; the network was trained on 175.
     """
-    from models.lesionlocator import tracker
+    from models.lesionlocator.tracker import open_tracker as open_it
 
-    return tracker.open_tracker(
+    return open_it(
         weights,
         folds=folds,
         mirror=mirror,

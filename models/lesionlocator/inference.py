@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from models.devices import pick_device
 from models.lesionlocator.checkpoints import Checkpoint, Fold, load_fold
+from workflow.domain.errors import TransientError
 
 
 class Precision(StrEnum):
@@ -67,7 +68,13 @@ class Compute:
                 stack.enter_context(torch.autocast(self.device.type, dtype=self.autocast))
             elif self.device.type == "cuda":
                 stack.enter_context(torch.backends.cudnn.flags(enabled=True, allow_tf32=False))
-            yield
+            try:
+                yield
+            except torch.OutOfMemoryError as error:
+                raise TransientError(
+                    f"the memory of {self.device} is used up ({str(error).splitlines()[0]}); "
+                    "it is tried again, with batch=1 it needs the least"
+                ) from error
 
 
 class Ensemble:

@@ -101,6 +101,12 @@ class NetworkImage:
             _triple(c + b for c, (_, b) in zip(self.crop_start, ranges, strict=True)),
         )
 
+    def index_on_scan(self, index: FloatArray) -> FloatArray:
+        """A fractional index of the network's grid as one of the scan's own grid, shape (3,)."""
+        ratio = np.asarray(self.cropped_shape) / np.asarray(self.shape)
+        own: FloatArray = (np.asarray(index) + 0.5) * ratio - 0.5 + np.asarray(self.crop_start)
+        return own
+
     @cached_property
     def _limits(self) -> tuple[FloatArray, FloatArray]:
         """Range to which interpolated intensities are clipped, per slice of a separate axis."""

@@ -67,12 +67,16 @@ def draw_box(start: Triple, stop: Triple, shape: Triple) -> Mask:
 
 
 def mask_to_network(mask: Mask, image: NetworkImage) -> Mask:
-    """A mask of the scan's own grid on the network's grid; small ones may vanish."""
+    """A mask of the scan's own grid on the network's grid.
+
+    Empty only if nothing of it lies in the cropped scan: of one too thin for the interpolation the
+    nearest voxels are taken.
+    """
     block, start = crop_mask(mask, image)
-    if block.size == 0:
+    if not block.any():
         return _cut(np.zeros((1, 1, 1), dtype=bool), (0, 0, 0), image.shape)
     resampled, at = resample_mask(block, start, image.forward)
-    return _cut(resampled, at, image.shape)
+    return _cut(resampled, at, image.shape) if resampled.any() else _nearest_voxels(block, start, image)
 
 
 def masks_to_network(masks: list[Mask], image: NetworkImage) -> list[Mask]:
@@ -92,7 +96,7 @@ def masks_to_network(masks: list[Mask], image: NetworkImage) -> list[Mask]:
         labels[box][block] = number
     return [
         mask_to_network(mask, image)
-        if number in overlapping or block.size == 0
+        if number in overlapping or not block.any()
         else _label_to_network(labels, number, block, start, image)
         for number, (mask, (block, start)) in enumerate(zip(masks, blocks, strict=True), 1)
     ]
@@ -106,7 +110,19 @@ def _label_to_network(
     ]
     first, last = zip(*ranges, strict=True)
     window = resample_labels(labels, image.forward, first, last)
-    return _cut(window == number, first, image.shape)
+    moved = window == number
+    return _cut(moved, first, image.shape) if moved.any() else _nearest_voxels(block, start, image)
+
+
+def _nearest_voxels(block: BoolArray, start: Triple, image: NetworkImage) -> Mask:
+    """The network's voxels that hold the centres of a block's voxels; `start` is on the cropped scan."""
+    ratio = np.asarray(image.shape) / np.asarray(image.cropped_shape)
+    index = np.floor((np.argwhere(block) + start + 0.5) * ratio).astype(int)
+    index = np.minimum(index, np.asarray(image.shape) - 1)
+    first = index.min(axis=0)
+    voxels = np.zeros(index.max(axis=0) - first + 1, dtype=bool)
+    voxels[tuple((index - first).T)] = True
+    return Mask.from_array(voxels, (int(first[0]), int(first[1]), int(first[2])), image.shape)
 
 
 def draw_mask(mask: Mask, drawing: Drawing) -> Mask:
