@@ -221,8 +221,9 @@ def _settle(dataset: Dataset, series: WrittenSeries) -> None:
     moment = day(signed) + clock(signed)
     for item in dataset.get("VerifyingObserverSequence", []):
         item.VerificationDateTime = moment
-    if "ObservationDateTime" in dataset:
-        dataset.ObservationDateTime = moment
+    for item in dataset.get("ContributingEquipmentSequence", []):
+        if "ContributionDateTime" in item:
+            item.ContributionDateTime = moment
     dataset.StudyDescription = series.study.study_description
     dataset.IssuerOfPatientID = series.study.patient.issuer
     dataset.PatientIdentityRemoved = "YES"

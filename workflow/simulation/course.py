@@ -24,6 +24,7 @@ from scipy import ndimage
 from workflow.domain.errors import UnsuitableInputError
 from workflow.domain.geometry import FloatArray, Mask, Point, Volume
 from workflow.domain.lesion import LesionState
+from workflow.simulation.acquisition import reslice
 from workflow.simulation.breathing import Breathing, breathing_of
 from workflow.simulation.nodules import Nodule, NoduleTruth, implant, truth_mask, truth_of
 from workflow.simulation.sources import LungPair, load_lung_pair
@@ -168,6 +169,8 @@ def lung_case(
     plan: Sequence[LesionPlan] | None = None,
     time_points: int = 2,
     extra_breath: bool = False,
+    slice_mm: float | None = None,
+    tilt_deg: float = 0.0,
     pair: LungPair | None = None,
 ) -> SimulatedCase:
     """Implant lesions at corresponding landmarks of the real lung pair.
@@ -182,6 +185,8 @@ def lung_case(
         2 or more; from the third on the image is the second's after another breath.
     extra_breath
         Whether the follow-up is deformed too, so that a hundred cases aren't one registration problem.
+    slice_mm, tilt_deg
+        Acquire every image with thicker slices, or with turned planes; see `acquisition.reslice`.
     pair
         The images, by default those in `examples/data`.
 
@@ -195,6 +200,10 @@ def lung_case(
     lesions_planned = tuple(plan) if plan is not None else random_plan(seed)
     source = pair or load_lung_pair()
     grounds = _grounds(source, seed, time_points, extra_breath)
+    if slice_mm or tilt_deg:
+        grounds = [
+            replace(g, volume=reslice(g.volume, slice_mm=slice_mm, tilt_deg=tilt_deg)) for g in grounds
+        ]
     places = _choose_places(lesions_planned, source, seed, time_points)
     nodules: list[list[Nodule | None]] = []
     for number, (lesion, place) in enumerate(zip(lesions_planned, places, strict=True)):

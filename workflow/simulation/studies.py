@@ -130,6 +130,8 @@ def write_lung_pair(
     plan: Sequence[LesionPlan] | None = None,
     time_points: int = 2,
     prompts: PromptKind = PromptKind.SR,
+    slice_mm: float | None = None,
+    tilt_deg: float = 0.0,
     progress: Progress = no_progress,
 ) -> SimulatedPatientFolder:
     """Write the real lung pair with implanted nodules as studies of one patient.
@@ -145,10 +147,13 @@ def write_lung_pair(
         (partial response, then progression).
     prompts
         What shows the lesions at baseline, and a new lesion at the time point where it appears.
+    slice_mm, tilt_deg
+        Thicker slices, or turned planes; see `acquisition.reslice`.
     """
     chosen = plan if plan is not None else (DEMO_PLAN if time_points == 2 else RESPONSE_PLAN)
+    protocol = f" ({slice_mm or 2.5:g} mm, planes turned {tilt_deg:g} deg)" if slice_mm or tilt_deg else ""
     progress(0.0, "implanting nodules")
-    case = lung_case(seed, plan=chosen, time_points=time_points)
+    case = lung_case(seed, plan=chosen, time_points=time_points, slice_mm=slice_mm, tilt_deg=tilt_deg)
     patient = SimulatedPatient(
         patient_id=f"SIM-LUNG-{seed:04d}",
         name=f"Simulated^Lung Pair {seed}",
@@ -158,13 +163,13 @@ def write_lung_pair(
     studies = [
         SimulatedStudy(
             patient=patient,
-            key=("lung-pair", name, str(seed), str(i)),
+            key=("lung-pair", name, str(seed), f"{slice_mm or 0:g}", f"{tilt_deg:g}", str(i)),
             taken_at=_moment(seed, i),
             study_description=f"Chest CT {what[i]}, implanted nodules",
             series_description="Real CT + implanted nodules"
             if i < 2
             else "Simulated breath + implanted nodules",
-            derivation=_LUNG_PAIR if i < 2 else _LUNG_LATER,
+            derivation=(_LUNG_PAIR if i < 2 else _LUNG_LATER) + protocol,
         )
         for i in range(time_points)
     ]
@@ -180,7 +185,14 @@ def write_lung_pair(
 
 
 def write_random_lung_pairs(
-    out: Path, *, seed: int, count: int, prompts: PromptKind = PromptKind.SR, progress: Progress = no_progress
+    out: Path,
+    *,
+    seed: int,
+    count: int,
+    prompts: PromptKind = PromptKind.SR,
+    slice_mm: float | None = None,
+    tilt_deg: float = 0.0,
+    progress: Progress = no_progress,
 ) -> list[SimulatedPatientFolder]:
     """Write `count` patients with random lesions, `lung-pair-001` on; the seeds follow each other."""
     return [
@@ -190,6 +202,8 @@ def write_random_lung_pairs(
             name=f"lung-pair-{number + 1:03d}",
             plan=random_plan(seed + number),
             prompts=prompts,
+            slice_mm=slice_mm,
+            tilt_deg=tilt_deg,
             progress=_part_of(progress, number / count, (number + 1) / count),
         )
         for number in range(count)
