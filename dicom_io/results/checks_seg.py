@@ -95,10 +95,12 @@ def _check_voxels(seg: Dataset, indices: list[int], lesions: list[ReportedLesion
             seen[segment - 1] += int(np.count_nonzero(found))
             if not _is_slice_of(found, lesions[segment - 1], indices[number]):
                 problems.append(f"frame {number + 1} is not the mask of {lesions[segment - 1].label}")
-    for lesion, count in zip(lesions, seen, strict=True):
-        if lesion.mask is not None and count != lesion.mask.voxel_count:
-            problems.append(f"{lesion.label} has {count} voxels, its mask {lesion.mask.voxel_count}")
-    return problems[:10]
+    counts = [
+        f"{lesion.label} has {count} voxels, its mask {lesion.mask.voxel_count}"
+        for lesion, count in zip(lesions, seen, strict=True)
+        if lesion.mask is not None and count != lesion.mask.voxel_count
+    ]
+    return (counts + problems)[:10]
 
 
 def _is_slice_of(found: np.ndarray, lesion: ReportedLesion, index: int) -> bool:

@@ -55,7 +55,7 @@ def finish(result: Dataset, report: TimePointReport, images: SourceImages, momen
             item.ContributionDateTime = DT(moment)
     if uses_private_codes(result):
         result.CodingSchemeIdentificationSequence = [_private_coding_scheme()]
-    _set_character_set(result, header)
+    _set_character_set(result, images.character_set)
     result.file_meta.ImplementationClassUID = uids.IMPLEMENTATION_CLASS_UID
     result.file_meta.ImplementationVersionName = f"TUMORLINE_{__version__}"[:16]
 
@@ -66,9 +66,7 @@ def _refer_to_order(result: Dataset, header: Dataset) -> None:
             result[keyword] = deepcopy(header[keyword])
 
 
-def _set_character_set(result: Dataset, header: Dataset) -> None:
-    source = header.get("SpecificCharacterSet") or None
-    source = source if source is None or isinstance(source, str) else list(source)
+def _set_character_set(result: Dataset, source: str | list[str] | None) -> None:
     chosen = character_set_for(texts_of(result), source)
     if chosen is None:
         result.pop("SpecificCharacterSet", None)

@@ -10,7 +10,7 @@ from pydicom import Dataset
 
 from dicom_io import codes
 from dicom_io.results.content import children, measurement_groups, text_of
-from dicom_io.results.sr_lesions import OHIF_BIDIRECTIONAL
+from dicom_io.results.settings import OHIF_BIDIRECTIONAL
 
 
 def loading_problems(document: Dataset) -> list[str]:

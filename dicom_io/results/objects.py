@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from pydicom import Dataset
 
+from dicom_io.parsing import quiet
 from dicom_io.results.key_images import KeyImage, render_key_image
 from dicom_io.results.pdf import build_pdf
 from dicom_io.results.secondary_capture import build_secondary_captures
@@ -76,13 +77,23 @@ def build_results(
             f"the report is on series {report.series_instance_uid}, "
             f"the source is {source.series.series_instance_uid}"
         )
-    images = SourceImages(source)
+    with quiet():  # highdicom's warnings quote the patient's name
+        return _build(report, SourceImages(source), settings, course, prior_results)
+
+
+def _build(
+    report: TimePointReport,
+    images: SourceImages,
+    settings: ResultSettings,
+    course: Sequence[TimePointReport],
+    prior_results: Sequence[InstanceReference],
+) -> ResultObjects:
     seg = build_seg(report, images, settings)
     sr = build_sr(report, images, seg, settings, prior_results)
     pdf: Dataset | None = None
     extras: tuple[Dataset, ...] = ()
     if settings.writes_pdf or settings.writes_key_images:
-        key_images = render_key_images(report, source)
+        key_images = render_key_images(report, images.source)
         if settings.writes_pdf:
             pdf = build_pdf(report, images, sr, _in_order(report, course), key_images, settings)
         if settings.writes_key_images:

@@ -112,7 +112,7 @@ def build_seg(report: TimePointReport, images: SourceImages, settings: ResultSet
         **_placement(images, slices.indices),
         pixel_array=slices.labels,
         segmentation_type=kind.value,
-        segment_descriptions=[_describe(n, lesion) for n, lesion in enumerate(lesions, start=1)],
+        segment_descriptions=[_describe(n, lesion, settings) for n, lesion in enumerate(lesions, start=1)],
         series_instance_uid=uids.series_instance_uid_of(sop_instance_uid),
         series_number=settings.series_number,
         sop_instance_uid=sop_instance_uid,
@@ -173,7 +173,7 @@ def _settle_geometry(seg: Dataset, images: SourceImages, indices: Sequence[int])
         dimension.DimensionOrganizationUID = dimension_uid
 
 
-def _describe(number: int, lesion: ReportedLesion) -> Any:
+def _describe(number: int, lesion: ReportedLesion, settings: ResultSettings) -> Any:
     from highdicom import AlgorithmIdentificationSequence
     from highdicom.color import CIELabColor
     from highdicom.seg import SegmentDescription
@@ -196,7 +196,7 @@ def _describe(number: int, lesion: ReportedLesion) -> Any:
         algorithm_type=equipment.algorithm_type(lesion),
         algorithm_identification=algorithm,
         tracking_uid=lesion.tracking_uid,
-        tracking_id=short(lesion.label, 64),
+        tracking_id=short(settings.tracking_id(lesion.label), 64),
         anatomic_regions=codes.anatomic_regions(lesion) or None,
         display_color=CIELabColor.from_rgb(*palette[_ordinal(lesion, number) % len(palette)]),
     )

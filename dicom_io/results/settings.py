@@ -22,6 +22,10 @@ class TrackingIdentifierForm(StrEnum):
     READABLE = "readable"  # "T01"
 
 
+# cornerstone3D's adapters take a measurement for an annotation if its identifier starts like this.
+OHIF_BIDIRECTIONAL = "Cornerstone3DTools@^0.1.0:Bidirectional"
+
+
 @dataclass(frozen=True, kw_only=True)
 class ResultSettings:
     """Settings of the result objects.
@@ -59,3 +63,9 @@ class ResultSettings:
             value = getattr(self, name)
             if not 0 < len(value) <= 64:  # VR LO, Type 1 in Enhanced General Equipment (PS3.3 C.7.5.2)
                 raise ValueError(f"{name} {value!r} must have 1 to 64 characters")
+
+    def tracking_id(self, label: str) -> str:
+        """The Tracking Identifier of a lesion, the same in SEG and SR: its label, or OHIF's form of it."""
+        if self.tracking_identifier is TrackingIdentifierForm.READABLE:
+            return label
+        return f"{OHIF_BIDIRECTIONAL}:{label}"

@@ -14,6 +14,7 @@ from pydicom import Dataset
 from pydicom.sequence import Sequence as DicomSequence
 
 from dicom_io.parsing import parse, quiet
+from dicom_io.results.text import UTF_8
 from workflow.domain.errors import UnsuitableInputError
 from workflow.domain.geometry import FloatArray, Point, Volume
 from workflow.domain.report import TimePointReport
@@ -119,6 +120,12 @@ class SourceImages:
         """The first image's header: patient, study and equipment of all result objects."""
         return self.image(0)
 
+    @cached_property
+    def character_set(self) -> str | list[str] | None:
+        """Specific Character Set (0008,0005) of the source, None for the default repertoire."""
+        value = self._parse(0).get("SpecificCharacterSet") or None
+        return value if value is None or isinstance(value, str) else list(value)
+
     @property
     def is_multi_frame(self) -> bool:
         """Whether the slices are frames of multi-frame instances."""
@@ -130,7 +137,7 @@ class SourceImages:
         known = self.headers.get(reference.sop_instance_uid)
         if known is None:
             with quiet():
-                known = _as_template(parse(reference.path)[0])
+                known = _as_template(self._parse(index))
             if str(known.SOPInstanceUID) != reference.sop_instance_uid:
                 raise UnsuitableInputError(
                     f"{reference.path.name} holds {known.SOPInstanceUID}, not {reference.sop_instance_uid}: "
@@ -138,6 +145,10 @@ class SourceImages:
                 )
             self.headers[reference.sop_instance_uid] = known
         return known
+
+    def _parse(self, index: int) -> Dataset:
+        with quiet():
+            return parse(self.source.slices[index].path)[0]
 
     def plane(self, index: int) -> ImagePlane:
         """Where the image of a slice lies, from its own header."""
@@ -201,6 +212,8 @@ def _plane(image: Dataset, position: Dataset, orientation: Dataset, measures: Da
 def _as_template(header: Dataset) -> Dataset:
     """Fill in what Type 2 asks for and de-identified files lack; decode text for another character set."""
     header.decode()
+    if header.get("SpecificCharacterSet"):
+        header.SpecificCharacterSet = UTF_8  # highdicom refuses some valid ones; `finish` writes the source's
     for keyword in _PATIENT_AND_STUDY:
         if keyword not in header:
             setattr(header, keyword, "")

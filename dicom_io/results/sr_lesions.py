@@ -12,14 +12,11 @@ from pydicom.sr.coding import Code
 from dicom_io import codes
 from dicom_io.results import equipment
 from dicom_io.results.seg import segmented_lesions
-from dicom_io.results.settings import ResultSettings, TrackingIdentifierForm
+from dicom_io.results.settings import ResultSettings
 from dicom_io.results.source import SourceImages
 from dicom_io.results.sr_items import code_item, container, extend, image_item, num_item, text_item, uid_item
 from workflow.domain.lesion import Axis, ModelIdentity
 from workflow.domain.report import ReportedLesion, TimePointReport
-
-# cornerstone3D's adapters take a group for an annotation if its identifier starts like this.
-OHIF_BIDIRECTIONAL = "Cornerstone3DTools@^0.1.0:Bidirectional"
 
 # PS3.3 C.10.5.1.2: (0.5, 0.5) is the centre of the first pixel, index (0, 0).
 _PIXEL_CENTRE = 0.5
@@ -75,13 +72,6 @@ def lesion_groups(
         if seg is not None and lesion.tracking_uid in numbers:
             groups.append(_volume_group(lesion, report, images, seg, numbers[lesion.tracking_uid], settings))
     return groups
-
-
-def tracking_identifier(lesion: ReportedLesion, settings: ResultSettings) -> str:
-    """The lesion's readable name for life, or in the form that OHIF makes an annotation of."""
-    if settings.tracking_identifier is TrackingIdentifierForm.READABLE:
-        return lesion.label
-    return f"{OHIF_BIDIRECTIONAL}:{lesion.label}"
 
 
 def identity_items(
@@ -188,7 +178,7 @@ def _volume_group(
 
 def _head(lesion: ReportedLesion, report: TimePointReport, settings: ResultSettings) -> list[Any]:
     return [
-        *identity_items(lesion, tracking_identifier(lesion, settings)),
+        *identity_items(lesion, settings.tracking_id(lesion.label)),
         code_item(codes.FINDING_CATEGORY, codes.MORPHOLOGICALLY_ABNORMAL),
         code_item(codes.FINDING, codes.LESION),
         *site_items(lesion),

@@ -1,0 +1,109 @@
+"""The SEG: masks in, the same masks out, on the images' own geometry."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from phantoms import Phantom, reported_lesion, sphere, time_point_report
+from result_cases import PLAIN, Case
+
+from dicom_io import uids
+from dicom_io.results import build_results
+from dicom_io.results.seg import label_slices
+from workflow.domain.geometry import Mask
+
+
+def test_a_report_without_any_voxel_has_no_seg(make_case: Callable[[str], Case]):
+    assert make_case("nothing left").results.seg is None
+
+
+def test_frames_carry_the_images_own_positions_and_names(axial: Case):
+    seg = axial.results.seg
+    images = {image.SOPInstanceUID: image for image in Phantom().datasets()}
+    for frame in seg.PerFrameFunctionalGroupsSequence:
+        uid = frame.DerivationImageSequence[0].SourceImageSequence[0].ReferencedSOPInstanceUID
+        position = frame.PlanePositionSequence[0].ImagePositionPatient
+        assert list(position) == list(images[uid].ImagePositionPatient)
+    orientation = seg.SharedFunctionalGroupsSequence[0].PlaneOrientationSequence[0]
+    assert list(orientation.ImageOrientationPatient) == [1, 0, 0, 0, 1, 0]
+
+
+def test_frames_of_a_multi_frame_source_name_their_frame(make_case: Callable[[str], Case]):
+    case = make_case("multi-frame")
+    zs = dict(zip(range(24, 0, -1), 100 + 2.5 * np.arange(24), strict=True))
+    for frame in case.results.seg.PerFrameFunctionalGroupsSequence:
+        source = frame.DerivationImageSequence[0].SourceImageSequence[0]
+        position = frame.PlanePositionSequence[0].ImagePositionPatient
+        assert float(position[2]) == pytest.approx(zs[int(source.ReferencedFrameNumber)])
+
+
+def test_a_resampled_source_gives_frames_on_the_volumes_grid(make_case: Callable[[str], Case]):
+    seg = make_case("gantry tilt resampled").results.seg
+    orientation = seg.SharedFunctionalGroupsSequence[0].PlaneOrientationSequence[0]
+    assert np.allclose(orientation.ImageOrientationPatient, [1, 0, 0, 0, 1, 0])
+    assert len(seg.ReferencedSeriesSequence[0].ReferencedInstanceSequence) == 24
+
+
+def test_slice_spacing_is_the_volumes_even_where_slices_are_left_out(tmp_path):
+    source = Phantom().write(tmp_path)
+    lesions = [
+        reported_lesion(source.volume, sphere(source.volume, (0.0, 0.0, z), 2.0), f"T0{n}")
+        for n, z in enumerate((105.0, 135.0), start=1)
+    ]
+    seg = build_results(time_point_report(source, lesions), source, settings=PLAIN).seg
+    assert float(seg.SharedFunctionalGroupsSequence[0].PixelMeasuresSequence[0].SpacingBetweenSlices) == 2.5
+    assert seg.get("DimensionOrganizationType") is None
+
+
+def test_labels_are_drawn_on_touched_slices_only():
+    one = np.zeros((20, 6, 6), dtype=bool)
+    one[3, 1:3, 1:3] = one[9, 1:3, 1:3] = True
+    other = np.zeros((20, 6, 6), dtype=bool)
+    other[9, 4, 4] = True
+    drawn = label_slices([_lesion(one, "T01"), _lesion(other, "T02")])
+    assert drawn.indices == (3, 9)
+    assert not drawn.has_overlap
+    assert [int((drawn.labels == n).sum()) for n in (1, 2)] == [8, 1]
+    assert drawn.labels[1, 4, 4] == 2
+
+
+def test_lesions_that_share_a_voxel_become_a_stack():
+    one, other = np.zeros((2, 4, 5, 5), dtype=bool)
+    one[1, 1:4, 1:4] = other[1, 3, 3:5] = True
+    drawn = label_slices([_lesion(one, "T01"), _lesion(other, "T02")])
+    assert drawn.labels.shape == (1, 5, 5, 2)
+    assert drawn.labels.sum(axis=(0, 1, 2)).tolist() == [9, 2]
+
+
+def _lesion(array: np.ndarray, label: str):
+    empty = Phantom(shape=(20, 6, 6)).volume()
+    return replace(reported_lesion(empty, None, label), mask=Mask.from_array(array))
+
+
+def test_overlap_is_said_and_keeps_every_voxel(make_case: Callable[[str], Case]):
+    seg = make_case("overlapping lesions").results.seg
+    assert seg.SegmentsOverlap == "YES"
+    assert seg.SegmentationType == "BINARY"
+
+
+def test_a_mask_on_another_grid_is_refused_by_name(axial: Case):
+    wrong = replace(axial.report.lesions[0], mask=Mask.from_array(np.ones((2, 2, 2), dtype=bool)))
+    with pytest.raises(ValueError, match=r"lesion T01.*\(2, 2, 2\)"):
+        build_results(replace(axial.report, lesions=(wrong,)), axial.source, settings=PLAIN)
+
+
+def test_segments_say_which_model_made_them_and_how(axial: Case):
+    tracked, _, shown = axial.results.seg.SegmentSequence
+    assert (tracked.SegmentAlgorithmType, shown.SegmentAlgorithmType) == ("AUTOMATIC", "SEMIAUTOMATIC")
+    algorithm = tracked.SegmentationAlgorithmIdentificationSequence[0]
+    assert (algorithm.AlgorithmName, algorithm.AlgorithmVersion) == ("Phantom segmenter", "2.1")
+    assert uids.device_uid(axial.report.models[0]) in algorithm.AlgorithmParameters
+
+
+def test_a_mask_drawn_by_a_reader_is_manual(axial: Case):
+    drawn = replace(axial.report.lesions[0], model=None)
+    seg = build_results(replace(axial.report, lesions=(drawn,)), axial.source, settings=PLAIN).seg
+    assert seg.SegmentSequence[0].SegmentAlgorithmType == "MANUAL"
