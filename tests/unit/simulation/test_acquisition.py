@@ -40,6 +40,13 @@ def test_a_block_keeps_its_place_and_its_size(slice_mm: float | None, tilt_deg: 
     assert np.degrees(np.arccos(abs(normal[2]))) == pytest.approx(abs(tilt_deg), abs=1e-6)
 
 
+def test_turned_planes_stay_perpendicular_to_their_slices_and_lean_forward_to_the_feet() -> None:
+    turned = reslice(block(), tilt_deg=20.0)
+    assert np.allclose(turned.directions.T @ turned.directions, np.eye(3))
+    to_the_back = turned.directions[:, 1]
+    assert np.allclose(to_the_back, [0.0, np.cos(np.deg2rad(20)), np.sin(np.deg2rad(20))])
+
+
 def test_thinner_slices_are_refused() -> None:
     with pytest.raises(ValueError, match="ask for thicker ones"):
         reslice(block(), slice_mm=1.0)
