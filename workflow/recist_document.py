@@ -9,6 +9,7 @@ import datetime
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -151,7 +152,7 @@ def parse_document(raw: Raw, *, place: str = "", overrides: Overrides | None = N
         timeline = Timeline(
             lesions=lesions,
             time_points=tuple(points),
-            reference_date=_date(raw.get("reference_date"), "reference_date"),
+            reference_date=_date(raw, "reference_date", "the document"),
             name="" if name is None else str(name),
         )
     except ValueError as error:
@@ -195,7 +196,13 @@ _ROLES = {
 
 
 def _squeezed(word: Any) -> str:
-    return "".join(c for c in str(word).lower() if c.isalnum())
+    """The letters and digits of a word, so that case, spaces and hyphens make no difference."""
+    return _letters(str(word))
+
+
+@lru_cache(maxsize=4096)
+def _letters(word: str) -> str:
+    return "".join(c for c in word.lower() if c.isalnum())
 
 
 def _lesion(item: Any, number: int) -> Lesion:
@@ -214,10 +221,8 @@ def _lesion(item: Any, number: int) -> Lesion:
         id=str(identity),
         role=kind,
         organ=str(item.get("organ") or item.get("site") or ""),
-        is_nodal=_truth(item.get("is_nodal", item.get("nodal")), f"{where}: is_nodal") or False,
-        is_measurable=is_measurable
-        if is_measurable is not None
-        else _truth(item.get("is_measurable"), f"{where}: is_measurable"),
+        is_nodal=_truth(item, "is_nodal" if "is_nodal" in item else "nodal", where) or False,
+        is_measurable=is_measurable if is_measurable is not None else _truth(item, "is_measurable", where),
     )
 
 
@@ -246,23 +251,21 @@ def _time_point(item: Any, number: int, warnings: list[str]) -> TimePoint:
     identity = f"TP{number}" if identity in (None, "") else str(identity)
     where = f"time point {identity!r}"
     warnings += [f"{where}: unknown key {key!r} is ignored" for key in item if key not in _POINT_KEYS]
-    new_lesion = item.get("new_lesion")
-    is_confirmed = _squeezed(new_lesion) == "icpd"
+    is_confirmed = item.get("new_lesion") is not None and _squeezed(item["new_lesion"]) == "icpd"
     return TimePoint(
         id=identity,
-        date=_date(item.get("date"), f"{where}: date"),
+        date=_date(item, "date", where),
         observations=_observations(item.get("observations"), where),
-        is_baseline=_truth(item.get("is_baseline", item.get("baseline")), f"{where}: is_baseline"),
-        sum_um=_length(item.get("sum_mm"), f"{where}: sum_mm"),
-        target=_response(item.get("target"), f"{where}: target"),
-        non_target=_response(item.get("non_target"), f"{where}: non_target"),
-        new_lesion=NewLesion.YES if is_confirmed else _new_lesion(new_lesion, f"{where}: new_lesion"),
-        overall=_response(item.get("overall"), f"{where}: overall"),
-        non_target_increase=_truth(item.get("non_target_increase"), f"{where}: non_target_increase"),
-        new_lesion_increase=is_confirmed
-        or _truth(item.get("new_lesion_increase"), f"{where}: new_lesion_increase"),
-        additional_new_lesion=_truth(item.get("additional_new_lesion"), f"{where}: additional_new_lesion"),
-        new_lesion_sum_um=_length(item.get("new_lesion_sum_mm"), f"{where}: new_lesion_sum_mm"),
+        is_baseline=_truth(item, "is_baseline" if "is_baseline" in item else "baseline", where),
+        sum_um=_length(item, "sum_mm", where),
+        target=_response(item, "target", where),
+        non_target=_response(item, "non_target", where),
+        new_lesion=_new_lesion(item, "new_lesion", where),
+        overall=_response(item, "overall", where),
+        non_target_increase=_truth(item, "non_target_increase", where),
+        new_lesion_increase=is_confirmed or _truth(item, "new_lesion_increase", where),
+        additional_new_lesion=_truth(item, "additional_new_lesion", where),
+        new_lesion_sum_um=_length(item, "new_lesion_sum_mm", where),
     )
 
 
@@ -307,37 +310,38 @@ def _parts(observation: Observation) -> tuple[int, ...]:
     return next(((length,) for length in known if length is not None), ())
 
 
-_STATES: dict[str, tuple[LesionState, dict[str, bool]]] = {
-    "present": (LesionState.PRESENT, {}),
-    "persisting": (LesionState.PRESENT, {}),
-    "stable": (LesionState.PRESENT, {}),
-    "decreased": (LesionState.PRESENT, {}),
-    "noncrnonpd": (LesionState.PRESENT, {}),
-    "increased": (LesionState.PRESENT, {"has_increased": True}),
-    "furtherincrease": (LesionState.PRESENT, {"has_increased": True}),
-    "worsened": (LesionState.PRESENT, {"has_increased": True}),
-    "progressed": (LesionState.PRESENT, {"has_progressed": True}),
-    "unequivocalprogression": (LesionState.PRESENT, {"has_progressed": True}),
-    "pd": (LesionState.PRESENT, {"has_progressed": True}),
-    "equivocal": (LesionState.PRESENT, {"is_equivocal": True}),
-    "toosmall": (LesionState.TOO_SMALL, {}),
-    "toosmalltomeasure": (LesionState.TOO_SMALL, {}),
-    "tstm": (LesionState.TOO_SMALL, {}),
-    "disappeared": (LesionState.DISAPPEARED, {}),
-    "absent": (LesionState.DISAPPEARED, {}),
-    "resolved": (LesionState.DISAPPEARED, {}),
-    "gone": (LesionState.DISAPPEARED, {}),
-    "cr": (LesionState.DISAPPEARED, {}),
-    "notevaluable": (LesionState.NOT_EVALUABLE, {}),
-    "notassessed": (LesionState.NOT_EVALUABLE, {}),
-    "notdone": (LesionState.NOT_EVALUABLE, {}),
-    "missing": (LesionState.NOT_EVALUABLE, {}),
-    "ne": (LesionState.NOT_EVALUABLE, {}),
-    "nd": (LesionState.NOT_EVALUABLE, {}),
-    "na": (LesionState.NOT_EVALUABLE, {}),
-    "trackingfailed": (LesionState.TRACKING_FAILED, {}),
-    "split": (LesionState.SPLIT, {}),
-    "merged": (LesionState.MERGED, {}),
+_NOTHING: frozenset[str] = frozenset()
+_STATES: dict[str, tuple[LesionState, frozenset[str]]] = {
+    "present": (LesionState.PRESENT, _NOTHING),
+    "persisting": (LesionState.PRESENT, _NOTHING),
+    "stable": (LesionState.PRESENT, _NOTHING),
+    "decreased": (LesionState.PRESENT, _NOTHING),
+    "noncrnonpd": (LesionState.PRESENT, _NOTHING),
+    "increased": (LesionState.PRESENT, frozenset({"has_increased"})),
+    "furtherincrease": (LesionState.PRESENT, frozenset({"has_increased"})),
+    "worsened": (LesionState.PRESENT, frozenset({"has_increased"})),
+    "progressed": (LesionState.PRESENT, frozenset({"has_progressed"})),
+    "unequivocalprogression": (LesionState.PRESENT, frozenset({"has_progressed"})),
+    "pd": (LesionState.PRESENT, frozenset({"has_progressed"})),
+    "equivocal": (LesionState.PRESENT, frozenset({"is_equivocal"})),
+    "toosmall": (LesionState.TOO_SMALL, _NOTHING),
+    "toosmalltomeasure": (LesionState.TOO_SMALL, _NOTHING),
+    "tstm": (LesionState.TOO_SMALL, _NOTHING),
+    "disappeared": (LesionState.DISAPPEARED, _NOTHING),
+    "absent": (LesionState.DISAPPEARED, _NOTHING),
+    "resolved": (LesionState.DISAPPEARED, _NOTHING),
+    "gone": (LesionState.DISAPPEARED, _NOTHING),
+    "cr": (LesionState.DISAPPEARED, _NOTHING),
+    "notevaluable": (LesionState.NOT_EVALUABLE, _NOTHING),
+    "notassessed": (LesionState.NOT_EVALUABLE, _NOTHING),
+    "notdone": (LesionState.NOT_EVALUABLE, _NOTHING),
+    "missing": (LesionState.NOT_EVALUABLE, _NOTHING),
+    "ne": (LesionState.NOT_EVALUABLE, _NOTHING),
+    "nd": (LesionState.NOT_EVALUABLE, _NOTHING),
+    "na": (LesionState.NOT_EVALUABLE, _NOTHING),
+    "trackingfailed": (LesionState.TRACKING_FAILED, _NOTHING),
+    "split": (LesionState.SPLIT, _NOTHING),
+    "merged": (LesionState.MERGED, _NOTHING),
 }
 
 
@@ -348,31 +352,28 @@ def _observation(item: Any, where: str) -> Observation:
     if lesion in (None, ""):
         raise TimelineError(f"{where}: it names no lesion")
     where = f"{where} (lesion {lesion!r})"
-    diameter = item.get("diameter_mm")
     state, flags = _state(item.get("state"), where)
+    diameter = item.get("diameter_mm")
     if state is None and isinstance(diameter, str) and _squeezed(diameter) in _STATES:
-        (state, flags), diameter = _STATES[_squeezed(diameter)], None
-    stated = {
-        "has_progressed": _truth(item.get("unequivocal_progression"), f"{where}: unequivocal_progression"),
-        "has_increased": _truth(item.get("increase"), f"{where}: increase"),
-        "is_equivocal": _truth(item.get("equivocal"), f"{where}: equivocal"),
-    }
+        state, flags = _STATES[_squeezed(diameter)]
+        item = {**item, "diameter_mm": None}
+    fragments = _list(item, "fragments_mm", where)
     return Observation(
         lesion=str(lesion),
         state=state,
-        diameter_um=_length(diameter, f"{where}: diameter_mm"),
-        long_axis_um=_length(item.get("long_axis_mm"), f"{where}: long_axis_mm"),
-        short_axis_um=_length(item.get("short_axis_mm"), f"{where}: short_axis_mm"),
-        fragments_um=tuple(
-            _required_length(part, f"{where}: fragments_mm") for part in _list(item, "fragments_mm", where)
-        ),
-        **{key: bool(value) or flags.get(key, False) for key, value in stated.items()},
+        diameter_um=_length(item, "diameter_mm", where),
+        long_axis_um=_length(item, "long_axis_mm", where),
+        short_axis_um=_length(item, "short_axis_mm", where),
+        fragments_um=tuple([_required_length(part, "fragments_mm", where) for part in fragments]),
+        has_progressed=_truth(item, "unequivocal_progression", where) or "has_progressed" in flags,
+        has_increased=_truth(item, "increase", where) or "has_increased" in flags,
+        is_equivocal=_truth(item, "equivocal", where) or "is_equivocal" in flags,
     )
 
 
-def _state(value: Any, where: str) -> tuple[LesionState | None, dict[str, bool]]:
+def _state(value: Any, where: str) -> tuple[LesionState | None, frozenset[str]]:
     if value is None or (isinstance(value, str) and not value.strip()):
-        return None, {}
+        return None, _NOTHING
     found = _STATES.get(_squeezed(value))
     if found is None:
         known = ", ".join(state.value for state in LesionState)
@@ -387,45 +388,51 @@ def _is_blank(value: Any) -> bool:
     return value is None or (isinstance(value, str) and not value.strip())
 
 
-def _length(value: Any, where: str) -> int | None:
-    return None if _is_blank(value) else _required_length(value, where)
+def _length(item: Raw, key: str, where: str) -> int | None:
+    value = item.get(key)
+    return None if value is None or _is_blank(value) else _required_length(value, key, where)
 
 
-def _required_length(value: Any, where: str) -> int:
+def _required_length(value: Any, key: str, where: str) -> int:
     if not isinstance(value, int | float | str):
-        raise TimelineError(f"{where}: {value!r} is not a length in mm")
+        raise TimelineError(f"{where}: {key}: {value!r} is not a length in mm")
     try:
         return micrometres(value)
     except ValueError as error:
-        raise TimelineError(f"{where}: {error}") from None
+        raise TimelineError(f"{where}: {key}: {error}") from None
 
 
-def _date(value: Any, where: str) -> datetime.date | None:
+def _date(item: Raw, key: str, where: str) -> datetime.date | None:
+    value = item.get(key)
     if _is_blank(value):
         return None
     text = str(value).strip()
     try:
         return datetime.date.fromisoformat(text[:10] if "-" in text else text)
     except ValueError:
-        raise TimelineError(f"{where}: {value!r} is not a date; write it as 2024-01-31") from None
+        raise TimelineError(f"{where}: {key}: {value!r} is not a date; write it as 2024-01-31") from None
 
 
-def _response(value: Any, where: str) -> Response | None:
-    if _is_blank(value):
+def _response(item: Raw, key: str, where: str) -> Response | None:
+    value = item.get(key)
+    if value is None or _is_blank(value):
         return None
     try:
         return response_of(str(value))
     except ValueError as error:
-        raise TimelineError(f"{where}: {error}") from None
+        raise TimelineError(f"{where}: {key}: {error}") from None
 
 
-def _new_lesion(value: Any, where: str) -> NewLesion | None:
-    if _is_blank(value):
+def _new_lesion(item: Raw, key: str, where: str) -> NewLesion | None:
+    value = item.get(key)
+    if value is None or _is_blank(value):
         return None
+    if _squeezed(value) == "icpd":
+        return NewLesion.YES
     try:
         return new_lesion_of(value)
     except ValueError as error:
-        raise TimelineError(f"{where}: {error}") from None
+        raise TimelineError(f"{where}: {key}: {error}") from None
 
 
 _TRUTHS = {
@@ -440,12 +447,15 @@ _TRUTHS = {
 }
 
 
-def _truth(value: Any, where: str) -> bool | None:
+def _truth(item: Raw, key: str, where: str) -> bool | None:
+    value = item.get(key)
+    if value is None or value is True or value is False:
+        return value
     if _is_blank(value):
         return None
     found = _TRUTHS.get(str(value).strip().lower())
     if found is None:
-        raise TimelineError(f"{where}: {value!r} is neither true nor false")
+        raise TimelineError(f"{where}: {key}: {value!r} is neither true nor false")
     return found
 
 

@@ -8,7 +8,7 @@ that was written down and stays an integer from there.
 from __future__ import annotations
 
 from decimal import ROUND_HALF_EVEN, Decimal, InvalidOperation
-from fractions import Fraction
+from functools import lru_cache
 
 UM_PER_MM = 1000
 MAXIMUM_MM = Decimal(10_000)  # ten metres: beyond any patient, a unit mistake
@@ -26,17 +26,22 @@ def micrometres(millimetres: Number) -> int:
     """
     if isinstance(millimetres, bool):
         raise ValueError(f"{millimetres!r} is not a length in mm")
+    # str() of a float is the shortest decimal that it stands for: 9.8, not 9.800000000000000711.
+    return _micrometres_of(str(millimetres))
+
+
+@lru_cache(maxsize=4096)
+def _micrometres_of(text: str) -> int:
     try:
-        # str() of a float is the shortest decimal that it stands for: 9.8, not 9.800000000000000711.
-        value = Decimal(str(millimetres).strip())
+        value = Decimal(text.strip())
     except InvalidOperation:
-        raise ValueError(f"{millimetres!r} is not a length in mm") from None
+        raise ValueError(f"{text!r} is not a length in mm") from None
     if not value.is_finite():
-        raise ValueError(f"{millimetres!r} is not a length in mm")
+        raise ValueError(f"{text!r} is not a length in mm")
     if value < 0:
-        raise ValueError(f"{millimetres} mm is negative; a length is 0 mm or more")
+        raise ValueError(f"{text} mm is negative; a length is 0 mm or more")
     if value > MAXIMUM_MM:
-        raise ValueError(f"{millimetres} mm is longer than {MAXIMUM_MM} mm; is it in another unit?")
+        raise ValueError(f"{text} mm is longer than {MAXIMUM_MM} mm; is it in another unit?")
     return int((value * UM_PER_MM).to_integral_value(rounding=ROUND_HALF_EVEN))
 
 
@@ -58,7 +63,8 @@ def percent_change(value: int, reference: int) -> float | None:
     """Change in percent to four decimals, to show or to write; None from a reference of zero."""
     if reference == 0:
         return None
-    return round(float(Fraction(100 * (value - reference), reference)), 4)
+    # The quotient of two integers is the nearest float to the exact ratio.
+    return round(100 * (value - reference) / reference, 4)
 
 
 def percent_text(value: int, reference: int) -> str:
@@ -67,13 +73,13 @@ def percent_text(value: int, reference: int) -> str:
     One decimal shows where the percentage is not whole, and as many as it takes not to round a
     change onto a threshold that it did not reach ("19.998 %", never "20 %").
     """
-    change = Fraction(100 * abs(value - reference), reference)
-    if change.denominator == 1:
-        return f"{change.numerator} %"
+    hundredfold = 100 * abs(value - reference)
+    if hundredfold % reference == 0:
+        return f"{hundredfold // reference} %"
     decimals = 1
-    while decimals < 6 and Fraction(f"{float(change):.{decimals}f}").denominator == 1:
+    while decimals < 6 and float(f"{hundredfold / reference:.{decimals}f}").is_integer():
         decimals += 1
-    return f"{float(change):.{decimals}f} %"
+    return f"{hundredfold / reference:.{decimals}f} %"
 
 
 def rises_by(value: int, reference: int, *, percent: int, at_least: int) -> bool:

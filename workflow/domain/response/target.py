@@ -50,35 +50,39 @@ def is_gone(lesion: Lesion, diameter: int) -> bool:
 
 def contributions_of(lesions: Sequence[Lesion], point: TimePoint) -> tuple[LesionContribution, ...]:
     """What each target lesion puts into the sum of a time point."""
-    has_carrier = any(
-        (o := point.observation_of(lesion.id)) is not None
-        and diameter_um(o, is_nodal=lesion.is_nodal) is not None
-        for lesion in lesions
-    )
-    return tuple(_contribution(lesion, point.observation_of(lesion.id), has_carrier) for lesion in lesions)
+    return tuple([_contribution(lesion, point, lesions) for lesion in lesions])
 
 
-def _contribution(lesion: Lesion, observation: Observation | None, has_carrier: bool) -> LesionContribution:
-    def of(diameter: int | None, reason: str) -> LesionContribution:
-        return LesionContribution(lesion=lesion.id, diameter_um=diameter, reason=reason)
+def _contribution(lesion: Lesion, point: TimePoint, lesions: Sequence[Lesion]) -> LesionContribution:
+    diameter, reason = _part_of_sum(lesion, point, lesions)
+    return LesionContribution(lesion=lesion.id, diameter_um=diameter, reason=reason)
 
+
+def _part_of_sum(lesion: Lesion, point: TimePoint, lesions: Sequence[Lesion]) -> tuple[int | None, str]:
+    name, observation = lesion.id, point.observation_of(lesion.id)
     if observation is None:
-        return of(None, f"{lesion.id} was not assessed")
+        return None, f"{name} was not assessed"
     state = state_of(observation, is_nodal=lesion.is_nodal)
     measured = diameter_um(observation, is_nodal=lesion.is_nodal)
     if state in _UNSEEN:
-        return of(None, f"{lesion.id} is not evaluable")
+        return None, f"{name} is not evaluable"
     if state is LesionState.DISAPPEARED:
         # A node keeps its short axis even below 10 mm (RECIST 1.1, 4.3.2); nothing else has one any more.
         kept = measured if lesion.is_nodal and measured is not None else 0
-        return of(kept, f"{lesion.id} has disappeared ({mm_text(kept)})")
+        return kept, f"{name} has disappeared ({mm_text(kept)})"
     if measured is not None:
-        return of(measured, f"{lesion.id} {mm_text(measured)}")
+        return measured, f"{name} {mm_text(measured)}"
     if state is LesionState.TOO_SMALL:
-        return of(TOO_SMALL_UM, f"{lesion.id} is too small to measure ({mm_text(TOO_SMALL_UM)})")
-    if state is LesionState.MERGED and has_carrier:
-        return of(0, f"{lesion.id} has merged and is measured with the other lesion (0 mm)")
-    return of(None, f"{lesion.id} has no measurement")
+        return TOO_SMALL_UM, f"{name} is too small to measure ({mm_text(TOO_SMALL_UM)})"
+    if state is LesionState.MERGED and _has_measurement(lesions, point):
+        return 0, f"{name} has merged and is measured with the other lesion (0 mm)"
+    return None, f"{name} has no measurement"
+
+
+def _has_measurement(lesions: Sequence[Lesion], point: TimePoint) -> bool:
+    """Whether any of the lesions carries the diameter that the merged ones share."""
+    seen = [(lesion, point.observation_of(lesion.id)) for lesion in lesions]
+    return any(o is not None and diameter_um(o, is_nodal=lesion.is_nodal) is not None for lesion, o in seen)
 
 
 @dataclass(frozen=True, kw_only=True)
