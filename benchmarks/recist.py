@@ -56,9 +56,8 @@ def main(number: int) -> float:
         document = parse_document(json.loads(line, parse_float=str))
         written += len(json_line(result_of(assess(document.timeline, document.protocol), name=document.name)))
     seconds = time.perf_counter() - began
-    print(
-        f"{number} timelines in {seconds:.2f} s ({1e3 * seconds / number:.2f} ms each, {written / 1e6:.1f} MB)"
-    )
+    each = 1e3 * seconds / number
+    print(f"{number} timelines in {seconds:.2f} s ({each:.2f} ms each, {written / 1e6:.1f} MB)")
     return seconds
 
 

@@ -143,8 +143,8 @@ def _pending(seen: _Seen) -> Pending:
 
 
 def _lowered(pending: Pending | None, seen: _Seen) -> Pending | None:
-    if pending is None:
-        return None
+    if pending is None or pending.began is seen.point:
+        return pending
     return replace(
         pending,
         lowest_um=_lowest(pending.lowest_um, seen.base.sum_um),

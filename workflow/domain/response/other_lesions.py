@@ -172,14 +172,16 @@ def is_assessed(point: TimePoint) -> bool:
     """Whether anything at all was looked at or given at a time point."""
     if point.has_response or point.sum_um is not None:
         return True
-    return any(o.state not in _UNSEEN and _says_something(o) for o in point.observations)
+    return any(_says_something(observation) for observation in point.observations)
 
 
 def _says_something(observation: Observation) -> bool:
-    numbers = (observation.diameter_um, observation.long_axis_um, observation.short_axis_um)
+    if observation.state is not None:
+        return observation.state not in _UNSEEN
     return (
-        observation.state is not None
-        or observation.has_progressed
+        observation.diameter_um is not None
+        or observation.long_axis_um is not None
+        or observation.short_axis_um is not None
         or bool(observation.fragments_um)
-        or any(number is not None for number in numbers)
+        or observation.has_progressed
     )

@@ -147,14 +147,16 @@ def _history_from(baseline: Assessment, point: TimePoint) -> TargetHistory:
 
 def history_after(history: TargetHistory, point: TimePoint, assessment: Assessment) -> TargetHistory:
     """The history once a time point is assessed."""
-    target = plain_or_none(assessment.target) or Response.NE
-    after = history.after(point, assessment.sum_um, target, is_carried=assessment.is_carried)
-    if assessment.overall is Response.CR:
-        return replace(after, has_overall_complete_response=True)
-    if assessment.overall is Response.PD:
+    overall = assessment.overall
+    had_complete = history.has_overall_complete_response
+    return history.after(
+        point,
+        assessment.sum_um,
+        plain_or_none(assessment.target) or Response.NE,
+        is_carried=assessment.is_carried,
         # What follows progression is judged by the sums again.
-        return replace(after, has_overall_complete_response=False)
-    return after
+        is_complete=overall is Response.CR or (had_complete and overall is not Response.PD),
+    )
 
 
 def assess_point(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from workflow.domain.lesion import LesionState
 from workflow.domain.response.confirmation import Dated, is_confirmed
@@ -97,16 +97,24 @@ class TargetHistory:
     has_overall_complete_response: bool = False
 
     def after(
-        self, point: TimePoint, sum_um: int | None, response: Response, *, is_carried: bool
+        self, point: TimePoint, sum_um: int | None, response: Response, *, is_carried: bool, is_complete: bool
     ) -> TargetHistory:
-        """The history once a time point is assessed; only whole sums reach the nadir."""
+        """The history once a time point is assessed; only whole sums reach the nadir.
+
+        `is_complete` says whether an overall complete response stands after it.
+        """
         # After progression no partial response is left to carry forward; a carried one confirms nothing.
         kept = () if response is Response.PD else self.responses
         shown = Response.SD if is_carried else response
-        new = replace(self, responses=(*kept, Dated(value=shown, date=point.date, time_point=point.id)))
-        if sum_um is None or (self.nadir_um is not None and sum_um >= self.nadir_um):
-            return new
-        return replace(new, nadir_um=sum_um, nadir_point=point)
+        is_nadir = sum_um is not None and (self.nadir_um is None or sum_um < self.nadir_um)
+        return TargetHistory(
+            baseline_um=self.baseline_um,
+            baseline_when=self.baseline_when,
+            nadir_um=sum_um if is_nadir else self.nadir_um,
+            nadir_point=point if is_nadir else self.nadir_point,
+            responses=(*kept, Dated(value=shown, date=point.date, time_point=point.id)),
+            has_overall_complete_response=is_complete,
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
