@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from pydicom import Dataset, dcmread
-from pydicom.errors import InvalidDicomError
+from pydicom.errors import BytesLengthException, InvalidDicomError
 from pydicom.tag import BaseTag, Tag
 
 from workflow.domain.errors import TransientError, UnsuitableInputError
@@ -24,6 +24,7 @@ from workflow.domain.errors import TransientError, UnsuitableInputError
 # What pydicom and the codecs raise on bytes that are not what they claim to be. Listed one by one
 # so that anything else (a bug of ours) is still seen as a bug.
 PARSER_FAILURES: tuple[type[Exception], ...] = (
+    BytesLengthException,
     InvalidDicomError,
     ArithmeticError,
     AssertionError,

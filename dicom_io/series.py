@@ -102,6 +102,8 @@ def _describe_other(headers: Sequence[InstanceHeader]) -> ScannedSeries:
     kind = first.modality or "(no modality)"
     if first.has_pixels and first.modality not in MEASURED_MODALITIES:
         refusal = f"{kind} images are not measured on, only {', '.join(MEASURED_MODALITIES)}"
+    elif first.modality in MEASURED_MODALITIES:
+        refusal = "without Rows and Columns: no image, or cut off before it"
     else:
         refusal = f"{kind} objects hold no images to measure on"
     description = replace(_identity(first), refusal=refusal, sop_instance_uids=_uids(headers))

@@ -89,8 +89,11 @@ def read_volume(paths: Iterable[Path], series: SeriesDescription | None = None) 
     TransientError
         If the storage fails.
     """
-    scan = scan_files(paths)
-    return _read(_find(scan, series) if series is not None else _best(scan, None))
+    files = sorted(paths)
+    scan = scan_files(files)
+    if series is not None:
+        return _read(_find(scan, series))
+    return _read(_best(scan, None, where=str(files[0]) if len(files) == 1 else f"{len(files)} files"))
 
 
 def read_folder(folder: Path, *, rules: SeriesRules | None = None) -> SeriesVolume:
@@ -109,8 +112,10 @@ def files_in(folder: Path) -> list[Path]:
     )
 
 
-def _best(scan: Scan, rules: SeriesRules | None, where: str = "these files") -> ScannedSeries:
+def _best(scan: Scan, rules: SeriesRules | None, where: str) -> ScannedSeries:
     if not scan.series:
+        if len(scan.skipped) == 1:
+            raise UnsuitableInputError(scan.skipped[0].reason)
         damaged = [skipped.reason for skipped in scan.skipped if skipped.is_dicom]
         reason = "; ".join(damaged[:3]) or "none of them is a DICOM file"
         raise UnsuitableInputError(f"{where}: nothing to read: {reason}")

@@ -77,7 +77,7 @@ def save(
     """Write a dataset as a Part 10 file; pixel data must already suit the transfer syntax."""
     meta = FileMetaDataset()
     meta.TransferSyntaxUID = transfer_syntax
-    meta.MediaStorageSOPClassUID = media_class or dataset.get("SOPClassUID", CT)
+    meta.MediaStorageSOPClassUID = dataset.get("SOPClassUID", CT)
     meta.MediaStorageSOPInstanceUID = dataset.get("SOPInstanceUID", uid("nameless"))
     dataset.file_meta = meta
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -241,6 +241,7 @@ def test_the_best_series_of_a_folder_is_read_and_its_other_files_ignored(tmp_pat
 
 
 def test_a_folder_without_images_says_so(tmp_path):
-    (tmp_path / "README").write_text("no image")
+    for name in ("README", "LICENSE"):
+        (tmp_path / name).write_text("no image")
     with pytest.raises(UnsuitableInputError, match="none of them is a DICOM file"):
         read_folder(tmp_path)

@@ -1,0 +1,294 @@
+"""Several phases, orientations or copies in one series: told apart, or refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from pydicom import Dataset, dcmread
+
+from dicom_io.series import describe_study, scan_files
+from dicom_io.volumes import read_volume
+from workflow.domain.errors import UnsuitableInputError
+
+from .support import AXIAL, ENHANCED_CT, image, random_array, save, uid, write_slices
+
+
+def phases(folder: Path, marks: list[dict[str, object]], slices: int = 4) -> list[Path]:
+    """One pass over the same places per mark; voxel values say which pass."""
+    paths: list[Path] = []
+    for number, mark in enumerate(marks):
+        stored = np.full((slices, 3, 3), 100 * number, dtype="<i2")
+        per_slice = [{"InstanceNumber": number * slices + k + 1} for k in range(slices)]
+        paths += write_slices(folder / f"pass{number}", stored, per_slice=per_slice, **mark)
+    return paths
+
+
+@pytest.mark.parametrize(
+    ("marks", "label"),
+    [
+        ([{"TemporalPositionIdentifier": t} for t in (1, 2, 3)], "temporal position 2"),
+        ([{"AcquisitionNumber": a} for a in (4, 5, 6)], "acquisition 5"),
+        ([{"EchoTime": t, "Modality": "MR"} for t in (2.3, 4.6, 6.9)], "echo 4.6"),
+        ([{"TriggerTime": t} for t in (0, 350, 700)], "cardiac phase 350"),
+        ([{"ConvolutionKernel": k} for k in ("B30f", "B50f", "B70f")], "kernel B50f"),
+        ([{"ContentTime": t} for t in ("101000", "101100", "101200")], "content time 101100"),
+        ([{}, {}, {}], "pass 2 by instance number"),
+    ],
+)
+def test_phases_in_one_series_become_a_stack_each(tmp_path, marks, label):
+    paths = phases(tmp_path, marks)
+    stacks = describe_study(paths)
+    assert [stack.stack for stack in stacks] == [0, 1, 2]
+    assert label in stacks[1].stack_label
+    for number, stack in enumerate(stacks):
+        volume = read_volume(paths, stack).volume
+        assert volume.shape == (4, 3, 3)
+        assert set(np.unique(volume.array)) == {100 * number}
+
+
+def test_b_values_within_phases_are_split_twice(tmp_path):
+    marks = [
+        {"Modality": "MR", "TemporalPositionIdentifier": t, "EchoTime": e} for t in (1, 2) for e in (2.0, 4.0)
+    ]
+    stacks = describe_study(phases(tmp_path, marks))
+    assert [stack.stack_label for stack in stacks] == [
+        "temporal position 1, echo 2.0",
+        "temporal position 1, echo 4.0",
+        "temporal position 2, echo 2.0",
+        "temporal position 2, echo 4.0",
+    ]
+
+
+def test_two_acquisitions_that_overlap_by_a_slice_are_two_stacks(tmp_path):
+    lower = write_slices(tmp_path / "a", random_array((4, 3, 3)), AcquisitionNumber=1)
+    upper = write_slices(
+        tmp_path / "b",
+        random_array((4, 3, 3), 1),
+        [(0, 0, 6.0 + 2 * k) for k in range(4)],
+        AcquisitionNumber=2,
+    )
+    assert [(s.stack_label, s.shape[0]) for s in describe_study(lower + upper)] == [
+        ("acquisition 1", 4),
+        ("acquisition 2", 4),
+    ]
+
+
+def test_times_that_differ_in_every_slice_do_not_split_a_stack(tmp_path):
+    per_slice = [{"AcquisitionTime": f"1011{k:02d}", "AcquisitionNumber": k} for k in range(6)]
+    (series,) = describe_study(write_slices(tmp_path, random_array((6, 3, 3)), per_slice=per_slice))
+    assert series.shape == (6, 3, 3)
+
+
+def test_a_stray_localizer_among_axial_slices_is_a_stack_of_its_own_and_refused(tmp_path):
+    paths = write_slices(tmp_path / "axial", random_array((5, 3, 3)))
+    paths += write_slices(
+        tmp_path / "scout",
+        random_array((1, 3, 3)),
+        ImageType=["ORIGINAL", "PRIMARY", "LOCALIZER"],
+        InstanceNumber=99,
+    )
+    axial, scout = describe_study(paths)
+    assert axial.refusal is None
+    assert axial.shape == (5, 3, 3)
+    assert scout.refusal is not None
+    assert "localizer" in scout.refusal
+
+
+def test_three_orientations_in_one_series_are_three_stacks(tmp_path):
+    paths = []
+    for name, orientation in {"a": AXIAL, "c": (1, 0, 0, 0, 0, -1), "s": (0, 1, 0, 0, 0, -1)}.items():
+        normal = np.cross(orientation[:3], orientation[3:])
+        positions = [3.0 * k * normal for k in range(3)]
+        paths += write_slices(
+            tmp_path / name, random_array((3, 3, 3)), positions, ImageOrientationPatient=list(orientation)
+        )
+    assert sorted(s.stack_label for s in describe_study(paths)) == ["axial", "coronal", "sagittal"]
+
+
+def test_planes_that_rotate_about_an_axis_are_refused(tmp_path):
+    paths = []
+    for k in range(30):
+        turn = np.radians(6.0 * k)
+        along = [round(float(x), 9) for x in (np.cos(turn), np.sin(turn), 0.0)]
+        plane = random_array((1, 3, 3), k)
+        paths += write_slices(tmp_path / str(k), plane, ImageOrientationPatient=[*along, 0.0, 0.0, -1.0])
+    (series,) = describe_study(paths)
+    assert series.refusal is not None
+    assert "not parallel" in series.refusal
+
+
+# ---------------------------------------------------------------- duplicates
+
+
+def test_copies_of_files_are_dropped_and_said(tmp_path):
+    paths = write_slices(tmp_path, random_array((3, 3, 3)))
+    copy = tmp_path / "copy.dcm"
+    copy.write_bytes(paths[1].read_bytes())
+    read = read_volume([*paths, copy])
+    assert read.volume.shape == (3, 3, 3)
+    assert "1 identical duplicate images dropped (copy.dcm)" in read.notes
+
+
+def test_equal_images_under_other_uids_are_dropped_too(tmp_path):
+    stored = random_array((3, 3, 3))
+    paths = write_slices(tmp_path, stored)
+    again = dcmread(paths[2])
+    again.SOPInstanceUID = uid("again")
+    paths.append(save(again, tmp_path / "again.dcm"))
+    np.testing.assert_array_equal(read_volume(paths).volume.array, stored)
+
+
+def test_different_images_at_one_place_are_refused_by_name(tmp_path):
+    paths = write_slices(tmp_path, random_array((3, 3, 3)))
+    other = image(
+        SOPInstanceUID=uid("other"),
+        ImagePositionPatient=[0, 0, 2.0],
+        Rows=3,
+        Columns=3,
+        PixelData=b"\1\0" * 9,
+        InstanceNumber=2,
+    )
+    paths.append(save(other, tmp_path / "other.dcm"))
+    with pytest.raises(UnsuitableInputError, match=r"001\.dcm and other\.dcm lie at one place and differ"):
+        read_volume(paths)
+
+
+def test_equal_pixels_with_another_rescaling_are_a_conflict(tmp_path):
+    paths = write_slices(tmp_path, random_array((3, 3, 3)))
+    other = dcmread(paths[0])
+    other.RescaleIntercept = -1
+    other.SOPInstanceUID = uid("rescaled")
+    paths.append(save(other, tmp_path / "rescaled.dcm"))
+    with pytest.raises(UnsuitableInputError, match="lie at one place and differ"):
+        read_volume(paths)
+
+
+# ---------------------------------------------------------------- a study
+
+
+def test_a_study_is_described_the_same_whatever_the_order_of_its_files(tmp_path):
+    paths = phases(tmp_path / "p", [{"TemporalPositionIdentifier": t} for t in (1, 2)])
+    paths += write_slices(
+        tmp_path / "s", random_array((3, 3, 3)), SeriesInstanceUID=uid("two"), SeriesNumber=1
+    )
+    assert describe_study(paths) == describe_study(reversed(paths))
+    assert [series.series_number for series in describe_study(paths)] == [1, 3, 3]
+
+
+def test_reports_and_files_that_are_no_images_are_listed_with_the_reason(tmp_path):
+    report = image(Modality="SR", Rows=None, Columns=None, PixelData=None, SeriesInstanceUID=uid("report"))
+    paths = [*write_slices(tmp_path, random_array((3, 3, 3))), save(report, tmp_path / "report.dcm")]
+    (tmp_path / "notes.txt").write_text("hello")
+    scan = scan_files([*paths, tmp_path / "notes.txt"])
+    refusals = {one.description.modality: one.description.refusal for one in scan.series}
+    assert refusals == {"CT": None, "SR": "SR objects hold no images to measure on"}
+    assert [(one.path.name, one.is_dicom) for one in scan.skipped] == [("notes.txt", False)]
+
+
+def test_files_that_lack_an_instance_of_the_described_series_are_refused(tmp_path):
+    paths = write_slices(tmp_path, random_array((4, 3, 3)))
+    (series,) = describe_study(paths)
+    with pytest.raises(UnsuitableInputError, match="don't hold the 4 instances of series"):
+        read_volume(paths[:3], series)
+
+
+# ---------------------------------------------------------------- enhanced multi-frame
+
+
+PER_FRAME = (
+    "ImagePositionPatient",
+    "ImageOrientationPatient",
+    "PixelSpacing",
+    "SliceThickness",
+    "RescaleSlope",
+    "RescaleIntercept",
+)
+
+
+def enhanced(stored: np.ndarray, order: list[int], phases: int = 1, **attributes: object) -> Dataset:
+    """An enhanced CT whose frames lie in any order, each with its own rescaling in one phase or more."""
+
+    def group(**values: object) -> Dataset:
+        item = Dataset()
+        for keyword, value in values.items():
+            setattr(item, keyword, value)
+        return item
+
+    shared = group(
+        PixelMeasuresSequence=[group(PixelSpacing=[0.75, 0.5], SliceThickness=2.0)],
+        PlaneOrientationSequence=[group(ImageOrientationPatient=list(AXIAL))],
+        CTImageFrameTypeSequence=[group(FrameType=["ORIGINAL", "PRIMARY", "VOLUME", "NONE"])],
+        CTReconstructionSequence=[group(ConvolutionKernel="B30f")],
+    )
+    per_slice = len(stored) // phases
+    frames = [
+        group(
+            PlanePositionSequence=[group(ImagePositionPatient=[0.0, 0.0, 2.0 * (k % per_slice)])],
+            FrameContentSequence=[group(TemporalPositionIndex=k // per_slice + 1, StackID="1")],
+            PixelValueTransformationSequence=[
+                group(RescaleSlope=1, RescaleIntercept=-1024 - k, RescaleType="HU")
+            ],
+        )
+        for k in order
+    ]
+    return image(
+        SOPClassUID=ENHANCED_CT,
+        ImageType=["ORIGINAL", "PRIMARY", "VOLUME", "NONE"],
+        NumberOfFrames=len(stored),
+        Rows=stored.shape[1],
+        Columns=stored.shape[2],
+        SharedFunctionalGroupsSequence=[shared],
+        PerFrameFunctionalGroupsSequence=frames,
+        PixelData=np.ascontiguousarray(stored[order]).tobytes(),
+        **dict.fromkeys(PER_FRAME),
+        **attributes,
+    )
+
+
+@pytest.mark.parametrize("compressed", [False, True])
+def test_frames_of_an_enhanced_image_are_sorted_by_position_and_rescaled_one_by_one(tmp_path, compressed):
+    stored = random_array((5, 40, 36))
+    dataset = enhanced(stored, [3, 0, 4, 2, 1])
+    path = save(dataset, tmp_path / "enhanced.dcm")
+    if compressed:
+        dataset.compress("1.2.840.10008.1.2.4.80", generate_instance_uid=False)
+        path = save(dataset, tmp_path / "coded.dcm", "1.2.840.10008.1.2.4.80")
+    read = read_volume([path])
+    expected = stored.astype(int) - 1024 - np.arange(5)[:, None, None]
+    np.testing.assert_array_equal(read.volume.array, expected)
+    assert [source.frame_number for source in read.slices] == [2, 5, 4, 1, 3]
+    assert read.series.kernel == "B30f"
+    assert read.series.spacing_mm == (2.0, 0.75, 0.5)
+
+
+def test_phases_of_an_enhanced_image_become_a_stack_each(tmp_path):
+    stored = random_array((6, 3, 3))
+    paths = [save(enhanced(stored, [0, 3, 1, 4, 2, 5], phases=2), tmp_path / "enhanced.dcm")]
+    first, second = describe_study(paths)
+    assert (first.stack_label, second.stack_label) == ("temporal position 1", "temporal position 2")
+    read = read_volume(paths, second)
+    np.testing.assert_array_equal(
+        read.volume.array, stored[3:].astype(int) - 1024 - np.arange(3, 6)[:, None, None]
+    )
+    assert [source.frame_number for source in read.slices] == [2, 4, 6]
+
+
+@pytest.mark.parametrize(
+    ("attributes", "reason"),
+    [
+        ({"NumberOfFrames": 7}, "NumberOfFrames says 7, the functional groups describe 6"),
+        ({"PerFrameFunctionalGroupsSequence": None}, "6 frames without a position each"),
+        ({"NumberOfFrames": 2000000000}, "functional groups describe 6"),
+    ],
+)
+def test_an_enhanced_image_that_contradicts_itself_is_refused(tmp_path, attributes, reason):
+    dataset = enhanced(random_array((6, 3, 3)), list(range(6)))
+    for keyword, value in attributes.items():
+        if value is None:
+            delattr(dataset, keyword)
+        else:
+            setattr(dataset, keyword, value)
+    with pytest.raises(UnsuitableInputError, match=reason):
+        read_volume([save(dataset, tmp_path / "enhanced.dcm")])
