@@ -19,9 +19,10 @@ TRILINEAR
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -68,6 +69,14 @@ class Taps:
     def nearest(self) -> NDArray[np.int64]:
         """The nearer of the two inputs, the higher one where both are as near."""
         return np.where(self.fraction >= 0.5, self.high, self.low)
+
+    def part(self, start: int, stop: int) -> Taps:
+        """Those of the outputs [start, stop)."""
+        return Taps(self.low[start:stop], self.high[start:stop], self.fraction[start:stop])
+
+    def counted_from(self, first: int) -> Taps:
+        """The same with inputs counted from `first`."""
+        return Taps(self.low - first, self.high - first, self.fraction)
 
     def weights(self, start: int, stop: int) -> AxisWeights:
         """The outputs [start, stop) as a matrix over the inputs they touch."""
@@ -242,24 +251,53 @@ def resample_labels(labels: NDArray[Any], change: GridChange, start: Triple, sto
     window = tuple(slice(a, b) for a, b in zip(start, stop, strict=True))
     if change.is_identity:
         return labels[window].copy()
-    weights = [change.taps[axis].weights(start[axis], stop[axis]) for axis in range(3)]
-    block = labels[tuple(slice(w.start, w.stop) for w in weights)]
-    shape = tuple(b - a for a, b in zip(start, stop, strict=True))
-    present = np.unique(block)
-    best, winner = np.full(shape, -1.0), np.zeros(shape, dtype=labels.dtype)
-    is_tied = np.zeros(shape, dtype=bool)
-    for label in present:
-        share = apply_weights(block == label, weights)
-        if change.family is Resampling.TRILINEAR:
-            winner[share > 0.5 + 1e-7] = label
-            continue
-        is_tied = np.where(np.abs(share - best) < 1e-9, True, is_tied & (share < best))
+    taps = [change.taps[axis].part(start[axis], stop[axis]) for axis in range(3)]
+    first = [int(tap.low.min()) for tap in taps]
+    block = labels[tuple(slice(a, int(tap.high.max()) + 1) for a, tap in zip(first, taps, strict=True))]
+    taps = [tap.counted_from(a) for tap, a in zip(taps, first, strict=True)]
+    share_of = _torch_share if change.family is Resampling.TRILINEAR else _scipy_share
+    shares = ((label, share_of(block == label, taps)) for label in np.unique(block))
+    if change.family is Resampling.TRILINEAR:
+        return _above_half(shares, taps, labels.dtype)
+    nearest = block[np.ix_(*(tap.nearest() for tap in taps))]
+    return _largest(shares, nearest)
+
+
+def _above_half(shares: Iterable[tuple[Any, NDArray[Any]]], taps: Sequence[Taps], dtype: Any) -> NDArray[Any]:
+    winner = np.zeros([len(tap.low) for tap in taps], dtype=dtype)
+    for label, share in shares:
+        winner[share > 0.5] = label
+    return winner
+
+
+def _largest(shares: Iterable[tuple[Any, NDArray[Any]]], nearest: NDArray[Any]) -> NDArray[Any]:
+    winner, best = np.zeros_like(nearest), np.full(nearest.shape, -1.0)
+    share_of_nearest = np.zeros(nearest.shape)
+    for label, share in shares:
         winner[share > best] = label
         best = np.maximum(best, share)
-    if is_tied.any():
-        nearest = [change.taps[a].nearest()[start[a] : stop[a]] for a in range(3)]
-        winner[is_tied] = labels[np.ix_(*nearest)][is_tied]
-    return winner
+        share_of_nearest = np.where(nearest == label, share, share_of_nearest)
+    return np.where(share_of_nearest == best, nearest, winner)
+
+
+def _scipy_share(block: BoolArray, taps: Sequence[Taps]) -> FloatArray:
+    """Linear interpolation of an indicator, summed in scipy's order: ties are decided by the last bit."""
+    ends = [((tap.low, 1 - tap.fraction), (tap.high, tap.fraction)) for tap in taps]
+    share: FloatArray = np.zeros([len(tap.low) for tap in taps])
+    for (z, of_z), (y, of_y), (x, of_x) in product(*ends):
+        weight = (of_z[:, None, None] * of_y[:, None]) * of_x
+        share += np.where(block[np.ix_(z, y, x)], weight, 0.0)
+    return share
+
+
+def _torch_share(block: BoolArray, taps: Sequence[Taps]) -> NDArray[np.float32]:
+    """Linear interpolation of an indicator in single precision, innermost axis first as torch does."""
+    out: NDArray[np.float32] = block.astype(np.float32)
+    for axis in (2, 1, 0):
+        high = taps[axis].fraction.astype(np.float32).reshape([-1 if a == axis else 1 for a in range(3)])
+        low = np.float32(1) - high
+        out = low * np.take(out, taps[axis].low, axis) + high * np.take(out, taps[axis].high, axis)
+    return out
 
 
 def resample_mask(mask: BoolArray, start: Triple, change: GridChange) -> tuple[BoolArray, Triple]:
