@@ -179,6 +179,7 @@ ABSOLUTE_CHANGE_FROM_NADIR = private("ABSCHANGENADIR", "Absolute Change of Sum f
 
 RESPONSE_REASON = private("RESPONSEREASON", "Reason for Current Response")
 BEST_RESPONSE_REASON = private("BESTREASON", "Reason for Best Overall Response")
+SOURCE_REPORT = private("SOURCEREPORT", "Report of the Time Point")
 WARNING = private("WARNING", "Warning to the Reader")
 NOTE = private("NOTE", "Note on the Examination")
 

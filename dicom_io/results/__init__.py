@@ -4,6 +4,8 @@ from dicom_io.results.common import to_bytes
 from dicom_io.results.objects import ResultObjects, build_results
 from dicom_io.results.settings import ResultSettings, SegmentationType, TrackingIdentifierForm
 from dicom_io.results.source import InstanceReference, ResultSource
+from dicom_io.results.sr_document import reference_to
+from dicom_io.results.summary import SummarizedTimePoint, build_summary, validate_summary
 from dicom_io.results.validation import Finding, ValidationReport, validate
 
 __all__ = [
@@ -13,9 +15,13 @@ __all__ = [
     "ResultSettings",
     "ResultSource",
     "SegmentationType",
+    "SummarizedTimePoint",
     "TrackingIdentifierForm",
     "ValidationReport",
     "build_results",
+    "build_summary",
+    "reference_to",
     "to_bytes",
     "validate",
+    "validate_summary",
 ]

@@ -21,8 +21,14 @@ from dicom_io.results.sr_lesions import (
 from workflow.domain.report import ReportedLesion, TimePointReport
 
 
-def derived_measurements(report: TimePointReport) -> Any | None:
-    """Sums of diameters and their changes, with the place of the time point in the course."""
+def derived_measurements(report: TimePointReport) -> Any:
+    """TID 1500 row 10: sums of diameters and their changes, and the time point's place in the course."""
+    items = [*time_point_items(report), *derived_items(report)]
+    return extend(container(codes.DERIVED_IMAGING_MEASUREMENTS, "CONTAINS"), items)
+
+
+def derived_items(report: TimePointReport) -> list[Any]:
+    """Sums and changes that are known, order and days from baseline."""
     a = report.assessment
     quantities = (
         (codes.SUM_OF_DIAMETERS, a.sum_mm, codes.MILLIMETRE),
@@ -36,14 +42,20 @@ def derived_measurements(report: TimePointReport) -> Any | None:
     items = [num_item(name, value, unit) for name, value, unit in quantities if value is not None]
     offset = num_item(codes.TEMPORAL_OFFSET, report.days_from_baseline, codes.DAY)
     event = code_item(codes.TEMPORAL_EVENT_TYPE, codes.TEMPORAL_EVENT_BASELINE, "HAS CONCEPT MOD")
-    items.append(extend(offset, [event]))
-    return extend(
-        container(codes.DERIVED_IMAGING_MEASUREMENTS, "CONTAINS"), [*time_point_items(report), *items]
-    )
+    return [*items, extend(offset, [event])]
 
 
 def qualitative_evaluations(report: TimePointReport) -> Any:
-    """Criteria, responses with their reasons, lesions without axes, and what the reader should know."""
+    """TID 1500 row 12: responses with their reasons, lesions without axes, what the reader should know."""
+    items = response_items(report)
+    items += [text_item(codes.WARNING, warning) for warning in report.assessment.warnings if warning]
+    items += [text_item(codes.NOTE, note) for note in report.notes if note]
+    items += [_lesion_without_axes(lesion) for lesion in report.lesions if not has_axes(lesion)]
+    return extend(container(codes.QUALITATIVE_EVALUATIONS, "CONTAINS"), items)
+
+
+def response_items(report: TimePointReport) -> list[Any]:
+    """Criteria and responses, with their reasons."""
     a = report.assessment
     items = [code_item(codes.RESPONSE_EVALUATION_METHOD, codes.criteria_code(a.criteria))]
     for name, response in (
@@ -62,10 +74,7 @@ def qualitative_evaluations(report: TimePointReport) -> Any:
     items += [text_item(name, words) for name, words in said if words]
     if a.nadir_date is not None:
         items.append(_date_item(a.nadir_date))
-    items += [text_item(codes.WARNING, warning) for warning in a.warnings if warning]
-    items += [text_item(codes.NOTE, note) for note in report.notes if note]
-    items += [_lesion_without_axes(lesion) for lesion in report.lesions if not has_axes(lesion)]
-    return extend(container(codes.QUALITATIVE_EVALUATIONS, "CONTAINS"), items)
+    return items
 
 
 def _lesion_without_axes(lesion: ReportedLesion) -> Any:

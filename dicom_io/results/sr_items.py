@@ -8,7 +8,7 @@ from typing import Any
 from pydicom import Dataset
 from pydicom.sr.coding import Code
 
-from dicom_io.results.source import SliceReference
+from dicom_io.results.source import InstanceReference, SliceReference
 from dicom_io.results.text import plain
 
 
@@ -72,3 +72,10 @@ def image_item(name: Code, image: SliceReference, relationship: str) -> Any:
         referenced_frame_numbers=frames,
         relationship_type=relationship,
     )
+
+
+def composite_item(name: Code, instance: InstanceReference) -> Any:
+    """A COMPOSITE item on another object."""
+    from highdicom.sr import CompositeContentItem
+
+    return CompositeContentItem(name, instance.sop_class_uid, instance.sop_instance_uid, "CONTAINS")

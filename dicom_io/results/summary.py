@@ -1,0 +1,119 @@
+"""The course of a patient in one SR: every time point's sums, diameters and response, with where they stand.
+
+It lies in the latest study, refers to each time point's own SR, and carries no coordinates: viewers
+hydrate the single reports, a report system reads the course from here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from pydicom import Dataset
+
+from dicom_io import codes, uids
+from dicom_io.parsing import quiet
+from dicom_io.results.checks_common import check_identity, check_uids
+from dicom_io.results.dciodvfy import iod_errors
+from dicom_io.results.settings import ResultSettings
+from dicom_io.results.source import InstanceReference, ResultSource, SourceImages, moment_of
+from dicom_io.results.sr import observers, procedures
+from dicom_io.results.sr_conclusions import derived_items, response_items
+from dicom_io.results.sr_document import Place, assemble
+from dicom_io.results.sr_items import code_item, composite_item, container, extend, num_item
+from dicom_io.results.sr_lesions import identity_items, judgement_items, site_items, time_point_items
+from workflow.domain.report import ReportedLesion, ReviewStatus, TimePointReport
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class SummarizedTimePoint:
+    """A time point's report and the SR that the PACS holds of it, if any."""
+
+    report: TimePointReport
+    sr: InstanceReference | None = None
+
+
+def build_summary(
+    course: Sequence[SummarizedTimePoint], source: ResultSource, *, settings: ResultSettings | None = None
+) -> Dataset:
+    """Write the course as an Oncology Measurement Report (126001, DCM; TID 1500).
+
+    Verified only if every time point is signed. The same course gives the same bytes.
+
+    Parameters
+    ----------
+    course
+        All time points, in any order.
+    source
+        The latest time point's images: the summary becomes part of their study.
+
+    Raises
+    ------
+    ValueError
+        If the course is empty, or the source is not the latest time point's.
+    """
+    points = sorted(course, key=lambda point: (point.report.order, point.report.study_date))
+    if not points:
+        raise ValueError("a course has at least one time point")
+    latest = points[-1].report
+    if latest.study_instance_uid != source.series.study_instance_uid:
+        raise ValueError(
+            f"the latest time point is study {latest.study_instance_uid}, "
+            f"the images are of {source.series.study_instance_uid}"
+        )
+    with quiet():  # highdicom's warnings quote the patient's name
+        return _build(points, SourceImages(source), settings or ResultSettings())
+
+
+def validate_summary(summary: Dataset, source: ResultSource) -> list[str]:
+    """What is wrong with a summary: identity, UIDs and, where it is installed, dciodvfy."""
+    header = SourceImages(source).header
+    return [*check_identity(summary, header), *check_uids(summary), *iod_errors(summary)[0]]
+
+
+def _build(points: Sequence[SummarizedTimePoint], images: SourceImages, settings: ResultSettings) -> Dataset:
+    reports = [point.report for point in points]
+    is_signed = all(report.status is ReviewStatus.SIGNED for report in reports)
+    status = ReviewStatus.SIGNED if is_signed else ReviewStatus.DRAFT
+    latest = replace(reports[-1], status=status, predecessor_sop_instance_uids=())
+    root = extend(
+        container(codes.ONCOLOGY_MEASUREMENT_REPORT, template="1500"),
+        [
+            code_item(codes.LANGUAGE, codes.ENGLISH, "HAS CONCEPT MOD"),
+            *observers(latest, settings),
+            *procedures(images.header, images.source.series.modality),
+            extend(
+                container(codes.DERIVED_IMAGING_MEASUREMENTS, "CONTAINS"), [_time_point(p) for p in points]
+            ),
+            extend(container(codes.QUALITATIVE_EVALUATIONS, "CONTAINS"), response_items(latest)),
+        ],
+    )
+    versions = [part for r in reports for part in (r.identity, str(r.version), r.status.value)]
+    place = Place(uids.uid_of("summary", *versions), settings.series_number + 4, settings.summary_description)
+    evidence = [*images.references(), *(point.sr for point in points if point.sr is not None)]
+    moment = moment_of(latest, images.header)
+    return assemble(root, latest, images, evidence, settings, place=place, moment=moment)
+
+
+def _time_point(point: SummarizedTimePoint) -> Any:
+    """One time point: where its report is, its sums, its response, and each lesion's diameter."""
+    report = point.report
+    items = [*time_point_items(report), *derived_items(report), *response_items(report)]
+    if point.sr is not None:
+        items.append(composite_item(codes.SOURCE_REPORT, point.sr))
+    items += [_lesion(lesion) for lesion in report.lesions]
+    return extend(container(codes.MEASUREMENT_GROUP, "CONTAINS"), items)
+
+
+def _lesion(lesion: ReportedLesion) -> Any:
+    """A lesion's diameter, or its state where it has none, with its identity as properties."""
+    properties = [
+        *identity_items(lesion, lesion.label),
+        *site_items(lesion, "HAS PROPERTIES"),
+        *judgement_items(lesion, "HAS PROPERTIES"),
+    ]
+    if lesion.diameter_mm is not None:
+        return extend(num_item(codes.DIAMETER_IN_SUM, lesion.diameter_mm, codes.MILLIMETRE), properties)
+    state = code_item(codes.LESION_STATE, codes.LESION_STATES[lesion.state.value])
+    return extend(state, [item for item in properties if item.name != codes.LESION_STATE])
