@@ -6,10 +6,15 @@ from pathlib import Path
 
 import nibabel
 import numpy as np
+import pydicom
 import pytest
+from pydicom.dataset import Dataset
+from skimage.measure import points_in_poly
 
-from dicom_io.prompts import ProblemKind, read_prompts
-from tests.unit.prompts.support import Images, load_series, on_grid
+from dicom_io.prompts import LesionRules, ProblemKind, read_prompts
+from dicom_io.prompts.contours import fill_even_odd
+from tests.unit.prompts.support import Images, load_series, on_grid, phantom_images
+from workflow.domain.lesion import LinePrompt, MaskPrompt, OutlinePrompt, PointPrompt
 
 
 def nifti_on_grid(path: Path, images: Images) -> np.ndarray:
@@ -82,3 +87,135 @@ def test_a_structure_set_of_another_frame_of_reference_says_why_it_is_not_placed
     (problem,) = reading.problems
     assert (problem.item, problem.kind) == ("ROI 1 GTV_Mass_CT", ProblemKind.NOT_PLACED)
     assert "1.3.6.1.4.1.14519.5.2.1.5168.1900.114679355310645018817373178374" in problem.reason
+
+
+@pytest.mark.parametrize("name", ["rt", "invalid_reference_rt", "non_existent_reference_rt"])
+def test_every_roi_has_the_voxels_whose_centres_its_contours_enclose(real_cases, name):
+    folder = real_cases / "ref_objects" / "rt_utils" / "mock_data"
+    images = load_series(folder, "ct_*")
+    dataset = pydicom.dcmread(folder / f"{name}.dcm")
+    names = frozenset(str(roi.ROIName) for roi in dataset.StructureSetROISequence)
+    prompts = read_prompts(dataset, [images], rules=LesionRules(always=names)).prompts
+    assert len(prompts) == len(names)
+    for prompt, roi in zip(prompts, dataset.ROIContourSequence, strict=True):
+        mine = on_grid(prompt.shapes[0].volume, images.volume)
+        assert overlap(mine, points_in_contours(roi, images)) > 0.98
+
+
+def points_in_contours(roi: Dataset, images: Images) -> np.ndarray:
+    """The same by scikit-image, pixel by pixel."""
+    whole = np.zeros(images.volume.shape, dtype=bool)
+    centres = np.indices(images.volume.shape[1:]).reshape(2, -1).T
+    for contour in roi.ContourSequence:
+        index = images.volume.ijk(np.array(contour.ContourData, dtype=float).reshape(-1, 3))
+        k = round(index[0, 0])
+        if 0 <= k < images.volume.shape[0]:
+            whole[k] ^= points_in_poly(centres, index[:, 1:]).reshape(whole[k].shape)
+    return whole
+
+
+# ---------------------------------------------------------------- phantoms
+
+
+def structure_set(*contours: tuple[str, list[tuple[float, float, float]]], name: str = "GTV") -> Dataset:
+    """One ROI in frame of reference 1.2.3.4, its contours (type, points in LPS mm)."""
+    roi, entry, dataset = Dataset(), Dataset(), Dataset()
+    roi.ROINumber, roi.ROIName, roi.ReferencedFrameOfReferenceUID = 1, name, "1.2.3.4"
+    entry.ReferencedROINumber, entry.ContourSequence = 1, []
+    for kind, points in contours:
+        contour = Dataset()
+        contour.ContourGeometricType, contour.NumberOfContourPoints = kind, len(points)
+        contour.ContourData = [f"{value:.4f}" for point in points for value in point]
+        entry.ContourSequence.append(contour)
+    dataset.Modality, dataset.SOPInstanceUID = "RTSTRUCT", "1.2.3.66"
+    dataset.StructureSetROISequence, dataset.ROIContourSequence = [roi], [entry]
+    return dataset
+
+
+def square(z: float, half_mm: float, centre: tuple[float, float] = (-85.0, 60.0)) -> tuple[str, list]:
+    x, y = centre
+    corners = [(-1, -1), (1, -1), (1, 1), (-1, 1)]
+    return "CLOSED_PLANAR", [(x + a * half_mm, y + b * half_mm, z) for a, b in corners]
+
+
+def mask_of(dataset: Dataset, images: Images):
+    (prompt,) = read_prompts(dataset, [images]).prompts
+    (shape,) = prompt.shapes
+    assert isinstance(shape, MaskPrompt)
+    return shape.volume
+
+
+def test_a_contour_inside_another_is_a_hole():
+    mask = mask_of(structure_set(square(-294, 10.1), square(-294, 4.1)), phantom_images())
+    pixel = 0.8 * 0.5
+    assert np.count_nonzero(mask.array) * pixel == pytest.approx(20.2**2 - 8.2**2, rel=0.03)
+    centre = np.round(mask.ijk(np.array([-85.0, 60.0, -294.0]))).astype(int)
+    assert not mask.array[tuple(centre)]
+
+
+def test_contours_on_every_second_slice_are_a_mask_of_thick_slices():
+    mask = mask_of(structure_set(*(square(z, 6.0) for z in (-300, -294, -288))), phantom_images())
+    assert mask.array.shape[0] == 3
+    assert mask.spacing_mm == pytest.approx((6.0, 0.8, 0.5))
+
+
+def test_contours_between_the_slices_keep_their_planes():
+    mask = mask_of(structure_set(*(square(z, 6.0) for z in (-298.5, -295.5, -292.5))), phantom_images())
+    assert mask.lps(np.zeros(3))[2] == pytest.approx(-298.5)
+    assert mask.spacing_mm[0] == pytest.approx(3.0)
+
+
+def test_a_contour_smaller_than_a_pixel_is_the_pixel_under_it():
+    mask = mask_of(structure_set(square(-294, 0.1, (-90.1, 60.1))), phantom_images())
+    assert np.count_nonzero(mask.array) == 1
+    np.testing.assert_allclose(mask.lps(np.argwhere(mask.array))[0], (-90, 60, -294), atol=1e-6)
+
+
+def test_contours_across_the_slices_stay_outlines():
+    sagittal = [(-85, 50, -299), (-85, 60, -299), (-85, 60, -280), (-85, 50, -280)]
+    reading = read_prompts(structure_set(("CLOSED_PLANAR", sagittal)), [phantom_images()])
+    assert [type(shape) for shape in reading.prompts[0].shapes] == [OutlinePrompt]
+    assert any("given as outlines" in note for note in reading.notes)
+
+
+def test_points_and_lines_of_an_roi_are_points_and_lines():
+    point, line = [(-85, 60, -294)], [(-90, 60, -294), (-80, 60, -294)]
+    (prompt,) = read_prompts(
+        structure_set(("POINT", point), ("OPEN_PLANAR", line)), [phantom_images()]
+    ).prompts
+    assert prompt.shapes == (
+        PointPrompt(position_lps=(-85, 60, -294)),
+        LinePrompt(start_lps=(-90, 60, -294), end_lps=(-80, 60, -294)),
+    )
+
+
+def test_contours_outside_the_images_say_so():
+    (problem,) = read_prompts(structure_set(square(500, 6.0)), [phantom_images()]).problems
+    assert (problem.kind, "outside series" in problem.reason) == (ProblemKind.NOT_PLACED, True)
+
+
+def test_of_two_series_in_one_frame_of_reference_the_one_whose_slices_fit_is_taken():
+    shifted = phantom_images(origin=(-100, 40, -301.5), series_instance_uid="1.2.3.8")
+    drawn_on = phantom_images(series_instance_uid="1.2.3.9")
+    reading = read_prompts(structure_set(square(-294, 6.0), square(-291, 6.0)), [shifted, drawn_on])
+    assert reading.placements[0].series_instance_uid == "1.2.3.9"
+
+
+@pytest.mark.parametrize(
+    ("contour", "pixels"),
+    [
+        ([(1, 1), (1, 4), (4, 4), (4, 1)], {(r, c) for r in (1, 2, 3) for c in (1, 2, 3)}),
+        ([(0.5, 0.5), (0.5, 2.5), (2.5, 2.5), (2.5, 0.5)], {(1, 1), (1, 2), (2, 1), (2, 2)}),
+        ([(1, 1), (1, 4), (4, 1)], {(1, 1), (1, 2), (1, 3), (2, 1), (2, 2), (3, 1)}),
+    ],
+    ids=["corners on centres: top and left count", "corners on edges", "triangle"],
+)
+def test_a_centre_on_the_contour_counts_on_the_top_and_left_only(contour, pixels):
+    filled = fill_even_odd([np.array(contour, dtype=float)], (6, 6))
+    assert {(int(r), int(c)) for r, c in np.argwhere(filled)} == pixels
+
+
+def test_neighbouring_contours_share_no_pixel():
+    one = np.array([(0, 0), (0, 5), (5, 5), (5, 0)], dtype=float)
+    other = one + np.array([0, 5])
+    assert not (fill_even_odd([one], (12, 12)) & fill_even_odd([other], (12, 12))).any()

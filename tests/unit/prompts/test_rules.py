@@ -1,0 +1,159 @@
+"""Which names and codes are lesions, and which organ a name means."""
+
+from __future__ import annotations
+
+import pytest
+from pydicom.sr.coding import Code
+
+from dicom_io.prompts import LesionRules
+from workflow.domain.anatomy import is_nodal_name, laterality_of_words, site_of_code, site_of_words, words_of
+
+RULES = LesionRules()
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["GTV", "GTV-1", "GTVp", "iGTV_50", "gtv_mass_ct", "Tumor_c40", "Tumour left lung", "Lesion 3", "Met1",
+     "LiverMets", "Metastasis seg IV", "Brain metastases", "Nodule RUL", "LN_c40", "Lymph node 4R", "GTVn1",
+     "Rundherd li OL", "Lung GTV", "Lung_GTV", "RECIST 1"],
+)  # fmt: skip
+def test_names_of_lesions_are_taken(name):
+    assert RULES.choose(name).is_lesion
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["CTV", "CTV_high", "PTV 60", "ITV", "pCTVn", "BODY", "External", "Carina_c40", "Isocenter", "Ring_2cm",
+     "Liver", "Lung-GTV", "Lungs minus GTV", "Brain - GTV", "GTV_ring", "SA node", "Vertebra_c40", "ROI-1",
+     "PTV_GTV", "Tumor bed", "LN level II", "Edema", "couch", "Heart", "", "normal liver lesion reference"],
+)  # fmt: skip
+def test_names_of_anything_else_are_left(name):
+    choice = RULES.choose(name)
+    assert not choice.is_lesion
+    assert choice.reason
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "taken"),
+    [
+        ("ROI 1", "GTV", True),
+        ("ROI 1", "", False),
+        ("ROI 1", "ORGAN", False),
+        ("Tumor_c40", "ORGAN", True),  # some systems call every ROI an organ
+        ("GTV", "CTV", False),
+        ("GTV", "ptv", False),
+        ("PTV", "GTV", False),
+        ("Tumor", "ISOCENTER", False),
+    ],
+)
+def test_type_and_name_decide_together(name, kind, taken):
+    assert RULES.choose(name, kind).is_lesion is taken
+
+
+def test_a_sites_lists_go_before_every_rule():
+    rules = LesionRules(always=frozenset({"Index"}), never=frozenset({"GTV old"}))
+    assert rules.choose("INDEX", "ORGAN").is_lesion
+    assert rules.choose("index", "PTV").is_lesion
+    assert not rules.choose("gtv old", "GTV").is_lesion
+
+
+def test_a_site_can_leave_nodes_out():
+    assert not LesionRules(nodes_are_lesions=False).choose("LN 4R").is_lesion
+
+
+@pytest.mark.parametrize("fraction", [0.0, -0.5, 1.01])
+def test_a_fraction_outside_its_range_is_refused(fraction):
+    with pytest.raises(ValueError, match=str(fraction)):
+        LesionRules(fraction=fraction)
+
+
+ABNORMAL = Code("49755003", "SCT", "Morphologically Abnormal Structure")
+STRUCTURE = Code("91723000", "SCT", "Anatomical Structure")
+TISSUE = Code("85756007", "SCT", "Tissue")
+LESION, EDEMA = Code("52988006", "SCT", "Lesion"), Code("79654002", "SCT", "Edema")
+LIVER, NODE = Code("10200004", "SCT", "Liver"), Code("59441001", "SCT", "Lymph node")
+
+
+@pytest.mark.parametrize(
+    ("label", "category", "kind", "taken"),
+    [
+        ("x", ABNORMAL, LESION, True),
+        ("x", ABNORMAL, None, True),
+        ("x", ABNORMAL, EDEMA, False),
+        ("x", TISSUE, LESION, True),
+        ("tumor", TISSUE, TISSUE, True),
+        ("x", TISSUE, TISSUE, False),
+        ("tumor", STRUCTURE, LIVER, False),
+        ("x", STRUCTURE, NODE, True),
+        ("GTV", None, None, True),
+        ("x", None, None, False),
+    ],
+)
+def test_segments_are_chosen_by_their_codes_and_else_by_label(label, category, kind, taken):
+    assert RULES.choose_coded(label, category, kind).is_lesion is taken
+
+
+@pytest.mark.parametrize(
+    ("category", "finding", "taken"),
+    [
+        (None, LESION, True),
+        (None, Code("1", "99LOCAL", "whatever"), True),
+        (None, LIVER, False),
+        (None, Code("80891009", "SCT", "Heart"), False),
+        (STRUCTURE, Code("1", "99LOCAL", "whatever"), False),
+        (None, NODE, True),
+        (ABNORMAL, LIVER, True),
+        (None, EDEMA, False),
+    ],
+)
+def test_a_measured_finding_is_a_lesion_unless_it_is_coded_otherwise(category, finding, taken):
+    assert RULES.choose_finding("", category, finding).is_lesion is taken
+
+
+# ---------------------------------------------------------------- anatomy
+
+
+@pytest.mark.parametrize(
+    ("words", "organ"),
+    [
+        ("Tumor liver seg. IV", "liver"), ("hepatic met", "liver"), ("Lung nodule RUL", "lung"),
+        ("RLL", "lung"), ("LeftLung", "lung"), ("kidneys", "kidney"), ("Nebenniere rechts", "adrenal gland"),
+        ("mediastinal mass", "mediastinum"), ("mediastinal LN", "lymph node"), ("LN_c40", "lymph node"),
+        ("soft tissue thigh", "soft tissue"), ("small bowel", "small bowel"),
+        ("base of tongue", "oral cavity"),
+        ("rib 4", "bone"), ("peritoneal carcinosis", "peritoneum"), ("paravertebral", None), ("", None),
+        ("lesion 3", None),
+    ],
+)  # fmt: skip
+def test_words_name_the_organ_that_recist_counts(words, organ):
+    site = site_of_words(words)
+    assert (site.organ if site else None) == organ
+
+
+def test_nodes_keep_their_region():
+    assert site_of_words("inguinal LN left").meaning == "Inguinal lymph node"
+    assert site_of_code("53074004").is_nodal
+    assert site_of_code("39607008").is_nodal is False
+    assert site_of_code("0") is None
+
+
+@pytest.mark.parametrize(
+    ("name", "nodal"),
+    [("LN", True), ("GTVn", True), ("GTV-N2", True), ("GTV", False), ("SA node", False), ("nodule", False),
+     ("Lymphknoten", True), ("AV node", False), ("lymph node station 7", True)],
+)  # fmt: skip
+def test_nodal_names_are_known(name, nodal):
+    assert is_nodal_name(name) is nodal
+
+
+@pytest.mark.parametrize(
+    ("words", "side"),
+    [("Lung left", "left"), ("adrenal R", "right"), ("RUL", "right"), ("LN li axillär", "left"),
+     ("left and right lung", None), ("liver", None), ("bilateral", "bilateral")],
+)  # fmt: skip
+def test_words_name_the_side(words, side):
+    assert laterality_of_words(words) == side
+
+
+def test_names_split_into_words_at_case_digits_and_signs():
+    assert words_of("GTV_Mass-CT2.leftLung") == ("gtv", "mass", "ct", "left", "lung")
