@@ -75,7 +75,7 @@ def read_rtstruct(
             continue
         with collector.item(roi.item):
             contours = _contours(roi, collector)
-            placed, placement = _place(roi, contours, series, images)
+            placed, placement = _place(roi, contours, series, images, collector)
             shapes = _shapes(roi, contours, placed, collector)
             collector.add(_prompt(roi, shapes, origin), placement)
             collector.note(f"{roi.item} taken: {choice.reason}")
@@ -147,7 +147,7 @@ def _contour(entry: Attributes) -> Contour:
 
 
 def _place(
-    roi: Roi, contours: Sequence[Contour], series: Sequence[str], images: ImageIndex
+    roi: Roi, contours: Sequence[Contour], series: Sequence[str], images: ImageIndex, collector: Collector
 ) -> tuple[ReferencedImages, PromptPlacement]:
     """The series that it was drawn on: by the images it names, else by frame of reference and geometry."""
     named = [uid for contour in contours for uid in contour.sop_instance_uids]
@@ -157,6 +157,7 @@ def _place(
         candidates = images.in_frame_of_reference(roi.frame_of_reference_uid)
         placed = max(candidates, key=lambda candidate: _agreement(contours, candidate))
         by = "frame of reference and geometry"
+        _note_others(roi, contours, placed, candidates, collector)
     inside, _, _ = _agreement(contours, placed)
     if inside == 0:
         raise NotPlacedError(
@@ -167,6 +168,24 @@ def _place(
         frame_of_reference_uid=placed.series.frame_of_reference_uid,
         by=by,
     )
+
+
+def _note_others(
+    roi: Roi,
+    contours: Sequence[Contour],
+    placed: ReferencedImages,
+    candidates: Sequence[ReferencedImages],
+    collector: Collector,
+) -> None:
+    """Say where the geometry alone didn't decide: several registered series fit as well."""
+    fit = _agreement(contours, placed)[:2]
+    others = [c.series for c in candidates if c is not placed and _agreement(contours, c)[:2] == fit]
+    if others:
+        named = ", ".join(f"{series.modality} series {series.series_instance_uid}" for series in others)
+        collector.note(
+            f"{roi.item} names no image at hand and also fits {named}; "
+            f"the finest, {placed.series.modality} series {placed.series.series_instance_uid}, is taken"
+        )
 
 
 def _agreement(contours: Sequence[Contour], images: ReferencedImages) -> tuple[float, float, float]:

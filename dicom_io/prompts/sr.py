@@ -297,6 +297,11 @@ def _origin(attributes: Attributes, tree: Tree) -> Origin:
     origin = origin_of(attributes, (), (("ContentDate", "ContentTime"), ("SeriesDate", "SeriesTime")))
     return Origin(
         sop_instance_uid=origin.sop_instance_uid,
-        created_by=_observer(tree.root) or origin.created_by,
+        created_by=_observer(tree.root) or _verifier(attributes) or origin.created_by,
         created_at=origin.created_at,
     )
+
+
+def _verifier(attributes: Attributes) -> str | None:
+    verifier = attributes.item("VerifyingObserverSequence")
+    return (verifier.text("VerifyingObserverName") or None) if verifier else None

@@ -1,0 +1,50 @@
+"""Where an object lies: on the series as they are read, and on images whose volume was resampled."""
+
+from __future__ import annotations
+
+import numpy as np
+import pydicom
+import pytest
+
+from dicom_io.prompts import read_prompts
+from dicom_io.prompts.placement import ImageIndex
+from dicom_io.volumes import read_folder
+from tests.phantoms import Phantom
+from tests.unit.prompts.sr_builder import group, image, num, report, scoord
+
+
+def test_contours_lie_on_a_series_as_the_volume_reader_gives_it(real_cases):
+    case = real_cases / "fourd_lung_p4"
+    series = read_folder(case / "ct")
+    tumour, _ = read_prompts(case / "rtstruct" / "1-1.dcm", [series]).prompts
+    mask = tumour.shapes[0].volume
+    assert np.count_nonzero(mask.array) == 23611
+    index = series.volume.ijk(mask.lps(np.argwhere(mask.array)))
+    assert np.abs(index - np.round(index)).max() < 1e-3
+    # The tumour is denser than the lung around it.
+    assert series.volume.array[tuple(np.round(index).astype(int).T)].mean() > -300
+
+
+def test_coordinates_lie_on_the_image_and_not_on_the_resampled_slice(real_cases):
+    series = read_folder(real_cases / "robustness" / "gantry_tilt_ge")
+    source = series.slices[len(series.slices) // 2]
+    header = pydicom.dcmread(source.path)
+    origin = np.array(header.ImagePositionPatient, dtype=float)
+    row_mm, column_mm = (float(value) for value in header.PixelSpacing)
+    along_row, along_column = np.reshape(np.array(header.ImageOrientationPatient, dtype=float), (2, 3))
+    column, row = 120.5, 200.5
+    document = report(group(num("length", scoord("POINT", [column, row], image(source.sop_instance_uid)))))
+
+    (prompt,) = read_prompts(document, [series]).prompts
+
+    expected = origin + along_row * column_mm * (column - 0.5) + along_column * row_mm * (row - 0.5)
+    np.testing.assert_allclose(prompt.shapes[0].position_lps, expected, atol=1e-3)
+
+
+@pytest.mark.parametrize("frame", [1, 5, 24])
+def test_frames_of_an_enhanced_image_lie_where_their_functional_groups_say(tmp_path, frame):
+    phantom = Phantom()
+    source = phantom.write_multi_frame(tmp_path)  # frames in the reverse order of the slices
+    plane = ImageIndex(images=(source,)).plane_of(source.slices[0].sop_instance_uid, frame)
+    expected = phantom.volume().lps(np.array([24 - frame, 0, 0]))
+    np.testing.assert_allclose(plane.lps(np.array([[0.5, 0.5]]))[0], expected, atol=1e-6)
