@@ -34,8 +34,10 @@ TOO_SMALL_BELOW_MM = 5.0
 # Between a nodule and the chest wall, and between two nodules.
 _WALL_MARGIN_MM = 3.0
 _NEIGHBOUR_MARGIN_MM = 8.0
-# The tissue around an implanted nodule is lung, not a large vessel or the hilum.
-_LARGEST_RIM_HU = -740.0
+# Mean HU around an implanted nodule: lung with vessels that touch it, as nodules have; not the hilum.
+LARGEST_RIM_HU = -740.0
+# Lung with hardly a vessel, where the edge of a nodule is beyond dispute.
+QUIET_RIM_HU = -860.0
 
 
 class Fate(StrEnum):
@@ -171,6 +173,7 @@ def lung_case(
     extra_breath: bool = False,
     slice_mm: float | None = None,
     tilt_deg: float = 0.0,
+    largest_rim_hu: float = LARGEST_RIM_HU,
     pair: LungPair | None = None,
 ) -> SimulatedCase:
     """Implant lesions at corresponding landmarks of the real lung pair.
@@ -187,6 +190,8 @@ def lung_case(
         Whether the follow-up is deformed too, so that a hundred cases aren't one registration problem.
     slice_mm, tilt_deg
         Acquire every image with thicker slices, or with turned planes; see `acquisition.reslice`.
+    largest_rim_hu
+        Highest mean HU of the 4 mm around a nodule: the lower, the fewer vessels touch it.
     pair
         The images, by default those in `examples/data`.
 
@@ -204,7 +209,7 @@ def lung_case(
         grounds = [
             replace(g, volume=reslice(g.volume, slice_mm=slice_mm, tilt_deg=tilt_deg)) for g in grounds
         ]
-    places = _choose_places(lesions_planned, source, seed, time_points)
+    places = _choose_places(lesions_planned, source, seed, time_points, largest_rim_hu)
     nodules: list[list[Nodule | None]] = []
     for number, (lesion, place) in enumerate(zip(lesions_planned, places, strict=True)):
         shape = _shape_of(lesion, seed, number)
@@ -292,7 +297,9 @@ def _rim_hu(volume: Volume, centre_lps: FloatArray, radius_mm: float) -> float:
     return float(box.array[(distance > radius_mm) & (distance <= radius_mm + 4)].mean())
 
 
-def _choose_places(plan: Sequence[LesionPlan], pair: LungPair, seed: int, time_points: int) -> list[int]:
+def _choose_places(
+    plan: Sequence[LesionPlan], pair: LungPair, seed: int, time_points: int, largest_rim_hu: float
+) -> list[int]:
     """One landmark per lesion: inside the lung, in quiet tissue, away from walls and from each other."""
     rng = np.random.default_rng([seed, 7])
     room = _room_mm(pair)
@@ -303,7 +310,8 @@ def _choose_places(plan: Sequence[LesionPlan], pair: LungPair, seed: int, time_p
         for place in rng.permutation(len(room)).tolist():
             if room[place] < radii[number] + _WALL_MARGIN_MM or place in places.values():
                 continue
-            if not _is_clear(pair, place, radii[number], [(p, radii[n]) for n, p in places.items()]):
+            taken = [(p, radii[n]) for n, p in places.items()]
+            if not _is_clear(pair, place, radii[number], taken, largest_rim_hu):
                 continue
             places[number] = place
             break
@@ -315,7 +323,9 @@ def _choose_places(plan: Sequence[LesionPlan], pair: LungPair, seed: int, time_p
     return [places[number] for number in range(len(plan))]
 
 
-def _is_clear(pair: LungPair, place: int, radius_mm: float, taken: Sequence[tuple[int, float]]) -> bool:
+def _is_clear(
+    pair: LungPair, place: int, radius_mm: float, taken: Sequence[tuple[int, float]], largest_rim_hu: float
+) -> bool:
     for volume, points in (
         (pair.baseline, pair.baseline_points_lps),
         (pair.follow_up, pair.follow_up_points_lps),
@@ -324,7 +334,7 @@ def _is_clear(pair: LungPair, place: int, radius_mm: float, taken: Sequence[tupl
             gap = float(np.linalg.norm(points[place] - points[other])) - radius_mm - other_radius
             if gap < _NEIGHBOUR_MARGIN_MM:
                 return False
-        if _rim_hu(volume, points[place], radius_mm) > _LARGEST_RIM_HU:
+        if _rim_hu(volume, points[place], radius_mm) > largest_rim_hu:
             return False
     return True
 

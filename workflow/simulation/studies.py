@@ -39,6 +39,8 @@ from workflow.domain.geometry import FloatArray, Mask, Volume
 from workflow.ports import Progress, no_progress
 from workflow.simulation.course import (
     DEMO_PLAN,
+    LARGEST_RIM_HU,
+    QUIET_RIM_HU,
     RESPONSE_PLAN,
     LesionPlan,
     SimulatedCase,
@@ -114,7 +116,7 @@ def demo_studies(out: Path, *, seed: int = 1, progress: Progress = no_progress) 
     One is the real lung pair with implanted nodules (shrunk, grown, vanished, new: progression by a new
     lesion), the other the 4D-Lung cancer with its structure set and a simulated follow-up (response).
     """
-    pair = write_lung_pair(out, seed=seed, plan=DEMO_PLAN, progress=_part_of(progress, 0.0, 0.3))
+    pair = write_lung_pair(out, seed=seed, progress=_part_of(progress, 0.0, 0.3))
     breathing = write_breathing(out, seed=seed, progress=_part_of(progress, 0.3, 1.0))
     return DemoSet(patients=(pair, breathing))
 
@@ -143,8 +145,8 @@ def write_lung_pair(
     seed
         Of everything that is drawn; also part of the patient's identity and of every UID.
     plan
-        The lesions. By default `DEMO_PLAN`, and with three time points `RESPONSE_PLAN`
-        (partial response, then progression).
+        The lesions. By default `DEMO_PLAN`, and with three time points `RESPONSE_PLAN` (partial
+        response, then progression), each in quiet lung, where its size is beyond dispute.
     prompts
         What shows the lesions at baseline, and a new lesion at the time point where it appears.
     slice_mm, tilt_deg
@@ -153,7 +155,14 @@ def write_lung_pair(
     chosen = plan if plan is not None else (DEMO_PLAN if time_points == 2 else RESPONSE_PLAN)
     protocol = f" ({slice_mm or 2.5:g} mm, planes turned {tilt_deg:g} deg)" if slice_mm or tilt_deg else ""
     progress(0.0, "implanting nodules")
-    case = lung_case(seed, plan=chosen, time_points=time_points, slice_mm=slice_mm, tilt_deg=tilt_deg)
+    case = lung_case(
+        seed,
+        plan=chosen,
+        time_points=time_points,
+        slice_mm=slice_mm,
+        tilt_deg=tilt_deg,
+        largest_rim_hu=QUIET_RIM_HU if plan is None else LARGEST_RIM_HU,
+    )
     patient = SimulatedPatient(
         patient_id=f"SIM-LUNG-{seed:04d}",
         name=f"Simulated^Lung Pair {seed}",
