@@ -239,20 +239,24 @@ class AssessmentRow(Table):
 
 
 class OverrideRow(Table):
-    """A reader's decision about a lesion. Never deleted: a later one revokes it."""
+    """A reader's decision about a lesion. Never changed: another one withdraws it."""
 
     __tablename__ = "override"
 
-    id: Mapped[int] = mapped_column(primary_key=True)
+    id: Mapped[str] = mapped_column(String(36), primary_key=True)
     patient_key: Mapped[int] = mapped_column(ForeignKey("patient.id"), index=True)
-    tracking_uid: Mapped[str] = mapped_column(UID, index=True)
-    study_instance_uid: Mapped[str | None] = mapped_column(UID)  # None: at every time point
-    kind: Mapped[str] = mapped_column(String(24))
-    value: Mapped[dict[str, Any]]
-    author: Mapped[str] = mapped_column(String(64))
-    reason: Mapped[str] = mapped_column(Text)
+    decision: Mapped[dict[str, Any]]  # workflow.domain.lesion_life.Override
     made_at: Mapped[datetime]
-    revoked_at: Mapped[datetime | None]
+
+
+class SignatureRow(Table):
+    """A radiologist stands behind what a draft report says. What says something else is a draft again."""
+
+    __tablename__ = "signature"
+
+    report_identity: Mapped[str] = mapped_column(String(64), primary_key=True)
+    signed_by: Mapped[str] = mapped_column(String(64))
+    signed_at: Mapped[datetime]
 
 
 class ReportRow(Table):
@@ -267,8 +271,7 @@ class ReportRow(Table):
     identity: Mapped[str] = mapped_column(String(64))
     version: Mapped[int]
     status: Mapped[str] = mapped_column(String(16))
-    signed_by: Mapped[str | None] = mapped_column(String(64))
-    signed_at: Mapped[datetime | None]
+    draft_identity: Mapped[str] = mapped_column(String(64))  # what a signature is put under
     created_at: Mapped[datetime]
     document: Mapped[dict[str, Any]]  # report.json
     folder: Mapped[str] = mapped_column(Text)

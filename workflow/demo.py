@@ -135,7 +135,7 @@ def compare(course: Mapping[str, Any], truth: Mapping[str, Any], patient_id: str
         found = {o["tracking_uid"]: o for o in point["report"]["lesions"]}
         for lesion in truth["lesions"]:
             expected = lesion["at"][index]
-            if expected is None:
+            if expected is None or lesion["role"] == "normal node":  # which RECIST does not record
                 continue
             uid = identities.get(lesion["label"])
             rows.append(_lesion_row(patient_id, point["study_date"], lesion, expected, found.get(uid or "")))

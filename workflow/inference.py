@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -34,11 +34,12 @@ from workflow.domain.lesion import (
 from workflow.domain.matching import likeness, match
 from workflow.domain.measurement import measure
 from workflow.domain.report import LesionRole
+from workflow.domain.response import Policies
 from workflow.domain.series_choice import comparability
 from workflow.ingest import series_from_json
 from workflow.jobs import Job, enqueue
 from workflow.ports import ImageStack, Progress
-from workflow.roles import choose_roles
+from workflow.roles import roles_at_baseline, roles_of_new
 from workflow.timeline import PlannedTimePoint, analysis_identity, plan_patient
 
 log = logging.getLogger(__name__)
@@ -316,7 +317,8 @@ def _write(
             seconds=seconds,
         )
         session.add(known)
-        _write_observations(session, row, earlier, known, volume, findings)
+        policies = Policies.from_mapping(context.settings.response.policy)
+        _write_observations(session, row, earlier, known, volume, findings, policies)
         session.flush()
     row.analysis_id = known.id
     row.state, row.reason = _state(point, findings)
@@ -360,34 +362,38 @@ def _write_observations(
     analysis: AnalysisRow,
     volume: Volume,
     findings: Sequence[Finding],
+    policies: Policies,
 ) -> None:
-    measured = [None if f.mask.is_empty else measure(volume, f.mask) for f in findings]
-    known_before = {
+    measured = [(f, None if f.mask.is_empty else measure(volume, f.mask)) for f in findings]
+    days = {
         seen.lesion.label: point.study.study_date
         for point in earlier
         for seen in (point.row.analysis.observations if point.row.analysis else [])
     }
     # Two studies of one day are one visit: the second one's lesions are baseline lesions too.
-    is_baseline = not any(day < row.study.study_date for day in known_before.values() if row.study.study_date)
+    is_baseline = not any(row.study.study_date and day < row.study.study_date for day in days.values())
+    new = [(f, f.prompt, size) for f, size in measured if f.known is None and f.prompt is not None]
+    decide = roles_at_baseline if is_baseline else roles_of_new
     series = series_from_json(row.revision.series or {})
-    new = [(f, m) for f, m in zip(findings, measured, strict=True) if f.known is None]
-    if is_baseline:
-        roles = choose_roles([(f.prompt, m) for f, m in new], series)
-    else:
-        # A lesion where nothing was known, or where nothing was imaged before, is new (RECIST 1.1, 4.3.5).
-        roles = [(LesionRole.NEW, "not there at the prior time points")] * len(new)
-    lesions = iter(_new_lesions(session, row, [f for f, _ in new], roles, set(known_before)))
-    taken: set[str] = set()
-    for number, (finding, size) in enumerate(zip(findings, measured, strict=True)):
-        lesion = (
-            next(lesions) if finding.known is None else session.get_one(LesionRow, finding.known.tracking_uid)
-        )
-        if lesion.tracking_uid in taken:
-            raise ValueError(f"two findings claim lesion {lesion.tracking_uid}")
-        taken.add(lesion.tracking_uid)
+    roles = decide([(prompt, size, f.flags) for f, prompt, size in new], series, policies)
+    lesions: dict[int, LesionRow] = {}
+    used = set(days)
+    for index, ((finding, prompt, _), (role, reason)) in enumerate(zip(new, roles, strict=True)):
+        if role is None:
+            analysis.notes = [*analysis.notes, f"{prompt.label or f'prompt {index + 1}'}: {reason}"]
+        else:
+            lesions[id(finding)] = _new_lesion(session, row, prompt, index, role, reason, used)
+    for number, (finding, size) in enumerate(measured):
+        if finding.known is not None:
+            lesion: LesionRow | None = session.get_one(LesionRow, finding.known.tracking_uid)
+        else:
+            lesion = lesions.get(id(finding))
+        if lesion is None:  # not recorded
+            continue
         analysis.observations.append(
             ObservationRow(
                 tracking_uid=lesion.tracking_uid,
+                lesion=lesion,
                 number=number,
                 state=finding.state.value,
                 mask=None if finding.mask.is_empty else pack_mask(finding.mask),
@@ -402,41 +408,39 @@ def _write_observations(
         )
 
 
-def _new_lesions(
+def _new_lesion(
     session: Session,
     row: TimePointRow,
-    findings: Sequence[Finding],
-    roles: Sequence[tuple[LesionRole, str]],
+    prompt: LesionPrompt,
+    index: int,
+    role: LesionRole,
+    reason: str,
     used: set[str],
-) -> Iterable[LesionRow]:
-    """A row, a tracking UID and a label for each lesion that is seen for the first time."""
+) -> LesionRow:
+    """A row, a tracking UID and a label for a lesion that is seen for the first time."""
     study_uid = row.study.study_instance_uid
-    rows = []
-    for index, (finding, (role, reason)) in enumerate(zip(findings, roles, strict=True)):
-        prompt = finding.prompt
-        if prompt is None:
-            raise ValueError("a finding without a prompt and without a prior has no identity")
-        uid = prompt.tracking_uid or _tracking_uid(study_uid, prompt, index)
-        site = site_of(prompt.finding_site, prompt.finding_site_meaning or prompt.label)
-        label = next(text for n in range(1, 1000) if (text := f"{LABEL_PREFIX[role]}{n:02d}") not in used)
-        used.add(label)
-        lesion = session.get(LesionRow, uid) or LesionRow(tracking_uid=uid)
-        lesion.patient_key, lesion.label, lesion.role, lesion.role_reason = (
-            row.patient_key,
-            label,
-            role.value,
-            reason,
-        )
-        lesion.organ = site.organ if site else ""
-        lesion.finding_site = prompt.finding_site or (site.code if site else None)
-        lesion.finding_site_meaning = prompt.finding_site_meaning or (site.meaning if site else None)
-        lesion.laterality = prompt.laterality
-        lesion.is_nodal = prompt.is_nodal or bool(site and site.is_nodal)
-        lesion.first_study_instance_uid, lesion.prompt_label = study_uid, prompt.label
+    uid = prompt.tracking_uid or _tracking_uid(study_uid, prompt, index)
+    site = site_of(prompt.finding_site, prompt.finding_site_meaning or prompt.label)
+    label = next(text for n in range(1, 1000) if (text := f"{LABEL_PREFIX[role]}{n:02d}") not in used)
+    used.add(label)
+    lesion = session.get(LesionRow, uid)
+    if lesion is None:
+        lesion = LesionRow(tracking_uid=uid)
         session.add(lesion)
-        rows.append(lesion)
+    lesion.patient_key, lesion.label, lesion.role, lesion.role_reason = (
+        row.patient_key,
+        label,
+        role.value,
+        reason,
+    )
+    lesion.organ = site.organ if site else ""
+    lesion.finding_site = prompt.finding_site or (site.code if site else None)
+    lesion.finding_site_meaning = prompt.finding_site_meaning or (site.meaning if site else None)
+    lesion.laterality = prompt.laterality
+    lesion.is_nodal = prompt.is_nodal or bool(site and site.is_nodal)
+    lesion.first_study_instance_uid, lesion.prompt_label = study_uid, prompt.label
     session.flush()
-    return rows
+    return lesion
 
 
 def _tracking_uid(study_instance_uid: str, prompt: LesionPrompt, index: int) -> str:

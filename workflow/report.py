@@ -21,19 +21,22 @@ from db.tables import (
     AssessmentRow,
     LesionRow,
     ObservationRow,
+    OverrideRow,
     ReportRow,
     ResultObjectRow,
+    SignatureRow,
     TimePointRow,
 )
 from workflow.context import PIPELINE_VERSION, Context, audit
 from workflow.domain.geometry import Mask
 from workflow.domain.lesion import Flag, LesionState, ModelIdentity
-from workflow.domain.report import LesionRole, ReportedLesion, ReviewStatus, TimePointReport
+from workflow.domain.lesion_life import Override
+from workflow.domain.report import ReportedLesion, ReviewStatus, TimePointReport
 from workflow.inference import measurement_from_json, series_paths
 from workflow.ingest import series_from_json
 from workflow.jobs import Job, enqueue
 from workflow.ports import WrittenResults
-from workflow.response import VisitAssessment, assess_visit, protocol_of
+from workflow.response import SeenLesion, VisitAssessment, assess_visit, protocol_of
 
 log = logging.getLogger(__name__)
 
@@ -45,24 +48,35 @@ def report_patient(job: Job, context: Context) -> None:
     nothing new; another one is a new version whose SR names the one it replaces.
     """
     with context.reading() as session:
-        points = _points_with_lesions(session, int(job.subject))
+        points = points_with_lesions(session, int(job.subject))
         protocol = protocol_of(context.settings.response)
-        visits = {point.id: assess_visit(points, point, protocol) for point in points}
-        reports: list[TimePointReport] = []
-        for point in points:
-            reports.append(_report(session, point, points, visits[point.id], context))
-    for done, (point, report) in enumerate(zip(points, reports, strict=True)):
+        overrides = overrides_of(session, int(job.subject))
+        visits = [assess_visit(points, point, protocol, overrides) for point in points]
+        reports = [
+            _report(session, point, points, visit, context)
+            for point, visit in zip(points, visits, strict=True)
+        ]
+    course = [report for report, _ in reports]
+    for done, (point, visit, (report, draft)) in enumerate(zip(points, visits, reports, strict=True)):
         job.report_progress(done / len(points), f"writing the report of {report.study_date}")
-        visit = visits[point.id]
         with context.reading() as session:
             known = _known_report(session, point.id, report.identity)
         if known is None:
-            _write(point, report, reports[: done + 1], visit, context)
+            _write(point, report, draft, course[: done + 1], visit, context)
         else:
             _make_current(point.id, known, context)
 
 
-def _points_with_lesions(session: Session, patient_key: int) -> list[TimePointRow]:
+def overrides_of(session: Session, patient_key: int) -> list[Override]:
+    """All decisions that readers made about a patient's lesions."""
+    rows = session.scalars(
+        select(OverrideRow).where(OverrideRow.patient_key == patient_key).order_by(OverrideRow.made_at)
+    )
+    return [Override.from_dict(row.decision) for row in rows]
+
+
+def points_with_lesions(session: Session, patient_key: int) -> list[TimePointRow]:
+    """The time points that have something to report, in order."""
     rows = session.scalars(
         select(TimePointRow).where(TimePointRow.patient_key == patient_key).order_by(TimePointRow.order)
     )
@@ -92,34 +106,39 @@ def _report(
     points: Sequence[TimePointRow],
     visit: VisitAssessment,
     context: Context,
-) -> TimePointReport:
-    """What is said about one time point, as a value."""
+) -> tuple[TimePointReport, str]:
+    """What is said about one time point, as a value, and the identity of its draft (what is signed)."""
     analysis, series = point.analysis, series_from_json(point.revision.series or {})
     if analysis is None or point.study.study_date is None:
         raise ValueError(f"time point {point.id} has nothing to report")
-    lesions = tuple(_lesion(o, visit) for o in sorted(analysis.observations, key=lambda o: o.lesion.label))
-    models = {json.dumps(o.model, sort_keys=True): ModelIdentity(**o.model) for o in analysis.observations}
-    first = min(p.study.study_date for p in points if p.study.study_date)
+    shown = sorted(
+        (o for o in analysis.observations if o.tracking_uid in visit.lesions), key=lambda o: o.lesion.label
+    )
+    models = {json.dumps(o.model, sort_keys=True): ModelIdentity(**o.model) for o in shown}
+    told = {
+        "pipeline": PIPELINE_VERSION,
+        "study": point.study.study_instance_uid,
+        "analysis": analysis.identity,
+        "assessment": visit.sha256,
+        "lesions": [[o.tracking_uid, o.lesion.label, o.state] for o in shown],
+        "models": sorted(models),
+        "results": context.settings.results.model_dump(mode="json"),
+    }
+    draft = _identity(told)
+    signature = session.get(SignatureRow, draft)
+    identity = draft
+    if signature is not None:
+        identity = _identity([draft, signature.signed_by, signature.signed_at.isoformat()])
     latest = session.scalar(
         select(ReportRow)
         .where(ReportRow.time_point_id == point.id)
         .order_by(ReportRow.version.desc())
         .limit(1)
     )
-    told = {
-        "pipeline": PIPELINE_VERSION,
-        "study": point.study.study_instance_uid,
-        "analysis": analysis.identity,
-        "assessment": visit.sha256,
-        "lesions": [[o.tracking_uid, o.lesion.label, o.lesion.role, o.state] for o in analysis.observations],
-        "models": sorted(models),
-        "results": context.settings.results.model_dump(mode="json"),
-        "status": ReviewStatus.DRAFT.value,
-    }
-    identity = hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
     predecessor = latest if latest is not None and latest.identity != identity else None
+    first = min(p.study.study_date for p in points if p.study.study_date)
     a = visit.assessment
-    return TimePointReport(
+    report = TimePointReport(
         patient_key=str(point.patient_key),
         study_instance_uid=point.study.study_instance_uid,
         series_instance_uid=series.series_instance_uid,
@@ -129,9 +148,12 @@ def _report(
         is_baseline=a.is_baseline,
         is_nadir=a.sum_um is not None and not a.is_baseline and (a.nadir_um is None or a.sum_um < a.nadir_um),
         identity=identity,
-        lesions=lesions,
+        lesions=tuple(_lesion(o, visit.lesions[o.tracking_uid]) for o in shown),
         assessment=visit.reported(),
         models=tuple(models[key] for key in sorted(models)),
+        status=ReviewStatus.DRAFT if signature is None else ReviewStatus.SIGNED,
+        signed_by=signature.signed_by if signature else None,
+        signed_at=signature.signed_at if signature else None,
         version=1 if predecessor is None else predecessor.version + 1,
         predecessor_sop_instance_uids=tuple(
             o.sop_instance_uid for o in (predecessor.objects if predecessor else []) if o.role == "sr"
@@ -141,6 +163,11 @@ def _report(
         days_from_baseline=(point.study.study_date - first).days,
         notes=(*analysis.notes, *point.revision.notes[1:]),
     )
+    return report, draft
+
+
+def _identity(told: object) -> str:
+    return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
 
 
 def _visit_number(point: TimePointRow, points: Sequence[TimePointRow]) -> int:
@@ -148,21 +175,21 @@ def _visit_number(point: TimePointRow, points: Sequence[TimePointRow]) -> int:
     return 1 + days.index(point.study.study_date) if point.study.study_date else 0
 
 
-def _lesion(row: ObservationRow, visit: VisitAssessment) -> ReportedLesion:
+def _lesion(row: ObservationRow, seen: SeenLesion) -> ReportedLesion:
     lesion: LesionRow = row.lesion
     size = measurement_from_json(row.measurement)
-    diameter_um = visit.diameters_um.get(row.tracking_uid)
-    if diameter_um is not None:
-        diameter_mm: float | None = diameter_um / 1000
-    elif size is not None and row.state == LesionState.PRESENT:
+    state = seen.state or LesionState(row.state)
+    if seen.diameter_um is not None:
+        diameter_mm: float | None = seen.diameter_um / 1000
+    elif size is not None and state is LesionState.PRESENT:
         diameter_mm = size.short_axis.length_mm if lesion.is_nodal else size.long_axis.length_mm
     else:
-        diameter_mm = 0.0 if row.state == LesionState.DISAPPEARED else None
+        diameter_mm = 0.0 if state is LesionState.DISAPPEARED else None
     return ReportedLesion(
         tracking_uid=row.tracking_uid,
         label=lesion.label,
-        role=LesionRole(lesion.role),
-        state=LesionState(row.state),
+        role=seen.role,
+        state=state,
         is_nodal=lesion.is_nodal,
         organ=lesion.organ,
         finding_site=lesion.finding_site,
@@ -171,7 +198,7 @@ def _lesion(row: ObservationRow, visit: VisitAssessment) -> ReportedLesion:
         mask=mask_of(row),
         measurement=size,
         diameter_mm=diameter_mm,
-        response=visit.lesion_responses.get(row.tracking_uid, ""),
+        response=seen.response,
         confidence=row.confidence,
         model=ModelIdentity(**row.model),
         prompt_source=row.prompt_source,
@@ -191,6 +218,7 @@ def mask_of(row: ObservationRow) -> Mask | None:
 def _write(
     point: TimePointRow,
     report: TimePointReport,
+    draft: str,
     course: Sequence[TimePointReport],
     visit: VisitAssessment,
     context: Context,
@@ -209,13 +237,14 @@ def _write(
         shutil.rmtree(folder)
     temporary.rename(folder)
     with context.unit() as session:
-        _record(session, point.id, report, visit, written, folder, context)
+        _record(session, point.id, report, draft, visit, written, folder, context)
 
 
 def _record(
     session: Session,
     time_point_id: int,
     report: TimePointReport,
+    draft: str,
     visit: VisitAssessment,
     written: WrittenResults,
     folder: Path,
@@ -246,6 +275,7 @@ def _record(
         time_point_id=time_point_id,
         assessment_id=assessment.id,
         identity=report.identity,
+        draft_identity=draft,
         version=report.version,
         status=report.status.value,
         created_at=now,

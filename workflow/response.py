@@ -5,12 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from typing import Any
 
-from db.tables import LesionRow, ObservationRow, TimePointRow
+from db.tables import ObservationRow, TimePointRow
 from workflow.domain.lesion import LesionState
+from workflow.domain.lesion_life import Override, apply_overrides
 from workflow.domain.report import LesionRole, ReportedAssessment
 from workflow.domain.response import (
     Assessment,
@@ -31,18 +32,29 @@ from workflow.settings import Response as ResponseSettings
 
 
 @dataclass(frozen=True, kw_only=True)
+class SeenLesion:
+    """A lesion at a time point as its readers see it: overrides are in it."""
+
+    role: LesionRole
+    state: LesionState | None
+    diameter_um: int | None
+    response: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class VisitAssessment:
     """The assessment of a time point in the light of everything up to it, and each lesion's own response."""
 
     course: Course
     assessment: Assessment
-    lesion_responses: dict[str, str]
-    diameters_um: dict[str, int | None]
+    lesions: dict[str, SeenLesion]
+    notes: tuple[str, ...] = ()
 
     @property
     def sha256(self) -> str:
         """Digest of protocol and result: an assessment that says the same is the same."""
-        told = json.dumps([self.course.protocol.to_dict(), self.to_json()], sort_keys=True)
+        seen = {uid: [s.role, s.state, s.diameter_um, s.response] for uid, s in self.lesions.items()}
+        told = json.dumps([self.course.protocol.to_dict(), self.to_json(), seen], sort_keys=True)
         return hashlib.sha256(told.encode()).hexdigest()
 
     def to_json(self) -> dict[str, Any]:
@@ -73,7 +85,7 @@ class VisitAssessment:
             change_from_nadir_mm=None if change_um is None else change_um / 1000,
             best_overall_response=None if a.is_baseline else best.value.value,
             best_overall_response_reason=None if a.is_baseline else best.reason,
-            warnings=(*a.warnings, *self.course.warnings),
+            warnings=(*a.warnings, *self.course.warnings, *self.notes),
         )
 
 
@@ -88,8 +100,13 @@ def protocol_of(settings: ResponseSettings) -> Protocol:
     return Protocol(criteria=criteria_of(settings.criteria), policies=Policies.from_mapping(settings.policy))
 
 
-def assess_visit(points: Sequence[TimePointRow], point: TimePointRow, protocol: Protocol) -> VisitAssessment:
-    """Assess one time point with what was known on its day.
+def assess_visit(
+    points: Sequence[TimePointRow],
+    point: TimePointRow,
+    protocol: Protocol,
+    overrides: Sequence[Override] = (),
+) -> VisitAssessment:
+    """Assess one time point with what was known on its day, as its readers see it.
 
     Parameters
     ----------
@@ -98,29 +115,62 @@ def assess_visit(points: Sequence[TimePointRow], point: TimePointRow, protocol: 
     point
         The one to assess. Studies of one day are one visit: what another study of that day
         shows counts here too, so that chest and abdomen on one day are not each "not evaluable".
+    overrides
+        Readers' decisions; lesions by tracking UID, time points by their day (ISO).
     """
     day = _day(point)
     visits: dict[date, dict[str, ObservationRow]] = {}
     for other in points:
         if _day(other) <= day and other.analysis is not None:
-            seen = visits.setdefault(_day(other), {})
-            for observation in other.analysis.observations:
-                if other.id == point.id or observation.tracking_uid not in seen:
-                    seen[observation.tracking_uid] = observation
+            visit = visits.setdefault(_day(other), {})
+            for row in other.analysis.observations:
+                if other.id == point.id or row.tracking_uid not in visit:
+                    visit[row.tracking_uid] = row
     lesions = {o.tracking_uid: o.lesion for visit in visits.values() for o in visit.values()}
-    timeline = _timeline(visits, lesions.values())
+    overridden = apply_overrides(_timeline(visits, lesions.values()), overrides)
+    timeline = _labelled(overridden.timeline, {uid: lesion.label for uid, lesion in lesions.items()})
     course = assess(timeline, protocol)
     assessment = course.assessment_of(day.isoformat())
+    uids = {lesion.label: uid for uid, lesion in lesions.items()}
+    here = next(tp for tp in timeline.time_points if tp.id == day.isoformat())
     return VisitAssessment(
         course=course,
         assessment=assessment,
-        lesion_responses={
-            uid: _own_response(visits, lesion, protocol, assessment)
-            for uid, lesion in lesions.items()
-            if uid in visits[day]
+        lesions={
+            uids[lesion.id]: SeenLesion(
+                role=lesion.role,
+                state=seen.state,
+                diameter_um=_contribution(assessment, seen),
+                response=_own_response(timeline, lesion, protocol),
+            )
+            for lesion in timeline.lesions
+            if (seen := here.observation_of(lesion.id)) is not None
         },
-        diameters_um={c.lesion: c.diameter_um for c in assessment.contributions},
+        notes=overridden.notes,
     )
+
+
+def _labelled(timeline: Timeline, labels: dict[str, str]) -> Timeline:
+    """The same timeline with lesions called by their labels: the reasons are for people."""
+    return replace(
+        timeline,
+        lesions=tuple(replace(lesion, id=labels[lesion.id]) for lesion in timeline.lesions),
+        time_points=tuple(
+            replace(
+                point,
+                observations=tuple(replace(o, lesion=labels[o.lesion]) for o in point.observations),
+            )
+            for point in timeline.time_points
+        ),
+    )
+
+
+def _contribution(assessment: Assessment, seen: Observation) -> int | None:
+    """What a lesion puts into the sum, or its diameter if it is none of the targets."""
+    for contribution in assessment.contributions:
+        if contribution.lesion == seen.lesion:
+            return contribution.diameter_um
+    return seen.diameter_um
 
 
 def _day(point: TimePointRow) -> date:
@@ -170,22 +220,20 @@ def _observation(row: ObservationRow) -> Observation:
     )
 
 
-def _own_response(
-    visits: dict[date, dict[str, ObservationRow]],
-    lesion: LesionRow,
-    protocol: Protocol,
-    assessment: Assessment,
-) -> str:
+def _own_response(timeline: Timeline, lesion: Lesion, protocol: Protocol) -> str:
     """A lesion's response on its own (CID 6143): the same rules over a timeline of this lesion alone."""
-    if assessment.is_baseline or lesion.role == LesionRole.NEW:
+    if lesion.role is LesionRole.NEW:
         return ""
-    first = min(day for day, seen in visits.items() if lesion.tracking_uid in seen)
-    alone = {day: {u: o for u, o in seen.items() if u == lesion.tracking_uid} for day, seen in visits.items()}
-    own = assess(_timeline({d: s for d, s in alone.items() if d >= first}, [lesion]), protocol)
-    last = own.assessments[-1]
-    if lesion.role == LesionRole.TARGET:
-        return f"target {last.target.value}" if last.target and not last.is_baseline else ""
-    return f"non-target {last.non_target.value}" if last.non_target and not last.is_baseline else ""
+    alone = [
+        replace(point, is_baseline=None, observations=(seen,))
+        for point in timeline.time_points
+        if (seen := point.observation_of(lesion.id)) is not None
+    ]
+    last = assess(replace(timeline, lesions=(lesion,), time_points=tuple(alone)), protocol).assessments[-1]
+    if last.is_baseline:
+        return ""
+    response = last.target if lesion.role is LesionRole.TARGET else last.non_target
+    return f"{lesion.role.replace('_', '-')} {response.value}" if response else ""
 
 
 def _mm(length_um: int | None) -> float | None:

@@ -1,23 +1,69 @@
-"""Roles at baseline: which lesions are followed as targets, by the rules of RECIST 1.1."""
+"""Roles of lesions that are seen for the first time, by the rules of RECIST 1.1."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from workflow.domain.lesion import LesionMeasurement, LesionPrompt
+from workflow.domain.anatomy import site_of
+from workflow.domain.lesion import Flag, LesionMeasurement, LesionPrompt
 from workflow.domain.report import LesionRole
+from workflow.domain.response import Lesion, Policies, micrometres
+from workflow.domain.response.eligibility import Candidate, measurability
+from workflow.domain.response.selection import choose_targets
 from workflow.domain.series import SeriesDescription
 
+Found = tuple[LesionPrompt, LesionMeasurement | None, frozenset[Flag]]
+# A role and its reason; no role for what RECIST does not record (a normal node).
+Role = tuple[LesionRole | None, str]
 
-def choose_roles(
-    found: Sequence[tuple[LesionPrompt | None, LesionMeasurement | None]], series: SeriesDescription
-) -> list[tuple[LesionRole, str]]:
-    """interim."""
-    roles = []
-    for prompt, size in found:
-        node = bool(prompt and prompt.is_nodal)
-        ok = size is not None and (
-            size.short_axis.length_mm >= 15 if node else size.long_axis.length_mm >= 10
-        )
-        roles.append((LesionRole.TARGET if ok else LesionRole.NON_TARGET, "interim"))
+# What makes an outline hard to measure again.
+_DOUBTFUL = frozenset(
+    {Flag.TRUNCATED_AT_VOLUME_END, Flag.TOUCHES_PATCH_BORDER, Flag.LOW_CONFIDENCE, Flag.EMPTY}
+)
+
+
+def roles_at_baseline(found: Sequence[Found], series: SeriesDescription, policies: Policies) -> list[Role]:
+    """Choose the targets among a baseline's lesions: at most five, two per organ (RECIST 1.1, 3.2)."""
+    selection = choose_targets([_candidate(i, one, series) for i, one in enumerate(found)], policies)
+    return [(choice.role, choice.reason) for choice in selection.choices]
+
+
+def roles_of_new(found: Sequence[Found], series: SeriesDescription, policies: Policies) -> list[Role]:
+    """Lesions that no earlier time point showed are new, also where nothing was imaged before (4.3.5).
+
+    A node below 10 mm is normal, and so no new lesion.
+    """
+    roles: list[Role] = []
+    for index, one in enumerate(found):
+        judged = measurability(_candidate(index, one, series), policies)
+        if judged.role is None:
+            roles.append((None, f"not recorded: {judged.reason}"))
+        else:
+            roles.append((LesionRole.NEW, "not there at the earlier time points"))
     return roles
+
+
+def _candidate(index: int, found: Found, series: SeriesDescription) -> Candidate:
+    prompt, size, flags = found
+    site = site_of(prompt.finding_site, prompt.finding_site_meaning or prompt.label)
+    interval_mm, source = _interval(series)
+    return Candidate(
+        lesion=Lesion(
+            id=f"{index:04d}",
+            organ=site.organ if site else "",
+            is_nodal=prompt.is_nodal or bool(site and site.is_nodal),
+        ),
+        long_axis_um=micrometres(size.long_axis.length_mm) if size else None,
+        short_axis_um=micrometres(size.short_axis.length_mm) if size else None,
+        slice_interval_um=micrometres(interval_mm) if interval_mm else None,
+        interval_source=source,
+        is_reproducible=not flags & _DOUBTFUL,
+    )
+
+
+def _interval(series: SeriesDescription) -> tuple[float | None, str]:
+    """The larger of slice thickness and slice spacing, mm: what decides whether a lesion is measurable."""
+    spacing = series.spacing_mm[0] if series.spacing_mm else None
+    if series.slice_thickness_mm is not None and series.slice_thickness_mm >= (spacing or 0):
+        return series.slice_thickness_mm, "slice thickness"
+    return spacing, "slice interval"

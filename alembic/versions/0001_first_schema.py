@@ -125,6 +125,13 @@ def upgrade() -> None:
         )
 
     op.create_table(
+        "signature",
+        sa.Column("report_identity", sa.String(length=64), nullable=False),
+        sa.Column("signed_by", sa.String(length=64), nullable=False),
+        sa.Column("signed_at", db.tables.UtcDateTime(timezone=True), nullable=False),
+        sa.PrimaryKeyConstraint("report_identity"),
+    )
+    op.create_table(
         "lesion",
         sa.Column("tracking_uid", sa.String(length=64), nullable=False),
         sa.Column("patient_key", sa.Integer(), nullable=False),
@@ -149,16 +156,10 @@ def upgrade() -> None:
 
     op.create_table(
         "override",
-        sa.Column("id", sa.Integer(), nullable=False),
+        sa.Column("id", sa.String(length=36), nullable=False),
         sa.Column("patient_key", sa.Integer(), nullable=False),
-        sa.Column("tracking_uid", sa.String(length=64), nullable=False),
-        sa.Column("study_instance_uid", sa.String(length=64), nullable=True),
-        sa.Column("kind", sa.String(length=24), nullable=False),
-        sa.Column("value", sa.JSON(), nullable=False),
-        sa.Column("author", sa.String(length=64), nullable=False),
-        sa.Column("reason", sa.Text(), nullable=False),
+        sa.Column("decision", sa.JSON(), nullable=False),
         sa.Column("made_at", db.tables.UtcDateTime(timezone=True), nullable=False),
-        sa.Column("revoked_at", db.tables.UtcDateTime(timezone=True), nullable=True),
         sa.ForeignKeyConstraint(
             ["patient_key"],
             ["patient.id"],
@@ -167,7 +168,6 @@ def upgrade() -> None:
     )
     with op.batch_alter_table("override", schema=None) as batch_op:
         batch_op.create_index(batch_op.f("ix_override_patient_key"), ["patient_key"], unique=False)
-        batch_op.create_index(batch_op.f("ix_override_tracking_uid"), ["tracking_uid"], unique=False)
 
     op.create_table(
         "study",
@@ -343,8 +343,7 @@ def upgrade() -> None:
         sa.Column("identity", sa.String(length=64), nullable=False),
         sa.Column("version", sa.Integer(), nullable=False),
         sa.Column("status", sa.String(length=16), nullable=False),
-        sa.Column("signed_by", sa.String(length=64), nullable=True),
-        sa.Column("signed_at", db.tables.UtcDateTime(timezone=True), nullable=True),
+        sa.Column("draft_identity", sa.String(length=64), nullable=False),
         sa.Column("created_at", db.tables.UtcDateTime(timezone=True), nullable=False),
         sa.Column("document", sa.JSON(), nullable=False),
         sa.Column("folder", sa.Text(), nullable=False),
@@ -437,7 +436,6 @@ def downgrade() -> None:
 
     op.drop_table("study")
     with op.batch_alter_table("override", schema=None) as batch_op:
-        batch_op.drop_index(batch_op.f("ix_override_tracking_uid"))
         batch_op.drop_index(batch_op.f("ix_override_patient_key"))
 
     op.drop_table("override")
@@ -445,6 +443,7 @@ def downgrade() -> None:
         batch_op.drop_index(batch_op.f("ix_lesion_patient_key"))
 
     op.drop_table("lesion")
+    op.drop_table("signature")
     with op.batch_alter_table("quarantine", schema=None) as batch_op:
         batch_op.drop_index(batch_op.f("ix_quarantine_study_instance_uid"))
 

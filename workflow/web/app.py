@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 from fastapi import Depends, FastAPI, HTTPException, Request, Response
 from fastapi.responses import FileResponse, HTMLResponse, JSONResponse
@@ -37,7 +37,7 @@ def make_app(context: Context, settings: Settings) -> FastAPI:
     password = web_password(settings) if settings.web.login else None
     basic = HTTPBasic(auto_error=False)
 
-    def login(credentials: Annotated[HTTPBasicCredentials | None, Depends(basic)]) -> None:
+    def login(credentials: HTTPBasicCredentials | None = Depends(basic)) -> None:
         if password is None:
             return
         given = credentials or HTTPBasicCredentials(username="", password="")
