@@ -26,6 +26,7 @@ from workflow.domain.response import (
     Timeline,
     TimelineError,
     TimePoint,
+    Uptake,
     criteria_of,
     micrometres,
     new_lesion_of,
@@ -241,6 +242,9 @@ _POINT_KEYS = {
     "new_lesion_increase",
     "additional_new_lesion",
     "new_lesion_sum_mm",
+    "deauville",
+    "uptake",
+    "spleen_mm",
 }
 
 
@@ -266,6 +270,9 @@ def _time_point(item: Any, number: int, warnings: list[str]) -> TimePoint:
         new_lesion_increase=is_confirmed or _truth(item, "new_lesion_increase", where),
         additional_new_lesion=_truth(item, "additional_new_lesion", where),
         new_lesion_sum_um=_length(item, "new_lesion_sum_mm", where),
+        deauville=_deauville(item, where),
+        uptake=_uptake(item, where),
+        spleen_um=_length(item, "spleen_mm", where),
     )
 
 
@@ -368,6 +375,9 @@ def _observation(item: Any, where: str) -> Observation:
         has_progressed=_truth(item, "unequivocal_progression", where) or "has_progressed" in flags,
         has_increased=_truth(item, "increase", where) or "has_increased" in flags,
         is_equivocal=_truth(item, "equivocal", where) or "is_equivocal" in flags,
+        viable_um=_length(item, "viable_mm", where),
+        # Thousandths of a number, as µm are of a mm.
+        sul_peak_milli=_length(item, "sul_peak", where),
     )
 
 
@@ -433,6 +443,25 @@ def _new_lesion(item: Raw, key: str, where: str) -> NewLesion | None:
         return new_lesion_of(value)
     except ValueError as error:
         raise TimelineError(f"{where}: {key}: {error}") from None
+
+
+def _deauville(item: Raw, where: str) -> int | None:
+    value = item.get("deauville")
+    if _is_blank(value):
+        return None
+    if str(value).strip() not in ("1", "2", "3", "4", "5"):
+        raise TimelineError(f"{where}: deauville: {value!r} is not a score from 1 to 5")
+    return int(str(value))
+
+
+def _uptake(item: Raw, where: str) -> Uptake | None:
+    value = item.get("uptake")
+    if _is_blank(value):
+        return None
+    try:
+        return Uptake(str(value).strip().lower())
+    except ValueError:
+        raise TimelineError(f"{where}: uptake: {value!r} is not decreased, unchanged or increased") from None
 
 
 _TRUTHS = {

@@ -31,6 +31,8 @@ _OBSERVATION_COLUMNS = (
     "unequivocal_progression",
     "increase",
     "equivocal",
+    "viable_mm",
+    "sul_peak",
 )
 _POINT_COLUMNS = (
     "is_baseline",
@@ -43,6 +45,9 @@ _POINT_COLUMNS = (
     "new_lesion_increase",
     "additional_new_lesion",
     "new_lesion_sum_mm",
+    "deauville",
+    "uptake",
+    "spleen_mm",
 )
 _PATIENT_COLUMNS = ("criteria", "reference_date")
 COLUMNS = (

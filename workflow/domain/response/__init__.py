@@ -18,7 +18,7 @@ from workflow.domain.response.policy import (
     criteria_of,
 )
 from workflow.domain.response.quantities import micrometres, millimetres, mm_text
-from workflow.domain.response.timeline import Lesion, Observation, Timeline, TimePoint
+from workflow.domain.response.timeline import Lesion, Observation, Timeline, TimePoint, Uptake
 from workflow.domain.response.values import NewLesion, Response, TimelineError, new_lesion_of, response_of
 
 __all__ = [
@@ -40,6 +40,7 @@ __all__ = [
     "TimePoint",
     "Timeline",
     "TimelineError",
+    "Uptake",
     "assess",
     "criteria_of",
     "micrometres",

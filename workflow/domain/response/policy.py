@@ -57,6 +57,7 @@ class Policies:
     reappearance_after_complete_response: Reappearance = Reappearance.ANY
     backdate_equivocal_new_lesions: bool = True
     progression_is_final: bool = False
+    progression_minimum_mm: int = 5
     iupd_confirmation_days: int = 28
     maximum_targets: int = 5
     maximum_targets_per_organ: int = 2
@@ -67,6 +68,11 @@ class Policies:
             value = getattr(self, item.name)
             if isinstance(value, int) and not isinstance(value, bool) and value < 0:
                 raise ValueError(f"policy {item.name} is {value}; it is 0 or more")
+
+    @property
+    def progression_minimum_um(self) -> int:
+        """`progression_minimum_mm` in µm."""
+        return 1000 * self.progression_minimum_mm
 
     @property
     def carry_forward(self) -> CarryForward:
@@ -144,6 +150,10 @@ POLICY_TABLE: Mapping[str, tuple[str, str]] = MappingProxyType(
         "progression_is_final": (
             "whether every time point after the first PD is PD",
             "RECIST 1.1 is silent; some reading charters",
+        ),
+        "progression_minimum_mm": (
+            "least absolute increase of the target sum for PD, beside the 20 %",
+            "RECIST 1.1, 4.3.1; mRECIST has none and takes 0 whatever is set",
         ),
         "iupd_confirmation_days": (
             "least days between iUPD and the assessment that confirms it",

@@ -83,8 +83,8 @@ def percent_text(value: int, reference: int) -> str:
 
 
 def rises_by(value: int, reference: int, *, percent: int, at_least: int) -> bool:
-    """Whether the value is `percent` above the reference and `at_least` higher; on the line counts."""
-    return 100 * value >= (100 + percent) * reference and value - reference >= at_least
+    """Whether the value is higher, `percent` above the reference and `at_least` more; on the line counts."""
+    return value > reference and 100 * value >= (100 + percent) * reference and value - reference >= at_least
 
 
 def falls_by(value: int, reference: int, *, percent: int) -> bool:

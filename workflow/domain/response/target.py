@@ -183,7 +183,7 @@ def _judge(
         and policies.reappearance_after_complete_response is Reappearance.ANY
     ):
         return Response.PD, f"{back} after a complete response"
-    if rises_by(total, nadir, percent=PROGRESSION_PERCENT, at_least=PROGRESSION_UM):
+    if rises_by(total, nadir, percent=PROGRESSION_PERCENT, at_least=policies.progression_minimum_um):
         return Response.PD, _rise_reason(total, history)
     if not baseline:
         return Response.NE, f"sum {mm_text(total)}, but the baseline sum is 0 mm"
@@ -212,7 +212,9 @@ def _judge_part(
         back = [p for p in parts if p.diameter_um is not None and not is_gone(by_id[p.lesion], p.diameter_um)]
         if back:
             return Response.PD, f"{', '.join(p.reason for p in back)}, seen again after a complete response"
-    if nadir is not None and rises_by(part_sum, nadir, percent=PROGRESSION_PERCENT, at_least=PROGRESSION_UM):
+    if nadir is not None and rises_by(
+        part_sum, nadir, percent=PROGRESSION_PERCENT, at_least=policies.progression_minimum_um
+    ):
         return Response.PD, f"the measured lesions alone: {_rise_reason(part_sum, history)} ({missing})"
     return Response.NE, missing
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from enum import StrEnum
 
 from workflow.domain.lesion import LesionState
 from workflow.domain.report import LesionRole
@@ -52,6 +53,10 @@ class Observation:
         Of a non-target or new non-target lesion: any growth since the time point before (iRECIST).
     is_equivocal
         Of a new lesion: it may be something else; it is followed before it counts.
+    viable_um
+        mRECIST: longest diameter of the part that enhances in the arterial phase; 0 if nothing does.
+    sul_peak_milli
+        PERCIST: SULpeak in thousandths.
     """
 
     lesion: str
@@ -63,6 +68,8 @@ class Observation:
     has_progressed: bool = False
     has_increased: bool = False
     is_equivocal: bool = False
+    viable_um: int | None = None
+    sul_peak_milli: int | None = None
 
     def __post_init__(self) -> None:
         lengths = (self.diameter_um, self.long_axis_um, self.short_axis_um, *self.fragments_um)
@@ -71,6 +78,14 @@ class Observation:
                 raise TimelineError(
                     f"lesion {self.lesion}: {length / 1000} mm is negative; a length is 0 mm or more"
                 )
+
+
+class Uptake(StrEnum):
+    """How FDG uptake compares with baseline."""
+
+    DECREASED = "decreased"
+    UNCHANGED = "unchanged"
+    INCREASED = "increased"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,6 +103,8 @@ class TimePoint:
     non_target_increase, new_lesion_increase, additional_new_lesion, new_lesion_sum_um
         What iRECIST's confirmation asks for, where no observations tell it: any growth of non-target
         disease or of new non-target lesions since iUPD, a further new lesion, and the new targets' sum in µm.
+    deauville, uptake, spleen_um
+        Lugano: five-point score, change of uptake since baseline, and the spleen's craniocaudal length.
     """
 
     id: str
@@ -103,6 +120,9 @@ class TimePoint:
     new_lesion_increase: bool | None = None
     additional_new_lesion: bool | None = None
     new_lesion_sum_um: int | None = None
+    deauville: int | None = None
+    uptake: Uptake | None = None
+    spleen_um: int | None = None
 
     @property
     def when(self) -> str:
