@@ -236,15 +236,13 @@ def _require_order(points: tuple[TimePoint, ...]) -> None:
         last = point
 
 
+def _is_named_so(point: TimePoint) -> bool:
+    return point.id.strip().upper() in BASELINE_NAMES
+
+
 def _find_baseline(points: tuple[TimePoint, ...]) -> int | None:
-    """The marked one; else the one named so; else the first, unless it already carries a response."""
-    marked = [i for i, p in enumerate(points) if p.is_baseline]
-    if not marked:
-        marked = [
-            i
-            for i, p in enumerate(points)
-            if p.is_baseline is None and p.id.strip().upper() in BASELINE_NAMES
-        ]
+    """The one marked or named so; else the first, unless it already carries a response."""
+    marked = [i for i, p in enumerate(points) if p.is_baseline or (p.is_baseline is None and _is_named_so(p))]
     if len(marked) > 1:
         one, other = points[marked[0]].id, points[marked[1]].id
         raise TimelineError(f"time points {one!r} and {other!r} are both the baseline; mark one of them")
