@@ -21,6 +21,8 @@ _JITTER_MM = 0.5
 _BRIDGE_MM = 6.0
 _SLICES_PER_BRIDGE = 20
 _STEEPEST_TILT_DEGREES = 35.0
+# Makers round direction cosines to three digits, which moves the last of many slices by a millimetre.
+_ROUNDING_DEGREES = 0.06
 # Two planes closer than this are at one place.
 SAME_PLACE_MM = 0.01
 
@@ -109,6 +111,8 @@ def fit_grid(
     along, down, height = (np.asarray(positions_lps, dtype=float) @ axes.T).T
     spacing_mm, planes, notes = _spacing(height, slice_thickness_mm)
     shear, shear_notes = _shear(along, down, height, pixel_spacing_mm)
+    if 0 < degrees(atan(hypot(*shear))) < _ROUNDING_DEGREES:
+        axes, shear, shear_notes = _upright(axes, shear), (0.0, 0.0), ()
     return _build(
         axes,
         positions_lps[0],
@@ -204,6 +208,15 @@ def _shear(
         )
     note = f"gantry tilt of {angle:.1f}°: slices resampled in their plane (linear) onto a regular grid"
     return (slopes[0], slopes[1]), (note,)
+
+
+def _upright(axes: FloatArray, slopes: tuple[float, float]) -> FloatArray:
+    """Turn the axes so that the normal runs from slice to slice: a rounded orientation, not a tilt."""
+    normal = axes[2] + slopes[0] * axes[1] + slopes[1] * axes[0]
+    normal = normal / np.linalg.norm(normal)
+    down = axes[1] - (axes[1] @ normal) * normal
+    down = down / np.linalg.norm(down)
+    return np.stack([np.cross(down, normal), down, normal])
 
 
 def _build(

@@ -146,6 +146,26 @@ def test_a_tilted_gantry_is_resampled_so_that_the_anatomy_stays_in_place(tmp_pat
     assert np.abs(measured[tuple(index.T)] - expected)[inside].max() < 8.0
 
 
+def test_direction_cosines_of_three_digits_are_no_tilt(tmp_path):
+    turn = Rotation.from_euler("xyz", (3.1, -7.7, 11.3), degrees=True).as_matrix()
+    volume = Volume(array=random_array((200, 4, 5)), affine=grid_affine((2.0, 0.7, 0.7), turn))
+    paths = write_slices(
+        tmp_path,
+        volume.array,
+        [volume.lps(np.array([k, 0, 0])) for k in range(200)],
+        ImageOrientationPatient=[
+            round(float(x), 3) for x in (*volume.directions[:, 2], *volume.directions[:, 1])
+        ],
+        PixelSpacing=[0.7, 0.7],
+    )
+    read = read_volume(paths)
+    assert read.notes == ()
+    np.testing.assert_array_equal(read.volume.array, volume.array)
+    np.testing.assert_allclose(read.volume.directions.T @ read.volume.directions, np.eye(3), atol=1e-9)
+    ends = np.array([[0, 0, 0], [199, 0, 0], [199, 3, 4]])
+    np.testing.assert_allclose(read.volume.lps(ends), volume.lps(ends), atol=0.02)
+
+
 def test_a_displacement_too_steep_for_a_gantry_is_refused(tmp_path):
     paths = write_slices(tmp_path, random_array((4, 8, 8)), [(0.0, 3.0 * k, 2.0 * k) for k in range(4)])
     with pytest.raises(UnsuitableInputError, match=r"displaced by 56° in their plane"):
