@@ -148,6 +148,21 @@ def test_a_sum_stands_in_place_of_observations_at_baseline_too():
     assert overalls(assessed(raw)) == [None, "PR"]
 
 
+def test_a_first_time_point_with_measurements_is_the_baseline_whatever_else_it_says():
+    raw = {
+        "time_points": [
+            {"id": "visit 1", "sum_mm": 50, "non_target": "NON-CR/NON-PD", "new_lesion": "no"},
+            {"id": "visit 2", "sum_mm": 35, "non_target": "NON-CR/NON-PD", "new_lesion": "no"},
+        ]
+    }
+    assert overalls(assessed(raw)) == [None, "PR"]
+
+
+def test_a_first_time_point_with_levels_alone_is_a_follow_up():
+    raw = {"time_points": [{"id": "visit 1", "non_target": "NON-CR/NON-PD", "new_lesion": "no"}]}
+    assert overalls(assessed(raw)) == ["NON-CR/NON-PD"]
+
+
 def test_a_sequence_of_overall_responses_alone_has_no_baseline():
     raw = {
         "reference_date": "2024-01-01",

@@ -144,7 +144,7 @@ def _not_measurable(reason: str) -> Measurability:
 
 
 def baseline_warning(baseline: datetime.date, treatment_start: datetime.date) -> str | None:
-    """What is wrong with the baseline's day, if anything: at most four weeks before treatment (3.1)."""
+    """What is wrong with the baseline's day, if anything: at most four weeks before treatment (3.2.1)."""
     days = (treatment_start - baseline).days
     if days < 0:
         return f"the baseline of {baseline} is {-days} days after the start of treatment ({treatment_start})"

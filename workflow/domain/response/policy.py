@@ -115,7 +115,7 @@ POLICY_TABLE: Mapping[str, tuple[str, str]] = MappingProxyType(
         ),
         "confirmation_days": (
             "least days between a response and the assessment that confirms it",
-            "RECIST 1.1, 4.6: 4 weeks",
+            "RECIST 1.1, 4.4.3: 4 weeks",
         ),
         "max_not_evaluable_between": (
             "how many NE may lie between a response and its confirmation",
@@ -159,8 +159,8 @@ POLICY_TABLE: Mapping[str, tuple[str, str]] = MappingProxyType(
             "least days between iUPD and the assessment that confirms it",
             "iRECIST: 4-8 weeks",
         ),
-        "maximum_targets": ("target lesions in all", "RECIST 1.1, 3.2"),
-        "maximum_targets_per_organ": ("target lesions in one organ", "RECIST 1.1, 3.2"),
+        "maximum_targets": ("target lesions in all", "RECIST 1.1, 4.2"),
+        "maximum_targets_per_organ": ("target lesions in one organ", "RECIST 1.1, 4.2"),
         "node_double_slice_rule": (
             "whether a target node must also be twice the slice interval",
             "EORTC Q&A; its answer is uncertain",

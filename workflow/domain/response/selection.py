@@ -1,4 +1,4 @@
-"""Target lesions at baseline (RECIST 1.1, 3.2): chosen by rule, or a reader's choice checked against it."""
+"""Target lesions at baseline (RECIST 1.1, 4.2): chosen by rule, or a reader's choice checked against it."""
 
 from __future__ import annotations
 

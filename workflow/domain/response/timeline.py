@@ -97,7 +97,7 @@ class TimePoint:
     date
         None if unknown: rules on days then take the interval as long enough and say so.
     is_baseline
-        None leaves it to the timeline: the first time point, unless it already carries a response.
+        None leaves it to the timeline: the first time point, unless it is judged already.
     sum_um
         Sum of the target diameters, µm, in place of observations.
     non_target_increase, new_lesion_increase, additional_new_lesion, new_lesion_sum_um
@@ -148,7 +148,7 @@ class TimePoint:
         return found
 
 
-BASELINE_NAMES = frozenset({"BL", "BASELINE", "SCREENING", "SCR"})
+BASELINE_NAMES = frozenset({"BL", "BASE", "BASELINE", "SCREENING", "SCREEN", "SCR"})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -241,7 +241,7 @@ def _is_named_so(point: TimePoint) -> bool:
 
 
 def _find_baseline(points: tuple[TimePoint, ...]) -> int | None:
-    """The one marked or named so; else the first, unless it already carries a response."""
+    """The one marked or named so; else the first, unless it is judged already."""
     marked = [i for i, p in enumerate(points) if p.is_baseline or (p.is_baseline is None and _is_named_so(p))]
     if len(marked) > 1:
         one, other = points[marked[0]].id, points[marked[1]].id
@@ -253,6 +253,17 @@ def _find_baseline(points: tuple[TimePoint, ...]) -> int | None:
                 f"leave out {points[0].id!r} or mark it as the baseline"
             )
         return 0
-    if points and points[0].is_baseline is None and not points[0].has_response:
+    if points and points[0].is_baseline is None and not _is_judged(points[0]):
         return 0
     return None
+
+
+def _is_judged(point: TimePoint) -> bool:
+    """Whether a first time point is a follow-up: it has a response, or levels without any measurement.
+
+    Measurements with the state of other disease beside them ("non-target present, no new lesion") are a baseline.
+    """
+    if point.overall is not None or point.target is not None:
+        return True
+    is_measured = point.sum_um is not None or bool(point.observations)
+    return point.has_response and not is_measured
