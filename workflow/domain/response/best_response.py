@@ -1,4 +1,4 @@
-"""Best overall response, with and without confirmation, and the days that go with it (RECIST 1.1, 4.4.3 and 4.6)."""
+"""Best overall response, confirmed or not, and the days that go with it (RECIST 1.1, 4.4.3 and 4.6)."""
 
 from __future__ import annotations
 

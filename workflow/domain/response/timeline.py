@@ -261,7 +261,7 @@ def _find_baseline(points: tuple[TimePoint, ...]) -> int | None:
 def _is_judged(point: TimePoint) -> bool:
     """Whether a first time point is a follow-up: it has a response, or levels without any measurement.
 
-    Measurements with the state of other disease beside them ("non-target present, no new lesion") are a baseline.
+    Measurements with the state of other disease beside them are a baseline.
     """
     if point.overall is not None or point.target is not None:
         return True
