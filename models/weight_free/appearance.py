@@ -28,7 +28,8 @@ class Binned:
 
     def bin_of(self, image: np.ndarray) -> np.ndarray:
         """The bins of another image's intensities."""
-        return np.clip((image - self.low) / self.width, 0, _BINS - 1).astype(np.intp)
+        bins = np.clip((image - self.low) / self.width, 0, _BINS - 1)
+        return np.asarray(bins.astype(np.intp))
 
     def density(self, weight: np.ndarray, blur_bins: float) -> np.ndarray:
         """Smoothed distribution of the intensities under a weight, shape (bins,), sums to 1."""
@@ -41,7 +42,7 @@ class Binned:
     def log_odds(self, lesion: np.ndarray, background: np.ndarray, blur_bins: float) -> np.ndarray:
         """Log of lesion over background likelihood of each voxel, given the weights of both; patch shape."""
         ratio = np.log(self.density(lesion, blur_bins)) - np.log(self.density(background, blur_bins))
-        return ratio[self.index].astype(np.float32)
+        return np.asarray(ratio[self.index], dtype=np.float32)
 
 
 def noise_of(image: np.ndarray, inside: np.ndarray) -> float:

@@ -9,9 +9,10 @@ from typing import Protocol
 import numpy as np
 from scipy import ndimage
 
+from models.weight_free.outlines import filled
 from models.weight_free.patch import Patch
 from workflow.domain.errors import UnsuitableInputError
-from workflow.domain.geometry import FloatArray, Volume, ijk_from_lps
+from workflow.domain.geometry import FloatArray, Mask, Volume, mask_on_grid, union
 from workflow.domain.lesion import (
     BoxPrompt,
     LesionPrompt,
@@ -21,12 +22,14 @@ from workflow.domain.lesion import (
     PointPrompt,
 )
 
-_LIMIT = 4.0  # log odds beyond which a shape alone decides nothing more
+# A lesion fills about half of its tight box, as an ellipsoid does (pi / 6), and mostly within this, as a log.
+_BOX_SHARE, _BOX_TOLERANCE = 0.44, 0.25
+_LIMIT = 5.0  # log odds beyond which a shape alone decides nothing more
 
 
 @dataclass(frozen=True, eq=False)
 class Fields:
-    """A hint on a patch: log odds of the lesion from shape alone, and the voxels that are decided; patch shape."""
+    """A hint on a patch: log odds of the lesion from shape alone, and the decided voxels; patch shape."""
 
     log_odds: np.ndarray
     inside: np.ndarray
@@ -54,6 +57,15 @@ class Hint(Protocol):
         """What it says about the voxels of a patch."""
         ...
 
+    @property
+    def knows_size(self) -> bool:
+        """Whether `fit` says anything."""
+        ...
+
+    def fit(self, mask: Mask, volume: Volume) -> float:
+        """How well a mask on a volume has the size that the prompt tells, up to 1; 0 if it tells none."""
+        ...
+
     def perturbed(self, shift: FloatArray, scale: float) -> Hint:
         """The same, moved by `shift` (LPS mm) and scaled about its centre."""
         ...
@@ -66,6 +78,7 @@ class EllipsoidHint:
     `axes` holds unit vectors in LPS as columns, `radii_mm` the half lengths along them. `slope` is how fast
     the log odds fall from the surface outwards, per radius; beyond `limit` radii nothing is lesion, or beyond
     the box if `is_box`. The voxels within `core` radii of the core segment are lesion.
+    `known_mm` holds the drawn lengths along the first two axes, in their plane, None for one not drawn.
     """
 
     centre_lps: FloatArray
@@ -76,6 +89,7 @@ class EllipsoidHint:
     core: float = 0.25
     segment_lps: tuple[FloatArray, FloatArray] | None = None
     is_box: bool = False
+    known_mm: tuple[float, float | None] | None = None
 
     @property
     def radius_mm(self) -> float:
@@ -105,16 +119,34 @@ class EllipsoidHint:
         log_odds = np.clip(self.slope * (1 - radius), -_LIMIT, _LIMIT)
         return Fields(log_odds.astype(np.float32), inside & ~outside, outside)
 
+    @property
+    def knows_size(self) -> bool:
+        """See `Hint`."""
+        return self.is_box or self.known_mm is not None
+
+    def fit(self, mask: Mask, volume: Volume) -> float:
+        """See `Hint`."""
+        if not self.knows_size or mask.is_empty:
+            return 0.0
+        if self.is_box:
+            share = mask.voxel_count * volume.voxel_volume_mm3 / float(np.prod(2 * self.radii_mm))
+            return 1.0 - max(abs(float(np.log(share / _BOX_SHARE))) - _BOX_TOLERANCE, 0.0)
+        assert self.known_mm is not None
+        return _axes_fit(volume.lps(mask.indices()), self.centre_lps, self.axes, self.known_mm, volume)
+
     def perturbed(self, shift: FloatArray, scale: float) -> EllipsoidHint:
         """See `Hint`."""
-        segment = self.segment_lps and tuple(
-            self.centre_lps + shift + scale * (end - self.centre_lps) for end in self.segment_lps
-        )
+        segment = None
+        if self.segment_lps is not None:
+            start, end = (
+                self.centre_lps + shift + scale * (end - self.centre_lps) for end in self.segment_lps
+            )
+            segment = (start, end)
         return replace(
             self,
             centre_lps=self.centre_lps + shift,
             radii_mm=self.radii_mm * scale,
-            segment_lps=segment or None,
+            segment_lps=segment,
         )
 
 
@@ -155,9 +187,39 @@ class ShapeHint:
             log_odds.astype(np.float32), depth > self.core * deepest, depth < -self.limit * self.radius_mm
         )
 
+    @property
+    def knows_size(self) -> bool:
+        """See `Hint`."""
+        return False
+
+    def fit(self, mask: Mask, volume: Volume) -> float:
+        """See `Hint`."""
+        return 0.0
+
     def perturbed(self, shift: FloatArray, scale: float) -> ShapeHint:
         """See `Hint`."""
         return replace(self, shift=self.shift + shift, scale=self.scale * scale)
+
+
+def _axes_fit(
+    positions: FloatArray,
+    centre: FloatArray,
+    axes: FloatArray,
+    known_mm: tuple[float, float | None],
+    volume: Volume,
+) -> float:
+    """1 less the mean relative error of the extents along the drawn axes, in their plane."""
+    local = (positions - centre) @ axes
+    thickness = np.abs(volume.directions.T @ axes[:, 2]) @ np.asarray(volume.spacing_mm)
+    plane = local[np.abs(local[:, 2]) <= 0.51 * thickness]
+    if len(plane) == 0:
+        return 0.0
+    errors = [
+        abs(float(np.ptp(plane[:, axis])) - length) / max(length, 1.0)
+        for axis, length in enumerate(known_mm)
+        if length is not None
+    ]
+    return 1.0 - float(np.mean(errors))
 
 
 def _distance_to_segment(positions: FloatArray, start: FloatArray, end: FloatArray) -> FloatArray:
@@ -178,7 +240,7 @@ def box_hint(box: BoxPrompt, volume: Volume) -> EllipsoidHint:
     low, high = np.asarray(box.minimum_lps), np.asarray(box.maximum_lps)
     voxel = np.abs(volume.affine[:3, :3]).sum(axis=1)
     radii = np.maximum((high - low) / 2, voxel / 2)
-    return EllipsoidHint((low + high) / 2, np.eye(3), radii, slope=3.5, limit=1.0, is_box=True)
+    return EllipsoidHint((low + high) / 2, np.eye(3), radii, slope=7.0, limit=1.0, is_box=True)
 
 
 def line_hint(line: LinePrompt, volume: Volume) -> EllipsoidHint:
@@ -189,10 +251,10 @@ def line_hint(line: LinePrompt, volume: Volume) -> EllipsoidHint:
     """
     start, end = np.asarray(line.start_lps), np.asarray(line.end_lps)
     # Half a pixel longer at both ends: a line runs between pixel centres.
-    half_mm = np.linalg.norm(end - start) / 2 + min(volume.spacing_mm) / 2
+    half_mm = float(np.linalg.norm(end - start)) / 2 + min(volume.spacing_mm) / 2
     along = (end - start) / max(float(np.linalg.norm(end - start)), 1e-9)
     if not along.any():
-        return sphere_hint(start, max(float(half_mm), max(volume.spacing_mm)), slope=2.5, limit=1.6)
+        return sphere_hint(start, max(half_mm, max(volume.spacing_mm)), slope=2.5, limit=1.6)
     normal = volume.directions[:, 0]
     if abs(normal @ along) > 0.9:  # drawn across the slices, on a reformat
         normal = volume.directions[:, 1]
@@ -208,7 +270,8 @@ def line_hint(line: LinePrompt, volume: Volume) -> EllipsoidHint:
     radii = np.array([half_mm, short_mm, np.sqrt(half_mm * short_mm)])
     middle = (start + end) / 2
     segment = (middle + 0.6 * (start - middle), middle + 0.6 * (end - middle))
-    return EllipsoidHint(middle, axes, radii, slope, limit, core=0.25, segment_lps=segment)
+    known = (float(np.linalg.norm(end - start)), 2 * short_mm if line.short_axis_lps is not None else None)
+    return EllipsoidHint(middle, axes, radii, slope, limit, segment_lps=segment, known_mm=known)
 
 
 def mask_hint(mask: Volume, *, slope: float = 1.0, limit: float = 0.6) -> ShapeHint:
@@ -233,7 +296,7 @@ def mask_hint(mask: Volume, *, slope: float = 1.0, limit: float = 0.6) -> ShapeH
 
 def outline_hint(outlines: Sequence[OutlinePrompt], volume: Volume) -> ShapeHint:
     """Outlines on parallel planes as one body: blended between planes, rounded off behind a single one."""
-    mask = _filled(outlines, volume)
+    mask = filled(outlines, volume)
     found = np.argwhere(mask.array)
     if len(found) == 0:
         raise UnsuitableInputError(
@@ -241,64 +304,6 @@ def outline_hint(outlines: Sequence[OutlinePrompt], volume: Volume) -> ShapeHint
             "draw it larger or give a point"
         )
     return mask_hint(mask, slope=1.2 if len(outlines) > 1 else 0.8)
-
-
-def _filled(outlines: Sequence[OutlinePrompt], volume: Volume) -> Volume:
-    from skimage.draw import polygon2mask
-
-    spacing = np.asarray(volume.spacing_mm)
-    contours = [ijk_from_lps(np.asarray(outline.points_lps), volume.affine) for outline in outlines]
-    together = np.concatenate(contours)
-    normal_axis = int(np.argmin([np.ptp(c, axis=0) * spacing for c in contours][0]))
-    plane_axes = [axis for axis in range(3) if axis != normal_axis]
-    low = np.floor(together.min(axis=0)).astype(int)
-    high = np.ceil(together.max(axis=0)).astype(int) + 1
-    if len(outlines) == 1:
-        reach = 0.5 * np.sqrt(np.prod(np.ptp(contours[0], axis=0)[plane_axes] * spacing[plane_axes]))
-        low[normal_axis] = np.floor(together[:, normal_axis].mean() - reach / spacing[normal_axis])
-        high[normal_axis] = np.ceil(together[:, normal_axis].mean() + reach / spacing[normal_axis]) + 1
-    shape = high - low
-    planes: dict[float, np.ndarray] = {}
-    for contour in contours:
-        flat = polygon2mask(tuple(shape[plane_axes]), (contour - low)[:, plane_axes])
-        planes.setdefault(round(float(contour[:, normal_axis].mean()), 2), np.zeros_like(flat))
-        planes[round(float(contour[:, normal_axis].mean()), 2)] ^= flat  # a contour in another is a hole
-    keys = np.array(sorted(planes))
-    depths = np.stack([_depth_2d(planes[key], spacing[plane_axes]) for key in keys])
-    layers = []
-    for index in range(int(low[normal_axis]), int(high[normal_axis])):
-        layers.append(_layer(index, keys, depths, float(spacing[normal_axis]), len(outlines) == 1))
-    array = np.moveaxis(np.stack(layers), 0, normal_axis)
-    affine = volume.affine.copy()
-    affine[:3, 3] = volume.lps(low)
-    return Volume(array=array, affine=affine)
-
-
-def _depth_2d(flat: np.ndarray, spacing: FloatArray) -> np.ndarray:
-    inside = ndimage.distance_transform_edt(np.pad(flat, 1), sampling=spacing)[1:-1, 1:-1]
-    outside = (
-        ndimage.distance_transform_edt(~flat, sampling=spacing) if flat.any() else np.full(flat.shape, 1e3)
-    )
-    depth: np.ndarray = inside - outside
-    return depth
-
-
-def _layer(
-    index: int, keys: FloatArray, depths: np.ndarray, spacing_mm: float, is_single: bool
-) -> np.ndarray:
-    if is_single:
-        away = abs(index - keys[0]) * spacing_mm
-        deepest = float(depths[0].max())
-        # The shape shrinks like the sections of a ball whose radius is the outline's greatest depth.
-        shrink = deepest - np.sqrt(max(deepest**2 - away**2, 0)) if away < deepest else np.inf
-        return np.asarray(depths[0] > shrink)
-    if index < keys[0] - 0.5 or index > keys[-1] + 0.5:
-        return np.zeros(depths.shape[1:], dtype=bool)
-    above = int(np.clip(np.searchsorted(keys, index), 1, len(keys) - 1)) if len(keys) > 1 else 0
-    if above == 0:
-        return np.asarray(depths[0] > 0)
-    share = np.clip((index - keys[above - 1]) / (keys[above] - keys[above - 1]), 0, 1)
-    return np.asarray((1 - share) * depths[above - 1] + share * depths[above] > 0)
 
 
 def points_of(prompt: LesionPrompt, *, positive: bool) -> list[FloatArray]:
@@ -317,7 +322,10 @@ def shape_hint(prompt: LesionPrompt, volume: Volume) -> Hint | None:
     lines = [shape for shape in prompt.shapes if isinstance(shape, LinePrompt)]
     boxes = [shape for shape in prompt.shapes if isinstance(shape, BoxPrompt)]
     if masks:
-        return mask_hint(masks[0].volume)
+        if len(masks) == 1:
+            return mask_hint(masks[0].volume)
+        whole = union([mask_on_grid(mask.volume, volume) for mask in masks])
+        return mask_hint(volume.with_array(whole.array()))
     if outlines:
         return outline_hint(outlines, volume)
     if lines:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -65,7 +67,9 @@ def _sides(axis: int) -> tuple[tuple[slice, ...], tuple[slice, ...]]:
     return low, high
 
 
-def _conjugate_gradients(apply, right: Array32, x: Array32, diagonal: Array32, iterations: int) -> Array32:
+def _conjugate_gradients(
+    apply: Callable[[Array32], Array32], right: Array32, x: Array32, diagonal: Array32, iterations: int
+) -> Array32:
     residual = right - apply(x)
     scaled = residual / diagonal
     direction = scaled.copy()

@@ -1,4 +1,4 @@
-"""Around one lesion, at full detail: how far the registration is off, and whether the lesion is still there."""
+"""Around one lesion, at full detail: how far the registration is off, and whether it is still there."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from scipy import ndimage, signal
 
 from models.weight_free.appearance import Binned
 from models.weight_free.hints import ShapeHint
+from models.weight_free.registration import is_hu
 from workflow.domain.geometry import FloatArray, Volume, lps_from_ijk
 
 Array = NDArray[np.float32]
@@ -26,7 +27,7 @@ class Finding:
     Attributes
     ----------
     shift_lps
-        From where the registration puts the lesion to where it was found, in the prior's frame, mm, shape (3,).
+        From where the registration puts the lesion to where it was found, in the prior's frame, mm.
     scale
         Size over the prior's size.
     similarity
@@ -72,6 +73,9 @@ def find_nearby(
     after = _sample(new, after_points, wide.shape, step)
     depth = _depth(hint, lps_from_ijk(*_points(grid)), grid.shape)
     offset, similarity = _best_offset(before, after, depth, step, reach)
+    if not (is_hu(prior) and is_hu(new)):
+        a, b, c = (slice(reach + int(o), reach + int(o) + n) for o, n in zip(offset, grid.shape, strict=True))
+        after[a, b, c] = _like(before, after[a, b, c], depth)
     return _look(before, after, depth, step, reach, offset, similarity, hint.radius_mm)
 
 
@@ -153,7 +157,8 @@ def _slide(image: NDArray[np.floating], kernel: FloatArray) -> FloatArray:
 def _distances(shape: tuple[int, ...], step: float, reach: int) -> FloatArray:
     axes = [(np.arange(n) - reach) * step for n in shape]
     z, y, x = np.meshgrid(*axes, indexing="ij")
-    return np.sqrt(z**2 + y**2 + x**2)
+    distance: FloatArray = np.sqrt(z**2 + y**2 + x**2)
+    return distance
 
 
 # ---------------------------------------------------------------- whether: the lesion's own look
@@ -170,12 +175,13 @@ def _look(
     radius_mm: float,
 ) -> Finding:
     a, b, c = (slice(reach + int(o), reach + int(o) + n) for o, n in zip(offset, before.shape, strict=True))
-    there = _like(before, after[a, b, c], depth)
+    there = after[a, b, c]
     likeness_before, likeness_after = _likeness(before, before, depth), _likeness(before, there, depth)
     known = _known_structures(likeness_before, depth, step)
     prior_score = _ball_scores(likeness_before * (1 - known), radius_mm, step)
     own = float(prior_score[_middle(depth)])
-    best = (-np.inf, 1.0, 0.0, np.zeros(3))
+    best: tuple[float, float, float, FloatArray] = (-np.inf, 1.0, 0.0, np.zeros(3))
+    middle = np.asarray(_middle(depth))
     away = _distances_from(_middle(depth), before.shape, step)
     for scale in _SCALES:
         if scale * radius_mm < 0.8 * step:
@@ -188,7 +194,7 @@ def _look(
         )
         place = np.unravel_index(int(chosen.argmax()), chosen.shape)
         if chosen[place] > best[0]:
-            shift = (np.array(place) - _middle(depth) + offset)[::-1] * step
+            shift: FloatArray = (np.array(place) - middle + offset)[::-1] * step
             best = (float(chosen[place]), scale, float(score[place]), shift)
     return Finding(
         shift_lps=best[3],
@@ -200,27 +206,26 @@ def _look(
 
 
 def _middle(depth: Array) -> tuple[int, int, int]:
-    a, b, c = (
-        (int(round(float(v))) for v in np.argwhere(depth > 0).mean(axis=0))
-        if (depth > 0).any()
-        else (int(n // 2) for n in depth.shape)
-    )
+    """Index nearest to the centre of the body, or of the grid if the body is smaller than its step."""
+    inside = np.argwhere(depth > 0)
+    centre = inside.mean(axis=0) if len(inside) else (np.asarray(depth.shape) - 1) / 2
+    a, b, c = (round(float(v)) for v in centre)
     return a, b, c
 
 
 def _distances_from(middle: tuple[int, int, int], shape: tuple[int, ...], step: float) -> FloatArray:
     axes = [(np.arange(n) - m) * step for n, m in zip(shape, middle, strict=True)]
     z, y, x = np.meshgrid(*axes, indexing="ij")
-    return np.sqrt(z**2 + y**2 + x**2)
+    distance: FloatArray = np.sqrt(z**2 + y**2 + x**2)
+    return distance
 
 
 def _like(before: Array, there: Array, depth: Array) -> Array:
-    """The new image in the prior's intensities, from what surrounds the lesion; CT already is."""
-    if min(float(before.min()), float(there.min())) <= -300:
-        return there
+    """The new image in the prior's intensities, matched by mean and spread of what surrounds the lesion."""
     around = depth < -2
-    gain = float(before[around].std()) / max(float(there[around].std()), 1e-6)
-    return (there - there[around].mean()) * np.float32(np.clip(gain, 0.25, 4)) + before[around].mean()
+    gain = np.clip(float(before[around].std()) / max(float(there[around].std()), 1e-6), 0.25, 4)
+    matched = (there - there[around].mean()) * gain + before[around].mean()
+    return np.asarray(matched, dtype=np.float32)
 
 
 def _likeness(before: Array, image: Array, depth: Array) -> FloatArray:

@@ -51,8 +51,8 @@ class Registration:
         indices = self.fixed.ijk(positions_lps).T
         moved = np.stack(
             [
-                ndimage.map_coordinates(self.displacement[..., axis], indices, order=1, mode="nearest")
-                for axis in range(3)
+                np.asarray(ndimage.map_coordinates(field, indices, order=1, mode="nearest"))
+                for field in np.moveaxis(self.displacement, -1, 0)
             ],
             axis=1,
         )
@@ -94,10 +94,10 @@ class Registration:
     def _folding(self, box: tuple[slice, ...], ball: NDArray[np.bool_]) -> float:
         if min(ball.shape) < 2:
             return 0.0
-        gradient = np.stack(
-            [np.stack(np.gradient(self.displacement[box][..., c]), axis=-1) for c in range(3)], axis=-2
-        ) @ np.linalg.inv(self.fixed.affine[:3, :3])
-        determinant = np.linalg.det(gradient + np.eye(3))
+        part = self.displacement[box]
+        # [..., component, axis]: change of each component along each axis of the grid.
+        change = np.stack([np.asarray(np.gradient(part, axis=axis)) for axis in range(3)], axis=-1)
+        determinant = np.linalg.det(change @ np.linalg.inv(self.fixed.affine[:3, :3]) + np.eye(3))
         return float(np.mean(determinant[ball] <= 0))
 
 
@@ -142,13 +142,14 @@ class _Scale:
 
     @classmethod
     def of(cls, prior: Volume, new: Volume) -> _Scale:
-        if _is_hu(prior) and _is_hu(new):
+        if is_hu(prior) and is_hu(new):
             # Up to soft tissue: contrast medium and bone change or move on their own.
             return cls((_AIR_HU, _DENSE_HU), (_AIR_HU, _DENSE_HU))
         return cls(_range_of(prior), _range_of(new))
 
 
-def _is_hu(volume: Volume) -> bool:
+def is_hu(volume: Volume) -> bool:
+    """Whether a volume holds CT numbers: there is air in it."""
     return float(volume.array[::2, ::4, ::4].min()) <= -500
 
 
@@ -350,8 +351,8 @@ def _through(affine: FloatArray, moving: Volume, fixed: Volume) -> tuple[NDArray
         moving.array, step[:3, :3], step[:3, 3], output_shape=fixed.shape, order=1, mode="nearest"
     )
     indices = np.moveaxis(np.indices(fixed.shape), 0, -1) @ step[:3, :3].T + step[:3, 3]
-    covered = ((indices >= -0.5) & (indices <= np.asarray(moving.shape) - 0.5)).all(axis=-1)
-    return seen, covered
+    is_inside = (indices >= -0.5) & (indices <= np.asarray(moving.shape) - 0.5)
+    return np.asarray(seen), np.asarray(is_inside.all(axis=-1))
 
 
 def refuse_unlike(registration: Registration, least: float = 0.3) -> None:

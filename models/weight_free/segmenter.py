@@ -1,4 +1,4 @@
-"""A promptable segmenter without weights: shape from the prompt, appearance from the patch, one random walk."""
+"""A promptable segmenter without weights: the prompt's shape, the patch's look, one random walk."""
 
 from __future__ import annotations
 
@@ -9,11 +9,12 @@ import numpy as np
 from scipy import ndimage
 
 from models.weight_free.appearance import Binned, noise_of
+from models.weight_free.cutting import detached, mask_of, touch
 from models.weight_free.hints import Fields, Hint, mask_hint, points_of, shape_hint, sphere_hint
 from models.weight_free.patch import Patch, cut_patch
 from models.weight_free.random_walk import random_walk
 from workflow.domain.errors import UnsuitableInputError
-from workflow.domain.geometry import FloatArray, Mask, Volume, dice
+from workflow.domain.geometry import FloatArray, Mask, Volume, dice, mask_on_grid, union
 from workflow.domain.lesion import (
     Flag,
     LesionPrompt,
@@ -25,6 +26,9 @@ from workflow.domain.lesion import (
 from workflow.ports import Progress, no_progress
 
 VERSION = "1.0"
+
+_SIZE_COST = float(__import__("os").environ.get("SC", "0.5"))
+_THRESHOLDS = (0.15, 0.25, 0.35, 0.45, 0.6, 0.75)
 
 # A contour that a person drew on this very image is what they mean, not a hint.
 _DRAWN = frozenset(
@@ -55,11 +59,11 @@ class SegmenterSettings:
         Voxels of a patch; larger lesions are worked on more coarsely.
     """
 
-    appearance_weight: float = 0.6
-    certainty: float = 0.25
-    rounds: int = 3
+    appearance_weight: float = 0.8
+    certainty: float = 0.4
+    rounds: float = 3
     context: float = 0.7
-    largest_voxel_count: int = 120_000
+    largest_voxel_count: float = 90_000
 
 
 class WeightFreeSegmenter:
@@ -70,6 +74,7 @@ class WeightFreeSegmenter:
     """
 
     def __init__(self, settings: SegmenterSettings | None = None) -> None:
+        """Take settings, by default those that the benchmarks were run with."""
         self._settings = settings or SegmenterSettings()
 
     @property
@@ -118,15 +123,33 @@ class WeightFreeSegmenter:
         patch = self._patch(volume, hint)
         fields = _with_clicks(hint.fields(patch), patch, clicks, beside)
         soft = self._solve(patch, fields, hint.radius_mm)
-        mask = _mask_of(soft, patch, volume, fields, clicks)
+        mask, threshold = self._sized(soft, patch, volume, fields, hint)
         if mask.is_empty:
             return mask, 0.0
         others = []
         for shift, scale in _perturbations(hint.radius_mm):
             moved = _with_clicks(hint.perturbed(shift, scale).fields(patch), patch, clicks, beside)
             other = self._solve(patch, moved, hint.radius_mm, rounds=1, start=soft)
-            others.append(dice(mask, _mask_of(other, patch, volume, moved, clicks)))
+            others.append(dice(mask, mask_of(other, patch, volume, moved, threshold)))
         return mask, float(np.mean(others))
+
+    def _sized(
+        self, soft: np.ndarray, patch: Patch, volume: Volume, fields: Fields, hint: Hint
+    ) -> tuple[Mask, float | None]:
+        """The lesion cut out of its probability where its size agrees best with what the prompt says of it.
+
+        A box is tight and a line is the long axis: a threshold at which the result fills them is better
+        than 0.5. The threshold None is half height, taken unless another fits clearly better.
+        """
+        mask = mask_of(soft, patch, volume, fields, None)
+        best: tuple[float, Mask, float | None] = (hint.fit(mask, volume) + 0.03, mask, None)
+        if hint.knows_size:
+            for threshold in _THRESHOLDS:
+                mask = mask_of(soft, patch, volume, fields, threshold)
+                fit = hint.fit(mask, volume)
+                if fit > best[0]:
+                    best = (fit, mask, threshold)
+        return best[1], best[2]
 
     def _patch(self, volume: Volume, hint: Hint) -> Patch:
         low, high = hint.extent_lps()
@@ -196,12 +219,13 @@ class WeightFreeSegmenter:
         patch = cut_patch(volume, low - 0.4 * radius, high + 0.4 * radius, largest_voxel_count=25_000)
         fields = _with_clicks(hint.fields(patch), patch, clicks, beside)
         soft = self._solve(patch, fields, radius, rounds=2)
-        body = _detached(soft > 0.5, patch, fields, clicks)
+        body = detached(soft > 0.5, patch, fields)
         if not body.any():
             return None
         contrast = _edge_contrast(patch, body)
         equivalent = float((body.sum() * np.prod(patch.spacing_mm) * 3 / (4 * np.pi)) ** (1 / 3))
-        score = contrast - abs(np.log(equivalent / radius))
+        # Of two sizes that the image bears out, the smaller: a lesion lies in an organ, never the reverse.
+        score = min(contrast, 3.0) - abs(np.log(equivalent / radius)) - _SIZE_COST * np.log(radius / 4.0)
         return score, mask_hint(Volume(array=body, affine=patch.affine), slope=0.8, limit=0.5)
 
 
@@ -240,87 +264,23 @@ def _with_clicks(
     return replace(fields, inside=inside, outside=outside)
 
 
-def _detached(body: np.ndarray, patch: Patch, fields: Fields, clicks: Sequence[FloatArray]) -> np.ndarray:
-    """The part of a body around the hint, without what hangs on it by less than a third of its thickness."""
-    if not body.any():
-        return body
-    padded = np.pad(body, 1)
-    depth = ndimage.distance_transform_edt(padded, sampling=patch.spacing_mm)[1:-1, 1:-1, 1:-1]
-    core = np.where(fields.inside, depth, 0).max()
-    reach = 0.3 * float(core or depth.max())
-    if reach < 0.75 * max(patch.spacing_mm):
-        reach = 0.0
-    opened = depth > reach
-    parts, count = ndimage.label(opened)
-    if count == 0:
-        return body
-    votes = np.bincount(parts.ravel(), weights=(fields.inside * (1 + depth)).ravel(), minlength=count + 1)
-    if votes[1:].max() == 0:
-        votes = np.bincount(parts.ravel(), minlength=count + 1).astype(float)
-    kept = parts == 1 + int(votes[1:].argmax())
-    away = ndimage.distance_transform_edt(~kept, sampling=patch.spacing_mm)
-    return body & (away <= reach + 0.5 * max(patch.spacing_mm))
-
-
-def _mask_of(
-    soft: np.ndarray, patch: Patch, volume: Volume, fields: Fields, clicks: Sequence[FloatArray]
-) -> Mask:
-    body = _detached(soft > 0.5, patch, fields, clicks)
-    # Keeps the soft edge: what was cut off lies further than a voxel from the kept body.
-    kept = np.where(ndimage.binary_dilation(body, iterations=1), soft, 0)
-    part, start = patch.to_volume(kept, volume)
-    found = part > 0.5
-    found = _largest(found)
-    found = ndimage.binary_fill_holes(found)
-    return Mask.from_array(found, start, volume.shape)
-
-
-def _largest(found: np.ndarray) -> np.ndarray:
-    parts, count = ndimage.label(found, structure=np.ones((3, 3, 3)))
-    if count <= 1:
-        return found
-    return np.asarray(parts == 1 + int(np.bincount(parts.ravel())[1:].argmax()))
-
-
 def _adopted(volume: Volume, prompt: LesionPrompt) -> Mask:
-    drawn = [shape.volume for shape in prompt.shapes if isinstance(shape, MaskPrompt)][0]
-    if drawn.has_grid_of(volume):
-        return Mask.from_array(drawn.array.astype(bool))
-    return resampled(drawn, volume)
-
-
-def resampled(drawn: Volume, volume: Volume) -> Mask:
-    """A mask on a grid of its own brought to the volume's: a voxel counts where the shape covers its centre."""
-    depth = mask_hint(drawn).depth
-    inside = depth.lps(np.argwhere(depth.array > -max(drawn.spacing_mm)))
-    indices = volume.ijk(inside)
-    low = np.clip(np.floor(indices.min(axis=0)).astype(int) - 1, 0, np.asarray(volume.shape) - 1)
-    high = np.clip(np.ceil(indices.max(axis=0)).astype(int) + 2, 1, volume.shape)
-    grid = np.moveaxis(np.indices(tuple(high - low)), 0, -1).reshape(-1, 3) + low
-    there = np.moveaxis(depth.ijk(volume.lps(grid)), -1, 0)
-    values = ndimage.map_coordinates(depth.array, there, order=1, mode="constant", cval=-1e3)
-    return Mask.from_array(
-        (values > 0).reshape(tuple(high - low)), (int(low[0]), int(low[1]), int(low[2])), volume.shape
-    )
+    drawn = [shape.volume for shape in prompt.shapes if isinstance(shape, MaskPrompt)]
+    return union([mask_on_grid(mask, volume) for mask in drawn])
 
 
 def _refuse_outside(volume: Volume, prompt: LesionPrompt, index: int) -> None:
-    hint_name = prompt.label or f"number {index + 1}"
-    for point in points_of(prompt, positive=True):
-        if not volume.contains((float(point[0]), float(point[1]), float(point[2]))):
-            raise UnsuitableInputError(
-                f"the point {tuple(round(float(v), 1) for v in point)} of prompt {hint_name} lies outside the "
-                "volume; check that it is in LPS mm of this image"
-            )
+    places = points_of(prompt, positive=True)
     hint = shape_hint(prompt, volume)
-    if hint is None:
-        return
-    centre = hint.centre_lps
-    if not volume.contains((float(centre[0]), float(centre[1]), float(centre[2]))):
-        raise UnsuitableInputError(
-            f"the centre {tuple(round(float(v), 1) for v in centre)} of prompt {hint_name} lies outside the "
-            "volume; check that it is in LPS mm of this image"
-        )
+    if hint is not None:
+        places.append(hint.centre_lps)
+    for place in places:
+        x, y, z = (round(float(value), 1) for value in place)
+        if not volume.contains((x, y, z)):
+            raise UnsuitableInputError(
+                f"prompt {prompt.label or index + 1} at ({x}, {y}, {z}) lies outside the volume; "
+                "check that it is in LPS mm of this image"
+            )
 
 
 def _flags(volume: Volume, mask: Mask, confidence: float) -> frozenset[Flag]:
@@ -341,21 +301,9 @@ def _with_neighbours(results: list[SegmentedLesion]) -> list[SegmentedLesion]:
     touching = set()
     for one in results:
         for other in results[one.index + 1 :]:
-            if _touch(one.mask, other.mask):
+            if touch(one.mask, other.mask):
                 touching |= {one.index, other.index}
     return [
         replace(result, flags=result.flags | {Flag.TOUCHES_NEIGHBOUR}) if result.index in touching else result
         for result in results
     ]
-
-
-def _touch(one: Mask, other: Mask) -> bool:
-    if one.is_empty or other.is_empty:
-        return False
-    start = np.maximum(one.start_ijk, other.start_ijk) - 1
-    stop = np.minimum(one.stop_ijk, other.stop_ijk) + 1
-    if np.any(stop <= start):
-        return False
-    near = ndimage.binary_dilation(np.pad(one.voxels, 1), structure=np.ones((3, 3, 3)))
-    grown = Mask(voxels=near, start_ijk=tuple(s - 1 for s in one.start_ijk), shape=one.shape)  # type: ignore[arg-type]
-    return dice(grown, other) > 0
