@@ -6,9 +6,9 @@
         LesionLocatorTrack/                 (the same)
 
 A `.pth` file is a pickle; it is opened with `weights_only=True`, which admits tensors and plain
-values and nothing that runs. `convert` writes `checkpoint_final.safetensors` beside it: no pickle, no
-optimizer state, each tensor once, mapped into memory instead of read. It is used where it is there,
-as long as it was made from the `.pth` that lies beside it.
+values and nothing that runs. At first use `checkpoint_final.safetensors` is written beside it: no pickle,
+no optimizer state, each tensor once. That is what is read from then on, as long as it was made from
+the `.pth` that lies beside it. Where the folder is read-only the `.pth` is read each time.
 """
 
 from __future__ import annotations
@@ -18,16 +18,19 @@ import json
 import os
 import pickle
 import re
+import shutil
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from models.lesionlocator.plans import Plan, read_plan
+from models.weights import sha256_of
 from workflow.domain.errors import ConfigurationError
 
 PICKLE = "checkpoint_final.pth"
@@ -137,15 +140,20 @@ def open_checkpoint(weights: Path, part: Part, folds: Iterable[int] | None = Non
 
 
 def _open_fold(folder: Path, number: int, part: Part) -> Fold:
-    if not (folder / SAFETENSORS).is_file() or _is_stale(folder):
-        convert_fold(folder, part)
-    metadata = _metadata(folder / SAFETENSORS)
+    path = folder / SAFETENSORS
+    if not path.is_file() or _is_stale(folder):
+        try:
+            convert_fold(folder / PICKLE, path, part)
+        except OSError:
+            # A read-only folder: the weights are read from the pickle each time instead.
+            path = folder / PICKLE
+    header = _metadata(path) if path.suffix == ".safetensors" else _header(path, _read_pickle(path), part)
     return Fold(
         number=number,
-        path=folder / SAFETENSORS,
-        sha256=metadata["source_sha256"],
-        configuration=metadata["configuration"],
-        mirroring_axes=tuple(json.loads(metadata["mirroring_axes"])),
+        path=path,
+        sha256=header["source_sha256"],
+        configuration=header["configuration"],
+        mirroring_axes=tuple(json.loads(header["mirroring_axes"])),
     )
 
 
@@ -158,7 +166,7 @@ def _is_stale(folder: Path) -> bool:
     status = pickled.stat()
     return recorded.get("source_size") != str(status.st_size) or (
         recorded.get("source_mtime_ns") != str(status.st_mtime_ns)
-        and recorded.get("source_sha256") != file_sha256(pickled)
+        and recorded.get("source_sha256") != sha256_of(pickled)
     )
 
 
@@ -172,49 +180,70 @@ def _metadata(path: Path) -> dict[str, str]:
         raise ConfigurationError(f"{path} is damaged ({error}); delete it, it is made again") from error
 
 
-def convert_fold(folder: Path, part: Part) -> Path:
-    """Write a fold's `.pth` as safetensors beside it, through a temporary file; returns its path.
+def convert(source: Path, target: Path) -> None:
+    """Rewrite a release as safetensors: every part and fold, with its plans.json and dataset.json.
+
+    `target` may be `source`. Raises what `convert_fold` raises.
+    """
+    root = find_root(source)
+    for part in available_parts(source):
+        for name in ("plans.json", "dataset.json"):
+            if (root / part / name).is_file() and root != target:
+                (target / part).mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(root / part / name, target / part / name)
+        for pickled in sorted((root / part).glob(f"fold_*/{PICKLE}")):
+            fold = target / part / pickled.parent.name
+            fold.mkdir(parents=True, exist_ok=True)
+            convert_fold(pickled, fold / SAFETENSORS, part)
+
+
+def convert_fold(source: Path, target: Path, part: Part) -> None:
+    """Write a fold's `.pth` as safetensors, through a temporary file in the target's folder.
 
     Raises
     ------
     ConfigurationError
         If the `.pth` is damaged, holds more than weights and plain values, or is no checkpoint.
+    OSError
+        If nothing can be written there.
     """
     from safetensors.torch import save_file
 
-    source, target = folder / PICKLE, folder / SAFETENSORS
     checkpoint = _read_pickle(source)
+    weights = canonical(checkpoint["network_weights"])
+    temporary = target.with_name(f".{target.name}.{os.getpid()}")
+    if not os.access(target.parent, os.W_OK):
+        raise PermissionError(f"{target.parent} can't be written to")
     try:
-        weights = canonical(checkpoint["network_weights"])
-    except (KeyError, TypeError, AttributeError) as error:
-        raise ConfigurationError(f"{source} is not a LesionLocator checkpoint: no network_weights") from error
+        # Each tensor gets memory of its own: views of a mapped file are refused.
+        save_file(
+            {name: tensor.clone().contiguous() for name, tensor in weights.items()},
+            temporary,
+            _header(source, checkpoint, part),
+        )
+        temporary.replace(target)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _header(source: Path, checkpoint: Mapping[str, Any], part: Part) -> dict[str, str]:
+    """What is kept of a checkpoint beside its weights."""
     status = source.stat()
     axes = checkpoint.get("inference_allowed_mirroring_axes")
-    metadata = {
-        "source_sha256": file_sha256(source),
+    return {
+        "source_sha256": sha256_of(source),
         "source_size": str(status.st_size),
         "source_mtime_ns": str(status.st_mtime_ns),
         "configuration": str(checkpoint.get("init_args", {}).get("configuration", _CONFIGURATION[part])),
         # The release tracks with all three axes whatever the file says.
         "mirroring_axes": json.dumps([0, 1, 2] if part is Part.TRACK else list(axes or ())),
     }
-    temporary = target.with_name(f".{target.name}.{os.getpid()}")
-    try:
-        save_file({k: v.contiguous() for k, v in weights.items()}, temporary, metadata)
-        temporary.replace(target)
-    except OSError as error:
-        raise ConfigurationError(
-            f"{target} can't be written ({error}); convert the weights once as a user who may write there: "
-            "tumorline models convert"
-        ) from error
-    finally:
-        temporary.unlink(missing_ok=True)
-    return target
 
 
 def _read_pickle(path: Path) -> dict[str, Any]:
     try:
-        loaded = torch.load(path, map_location="cpu", weights_only=True)
+        with torch.serialization.safe_globals(_numpy_values()):
+            loaded = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
     except FileNotFoundError:
         raise ConfigurationError(f"{path} is missing; unpack the released weights again") from None
     except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
@@ -222,9 +251,18 @@ def _read_pickle(path: Path) -> dict[str, Any]:
             f"{path} was refused: it is damaged or holds more than weights ({str(error).splitlines()[0]}). "
             "Compare its checksum with the publisher's"
         ) from error
-    if not isinstance(loaded, dict):
-        raise ConfigurationError(f"{path} holds a {type(loaded).__name__}, not a checkpoint")
+    if not isinstance(loaded, dict) or not isinstance(loaded.get("network_weights"), dict):
+        raise ConfigurationError(f"{path} is not a LesionLocator checkpoint: it has no network_weights")
     return loaded
+
+
+def _numpy_values() -> list[Any]:
+    """Numpy numbers and arrays, which a training log leaves in a checkpoint: values, nothing that runs."""
+    from numpy._core.multiarray import _reconstruct, scalar
+
+    numbers = [type(np.dtype(kind)) for kind in ("f2", "f4", "f8", "i4", "i8", "u1", "b1")]
+    old_names = [(f, f"numpy.core.multiarray.{f.__name__}") for f in (scalar, _reconstruct)]
+    return [scalar, _reconstruct, np.ndarray, np.dtype, *numbers, *old_names]
 
 
 def canonical(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -260,7 +298,9 @@ def load_fold(network: nn.Module, fold: Fold) -> None:
     """
     from safetensors.torch import load_file
 
-    load_weights(network, load_file(fold.path), origin=str(fold.path))
+    is_converted = fold.path.suffix == ".safetensors"
+    weights = load_file(fold.path) if is_converted else _read_pickle(fold.path)["network_weights"]
+    load_weights(network, weights, origin=str(fold.path))
 
 
 def load_weights(
@@ -274,9 +314,3 @@ def load_weights(
         raise ConfigurationError(
             f"{origin} does not fit the topology in plans.json: {' '.join(lines)[:400]}"
         ) from error
-
-
-def file_sha256(path: Path) -> str:
-    """SHA-256 of a file's bytes, hexadecimal."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -51,7 +51,8 @@ class NetworkImage:
         UnsuitableInputError
             If every voxel is 0.
         """
-        found = [np.flatnonzero((array != 0).any(axis=axes)) for axes in ((1, 2), (0, 2), (0, 1))]
+        held = array != 0
+        found = [np.flatnonzero(held.any(axis=axes)) for axes in ((1, 2), (0, 2), (0, 1))]
         if found[0].size == 0:
             raise UnsuitableInputError("every voxel of the volume is 0 HU: there is no image in it")
         start, stop = _triple(int(f[0]) for f in found), _triple(int(f[-1]) + 1 for f in found)

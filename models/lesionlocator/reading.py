@@ -19,8 +19,8 @@ from workflow.domain.errors import UnsuitableInputError
 from workflow.domain.geometry import FloatArray, Mask, Volume
 from workflow.domain.lesion import BoxPrompt, LesionPrompt, MaskPrompt, PointPrompt, PromptShape
 
-# Positions in mm come back to voxels with rounding errors; a box's face must not move by a voxel for them.
-_SNAP = 1e-6
+# Positions in mm come back to voxels with rounding errors, and nothing may move by a voxel for them.
+_SNAP_DECIMALS = 6
 
 
 def choose_drawing(
@@ -67,7 +67,8 @@ def draw(index: int, prompt: LesionPrompt, view: Volume, image: NetworkImage, dr
     if mask is not None and not mask.is_empty:
         drawn = draw_mask(mask, drawing)
     elif drawing is Drawing.POINT:
-        drawn = draw_point(point_to_network(centre_ijk(view, prompt), image), image.shape)
+        centre = np.round(centre_ijk(view, prompt), _SNAP_DECIMALS)
+        drawn = draw_point(point_to_network(centre, image), image.shape)
     else:
         drawn = draw_box(*box_to_network(*box_of(prompt, view), image), image.shape)
     if drawn.is_empty:
@@ -88,7 +89,7 @@ def box_of(prompt: LesionPrompt, view: Volume) -> tuple[FloatArray, FloatArray]:
     if all(box is not None for box in boxes):
         start = np.min([box[0] for box in boxes if box is not None], axis=0)
         stop = np.max([box[1] for box in boxes if box is not None], axis=0)
-        return np.floor(start * 1e6 + 0.5) / 1e6, np.floor(stop * 1e6 + 0.5) / 1e6
+        return np.round(start, _SNAP_DECIMALS), np.round(stop, _SNAP_DECIMALS)
     plan = slice_plan(view, prompt)
     assert plan is not None  # a prompt with an extent has a slice
     markers = np.array(list(plan.markers.values()))
@@ -107,7 +108,7 @@ def _faces(shape: PromptShape, view: Volume) -> tuple[FloatArray, FloatArray] | 
     corners = np.array(np.meshgrid(*ends.T)).reshape(3, -1).T
     indices = view.ijk(corners) + 0.5
     start, stop = indices.min(axis=0), indices.max(axis=0)
-    return (start, stop) if np.all(stop - start >= 1 - _SNAP) else None
+    return (start, stop) if np.all(stop - start >= 1 - 1e-6) else None
 
 
 def _mask(prompt: LesionPrompt, view: Volume, image: NetworkImage) -> Mask | None:
