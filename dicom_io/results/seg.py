@@ -140,7 +140,7 @@ def _placement(images: SourceImages, indices: Sequence[int]) -> dict[str, Any]:
 
     is_acquired = images.is_on_acquired_grid(indices)
     if is_acquired and not images.is_multi_frame:
-        return {"source_images": [images.image(i) for i in indices]}
+        return {"source_images": _headers(images, indices)}
     unique = {s.sop_instance_uid: i for i, s in enumerate(images.source.slices)}
     volume = images.volume
     if is_acquired:
@@ -150,13 +150,18 @@ def _placement(images: SourceImages, indices: Sequence[int]) -> dict[str, Any]:
     slice_mm, row_mm, column_mm = volume.spacing_mm
     cosines = np.concatenate([volume.directions[:, 2], volume.directions[:, 1]])
     return {
-        "source_images": [images.image(i) for i in sorted(unique.values())],
+        "source_images": _headers(images, sorted(unique.values())),
         "plane_positions": [PlanePositionSequence("PATIENT", origin) for origin in origins],
         "plane_orientation": PlaneOrientationSequence("PATIENT", cosines),
         "pixel_measures": PixelMeasuresSequence(
             pixel_spacing=(row_mm, column_mm), slice_thickness=slice_mm, spacing_between_slices=slice_mm
         ),
     }
+
+
+def _headers(images: SourceImages, indices: Sequence[int]) -> list[Dataset]:
+    """The images' headers; highdicom takes patient and study from the first."""
+    return [images.template(indices[0]), *(images.image(i) for i in indices[1:])]
 
 
 def _settle_geometry(seg: Dataset, images: SourceImages, indices: Sequence[int]) -> None:

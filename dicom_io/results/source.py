@@ -16,7 +16,7 @@ from pydicom.sequence import Sequence as DicomSequence
 from dicom_io.parsing import parse, quiet
 from dicom_io.results.text import UTF_8
 from workflow.domain.errors import UnsuitableInputError
-from workflow.domain.geometry import FloatArray, Point, Volume
+from workflow.domain.geometry import FloatArray, Volume
 from workflow.domain.report import TimePointReport
 from workflow.domain.series import SeriesDescription
 
@@ -94,13 +94,15 @@ class ImagePlane:
     rows: int
     columns: int
 
-    def column_row(self, position_lps: Point) -> tuple[float, float, float]:
-        """(column, row, distance from the plane in mm) of a position; pixel centres are whole numbers."""
+    def column_row_distance(self, positions_lps: FloatArray) -> FloatArray:
+        """(column, row, distance from the plane in mm) of positions, both of shape (n, 3).
+
+        Columns and rows are fractional; pixel centres are whole numbers.
+        """
         normal = np.cross(self.column_step, self.row_step)
-        normal /= np.linalg.norm(normal)
-        basis = np.stack([self.column_step, self.row_step, normal], axis=1)
-        column, row, distance = np.linalg.solve(basis, np.asarray(position_lps) - self.origin_lps)
-        return float(column), float(row), float(distance)
+        basis = np.stack([self.column_step, self.row_step, normal / np.linalg.norm(normal)], axis=1)
+        found: FloatArray = np.linalg.solve(basis, (positions_lps - self.origin_lps).T).T
+        return found
 
 
 @dataclass(frozen=True)
@@ -108,7 +110,9 @@ class SourceImages:
     """A source and the headers of its images, read when they are asked for and without pixels."""
 
     source: ResultSource
-    headers: dict[str, Dataset] = field(default_factory=dict, compare=False)
+    _images: dict[str, Dataset] = field(default_factory=dict, compare=False)
+    _templates: dict[str, Dataset] = field(default_factory=dict, compare=False)
+    _acquired: dict[int, bool] = field(default_factory=dict, compare=False)
 
     @property
     def volume(self) -> Volume:
@@ -118,7 +122,7 @@ class SourceImages:
     @cached_property
     def header(self) -> Dataset:
         """The first image's header: patient, study and equipment of all result objects."""
-        return self.image(0)
+        return self.template(0)
 
     @cached_property
     def character_set(self) -> str | list[str] | None:
@@ -132,19 +136,26 @@ class SourceImages:
         return self.source.slices[0].frame_number is not None
 
     def image(self, index: int) -> Dataset:
-        """The header of the image of a slice, made fit to be a template of other objects."""
+        """The header of the image of a slice, as it is in the file."""
         reference = self.source.slices[index]
-        known = self.headers.get(reference.sop_instance_uid)
+        known = self._images.get(reference.sop_instance_uid)
         if known is None:
-            with quiet():
-                known = _as_template(self._parse(index))
+            known = self._parse(index)
             if str(known.SOPInstanceUID) != reference.sop_instance_uid:
                 raise UnsuitableInputError(
                     f"{reference.path.name} holds {known.SOPInstanceUID}, not {reference.sop_instance_uid}: "
                     "the file changed after the volume was read; run the study again"
                 )
-            self.headers[reference.sop_instance_uid] = known
+            self._images[reference.sop_instance_uid] = known
         return known
+
+    def template(self, index: int) -> Dataset:
+        """The header of the image of a slice, made fit for highdicom to take a new object's from it."""
+        uid = self.source.slices[index].sop_instance_uid
+        if uid not in self._templates:
+            with quiet():
+                self._templates[uid] = _as_template(self.image(index))
+        return self._templates[uid]
 
     def _parse(self, index: int) -> Dataset:
         with quiet():
@@ -173,22 +184,24 @@ class SourceImages:
         """Whether these slices of the volume are the images themselves, not resampled from them."""
         if len(self.source.slices) != self.volume.shape[0]:
             return False
-        return all(self._is_acquired(index) for index in indices)
+        for index in indices:
+            if index not in self._acquired:
+                self._acquired[index] = self._is_acquired(index)
+            if not self._acquired[index]:
+                return False
+        return True
 
     def _is_acquired(self, index: int) -> bool:
         plane = self.plane(index)
         _, rows, columns = self.volume.shape
         if (plane.rows, plane.columns) != (rows, columns):
             return False
-        corners = [(0, 0), (0, columns - 1), (rows - 1, 0), (rows - 1, columns - 1)]
-        for row, column in corners:
-            position = self.volume.lps(np.array([index, row, column]))
-            own_column, own_row, distance = plane.column_row((position[0], position[1], position[2]))
-            if max(abs(own_column - column), abs(own_row - row)) > _IN_PLANE_TOLERANCE_PIXELS:
-                return False
-            if abs(distance) > _BETWEEN_PLANES_TOLERANCE * self.volume.spacing_mm[0]:
-                return False
-        return True
+        corners = np.array([(index, row, column) for row in (0, rows - 1) for column in (0, columns - 1)])
+        found = plane.column_row_distance(self.volume.lps(corners))
+        expected = np.stack([corners[:, 2], corners[:, 1], np.zeros(4)], axis=1)
+        between = _BETWEEN_PLANES_TOLERANCE * self.volume.spacing_mm[0]
+        tolerance = (_IN_PLANE_TOLERANCE_PIXELS, _IN_PLANE_TOLERANCE_PIXELS, between)
+        return bool((np.abs(found - expected) <= tolerance).all())
 
     def references(self) -> list[InstanceReference]:
         """Every image of the source, once, in order."""

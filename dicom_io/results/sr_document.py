@@ -56,7 +56,7 @@ def assemble(
     header = images.header
     references = list(evidence)
     document = (Comprehensive3DSR if is_3d else ComprehensiveSR)(
-        evidence=[header, *_stand_ins(references)],
+        evidence=[header, *_stand_ins(references, root)],
         content=root,
         series_instance_uid=uids.series_instance_uid_of(place.sop_instance_uid),
         series_number=place.series_number,
@@ -109,10 +109,13 @@ def _verification(report: TimePointReport, header: Dataset, settings: ResultSett
     }
 
 
-def _stand_ins(references: Iterable[InstanceReference]) -> list[Dataset]:
-    # highdicom takes evidence as datasets; four attributes of each are what it reads.
+def _stand_ins(references: Iterable[InstanceReference], root: Dataset) -> list[Dataset]:
+    """What the content refers to, as the datasets that highdicom asks for, with the attributes it reads."""
+    named = {e.value for e in root.iterall() if e.keyword == "ReferencedSOPInstanceUID"}
     found = []
     for reference in references:
+        if reference.sop_instance_uid not in named:
+            continue
         item = Dataset()
         item.StudyInstanceUID, item.SeriesInstanceUID = (
             reference.study_instance_uid,

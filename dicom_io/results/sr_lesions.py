@@ -51,8 +51,8 @@ def image_polyline(axis: Axis, slice_index: int, images: SourceImages) -> np.nda
     if not images.is_on_acquired_grid([slice_index]):
         return None
     plane = images.plane(slice_index)
-    ends = np.array([plane.column_row(point)[:2] for point in (axis.start_lps, axis.end_lps)])
-    return ends + _PIXEL_CENTRE
+    ends = plane.column_row_distance(np.array([axis.start_lps, axis.end_lps]))
+    return ends[:, :2] + _PIXEL_CENTRE
 
 
 def lesion_groups(

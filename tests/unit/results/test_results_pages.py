@@ -1,0 +1,203 @@
+"""The pages and pictures that people see."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import date, datetime
+from io import BytesIO
+
+import numpy as np
+import pytest
+from phantoms import LESION_CENTRES, Phantom, reported_lesion, sphere, time_point_report
+from PIL import Image
+from result_cases import Case, program
+
+from dicom_io.results import ResultObjects, ResultSettings, build_results, to_bytes, validate
+from dicom_io.results.key_images import CONTOUR_COLOURS, direction_letter, render_key_image
+from dicom_io.results.plots import sum_plot_png
+from workflow.domain.report import LesionRole, ReviewStatus, TimePointReport
+
+EVERYTHING = ResultSettings(writes_pdf=True, writes_key_images=True)
+
+
+def baseline_of(report: TimePointReport) -> TimePointReport:
+    said = replace(
+        report.assessment, overall="baseline", sum_mm=36.5, change_from_baseline_percent=None,
+        change_from_nadir_percent=None,
+    )  # fmt: skip
+    return replace(
+        report, order=1, time_point_id="TP1", study_date=date(2026, 1, 5), days_from_baseline=0,
+        is_baseline=True, assessment=said, lesions=report.lesions[:2],
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def everything(make_case: Callable[[str], Case]) -> ResultObjects:
+    case = make_case("axial")
+    return build_results(
+        case.report, case.source, settings=EVERYTHING, course=[baseline_of(case.report), case.report]
+    )
+
+
+def pages(results: ResultObjects, folder) -> str:
+    assert results.pdf is not None
+    (folder / "report.pdf").write_bytes(
+        results.pdf.EncapsulatedDocument[: results.pdf.EncapsulatedDocumentLength]
+    )
+    done = subprocess.run(
+        [program("pdftotext"), "-layout", folder / "report.pdf", "-"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return done.stdout
+
+
+def test_the_pages_can_be_searched(everything: ResultObjects, tmp_path):
+    text = pages(everything, tmp_path)
+    for words in (
+        "Phantom, Ada", "1960-01-02", "PH-1", "CT thorax", "UNVERIFIED", "RECIST 1.1", "ACC-7",
+        everything.report.assessment.reason, "touches another lesion", "Phantom segmenter 2.1",
+    ):  # fmt: skip
+        assert words in text, words
+
+
+def test_the_table_has_a_column_for_each_time_point_up_to_this_one(everything: ResultObjects, tmp_path):
+    lines = pages(everything, tmp_path).splitlines()
+    (head,) = [line.split() for line in lines if line.lstrip().startswith("Lesion ")]
+    assert head == ["Lesion", "Site", "Part", "TP1", "TP2"]
+    (row,) = [line.split() for line in lines if line.lstrip().startswith("T01 ")]
+    assert row[-2:] == ["13.8", "13.8"]
+    (new,) = [line.split() for line in lines if line.lstrip().startswith("N01 ")]
+    assert new[-2] == "-"
+
+
+def test_many_time_points_keep_the_baseline_and_the_latest(make_case: Callable[[str], Case], tmp_path):
+    case = make_case("axial")
+    report = replace(case.report, order=9, time_point_id="TP9")
+    course = [
+        replace(baseline_of(report), order=n, time_point_id=f"TP{n}", days_from_baseline=50 * n)
+        for n in range(1, 9)
+    ]
+    text = pages(build_results(report, case.source, course=course), tmp_path)
+    (head,) = [line.split() for line in text.splitlines() if line.lstrip().startswith("Lesion ")]
+    assert head[3:] == ["TP1", "TP5", "TP6", "TP7", "TP8", "TP9"]
+    assert "3 time points after the first are not shown" in text
+
+
+def test_a_signed_report_says_by_whom_and_loses_its_banner(make_case: Callable[[str], Case], tmp_path):
+    case = make_case("axial")
+    signed = replace(
+        case.report, status=ReviewStatus.SIGNED, signed_by="Rosa Reader", signed_at=datetime(2026, 3, 3, 9, 5)
+    )
+    text = pages(build_results(signed, case.source), tmp_path)
+    assert "Signed by Rosa Reader on 2026-03-03 09:05" in text
+    assert "UNVERIFIED" not in text
+
+
+def test_markup_in_a_reason_is_text(make_case: Callable[[str], Case], tmp_path):
+    case = make_case("axial")
+    said = replace(case.report.assessment, reason="sum < 10 mm & <b>nothing</b> new")
+    text = pages(build_results(replace(case.report, assessment=said), case.source), tmp_path)
+    assert "sum < 10 mm & <b>nothing</b> new" in text
+
+
+def test_pdf_and_captures_pass_the_gate_and_are_the_same_every_time(
+    everything: ResultObjects, make_case: Callable[[str], Case]
+):
+    case = make_case("axial")
+    checked = validate(everything, case.source)
+    assert checked.is_valid, str(checked)
+    again = build_results(case.report, case.source, settings=EVERYTHING, course=[baseline_of(case.report)])
+    assert [to_bytes(a) for a in again.all] == [to_bytes(b) for b in everything.all]
+    assert [o.Modality for o in again.all] == ["SEG", "SR", "DOC", "OT", "OT", "OT"]
+
+
+def test_the_pdf_names_the_sr_that_it_shows(everything: ResultObjects):
+    pdf = everything.pdf
+    assert pdf.MIMETypeOfEncapsulatedDocument == "application/pdf"
+    assert len(pdf.EncapsulatedDocument) % 2 == 0
+    assert pdf.SourceInstanceSequence[0].ReferencedSOPInstanceUID == everything.sr.SOPInstanceUID
+    assert (pdf.VerificationFlag, pdf.SeriesNumber) == ("UNVERIFIED", 9102)
+
+
+def test_captures_share_a_series_and_have_instances_of_their_own(everything: ResultObjects):
+    assert len({c.SeriesInstanceUID for c in everything.extras}) == 1
+    assert len({c.SOPInstanceUID for c in everything.extras}) == 3
+    assert [c.ImageComments for c in everything.extras] == ["T01, TP2", "T02, TP2", "N01, TP2"]
+    assert list(everything.extras[0].PatientOrientation) == ["L", "P"]
+
+
+# ---------------------------------------------------------------- key images
+
+
+def test_the_contour_is_drawn_where_the_lesion_is(make_case: Callable[[str], Case]):
+    case = make_case("axial")
+    volume, lesion = case.source.volume, case.report.lesions[0]
+    shown = render_key_image(volume, lesion, size=400, field_mm=80.0)
+    orange = np.array(CONTOUR_COLOURS[LesionRole.TARGET])
+    found = np.argwhere(np.abs(shown.pixels.astype(int) - orange).sum(axis=2) < 60)
+    found = found[(found > 60).all(axis=1)]  # the label in the corner has the same colour
+    # A sphere of 7 mm radius, 0.2 mm per pixel of the picture: a ring of 35 pixels around its middle.
+    middle = (found.max(axis=0) + found.min(axis=0)) / 2
+    extent = found.max(axis=0) - found.min(axis=0)
+    assert np.allclose(middle, 200, atol=6)
+    assert np.allclose(extent, 70, atol=6)
+
+
+def test_pixels_that_are_not_square_are_shown_as_squares_of_millimetres():
+    phantom = Phantom(
+        shape=(8, 120, 60), spacing_mm=(5.0, 0.5, 1.0), origin_lps=(-30.0, -30.0, 0.0),
+        spheres=(((0.0, 0.0, 20.0), 12.0, 300),),
+    )  # fmt: skip
+    volume = phantom.volume()
+    lesion = reported_lesion(volume, sphere(volume, (0.0, 0.0, 20.0), 12.0), organ="liver")
+    pixels = render_key_image(volume, replace(lesion, mask=None), size=200, field_mm=50.0).pixels
+    bright = np.argwhere(pixels[:, :, 0] > 240)
+    bright = bright[(np.abs(bright - 100) < 70).all(axis=1)]
+    rows, columns = bright.max(axis=0) - bright.min(axis=0)
+    assert rows == pytest.approx(columns, abs=8)
+
+
+def test_a_lesion_that_is_gone_is_shown_where_it_was_expected():
+    volume = Phantom().volume()
+    gone = reported_lesion(volume, None, "T01")
+    assert render_key_image(volume, gone) is None
+    shown = render_key_image(volume, gone, centre_lps=LESION_CENTRES[0])
+    assert shown.slice_index == 8
+
+
+def test_a_picture_is_a_png_of_the_asked_size():
+    volume = Phantom().volume()
+    lesion = reported_lesion(volume, sphere(volume, LESION_CENTRES[0], 6.0))
+    picture = Image.open(BytesIO(render_key_image(volume, lesion, size=256).png()))
+    assert (picture.format, picture.size) == ("PNG", (256, 256))
+
+
+@pytest.mark.parametrize(
+    ("direction", "letter"),
+    [
+        ((1, 0, 0), "L"),
+        ((-1, 0.2, 0), "R"),
+        ((0, 1, 0), "P"),
+        ((0, -1, 0.5), "A"),
+        ((0, 0, 1), "H"),
+        ((0, 0, -1), "F"),
+    ],
+)
+def test_directions_have_the_patients_letters(direction, letter):
+    assert direction_letter(np.array(direction, dtype=float)) == letter
+
+
+def test_a_course_without_sums_has_no_plot(make_case: Callable[[str], Case]):
+    case = make_case("axial")
+    unknown = replace(case.report, assessment=replace(case.report.assessment, sum_mm=None))
+    assert sum_plot_png([unknown]) is None
+
+
+def test_a_report_on_one_time_point_plots(tmp_path):
+    source = Phantom().write(tmp_path)
+    png = sum_plot_png([time_point_report(source, [])])
+    assert Image.open(BytesIO(png)).size[0] > 1000
