@@ -38,6 +38,10 @@ _NEIGHBOUR_MARGIN_MM = 8.0
 LARGEST_RIM_HU = -740.0
 # Lung with hardly a vessel, where the edge of a nodule is beyond dispute.
 QUIET_RIM_HU = -860.0
+# Mean HU within 5 mm of the place of a lesion that vanished: no vessel there that could pass for it.
+QUIET_HEALED_HU = -830.0
+_HEALED_MM = 5.0
+_RIM_MM = 4.0
 
 
 class Fate(StrEnum):
@@ -174,6 +178,7 @@ def lung_case(
     slice_mm: float | None = None,
     tilt_deg: float = 0.0,
     largest_rim_hu: float = LARGEST_RIM_HU,
+    largest_healed_hu: float = 0.0,
     pair: LungPair | None = None,
 ) -> SimulatedCase:
     """Implant lesions at corresponding landmarks of the real lung pair.
@@ -192,6 +197,8 @@ def lung_case(
         Acquire every image with thicker slices, or with turned planes; see `acquisition.reslice`.
     largest_rim_hu
         Highest mean HU of the 4 mm around a nodule: the lower, the fewer vessels touch it.
+    largest_healed_hu
+        Highest mean HU at the place of a lesion that has vanished; by default a vessel may be there.
     pair
         The images, by default those in `examples/data`.
 
@@ -209,7 +216,7 @@ def lung_case(
         grounds = [
             replace(g, volume=reslice(g.volume, slice_mm=slice_mm, tilt_deg=tilt_deg)) for g in grounds
         ]
-    places = _choose_places(lesions_planned, source, seed, time_points, largest_rim_hu)
+    places = _choose_places(lesions_planned, source, seed, time_points, largest_rim_hu, largest_healed_hu)
     nodules: list[list[Nodule | None]] = []
     for number, (lesion, place) in enumerate(zip(lesions_planned, places, strict=True)):
         shape = _shape_of(lesion, seed, number)
@@ -285,20 +292,25 @@ def _room_mm(pair: LungPair) -> FloatArray:
     return room
 
 
-def _rim_hu(volume: Volume, centre_lps: FloatArray, radius_mm: float) -> float:
-    """Mean HU between a sphere's surface and 4 mm outside it."""
+def _shell_hu(volume: Volume, centre_lps: FloatArray, inner_mm: float, outer_mm: float) -> float:
+    """Mean HU from `inner_mm` to `outer_mm` around a position."""
     index = volume.ijk(centre_lps)
-    reach = np.ceil((radius_mm + 4) / np.asarray(volume.spacing_mm)).astype(int)
+    reach = np.ceil(outer_mm / np.asarray(volume.spacing_mm)).astype(int)
     start = tuple(int(v) for v in np.rint(index).astype(int) - reach)
     stop = tuple(int(v) for v in np.rint(index).astype(int) + reach + 1)
     box = volume.crop((start[0], start[1], start[2]), (stop[0], stop[1], stop[2]))
     grid = np.stack(np.meshgrid(*[np.arange(n) for n in box.shape], indexing="ij"), axis=-1)
     distance = np.linalg.norm(box.lps(grid) - centre_lps, axis=-1)
-    return float(box.array[(distance > radius_mm) & (distance <= radius_mm + 4)].mean())
+    return float(box.array[(distance >= inner_mm) & (distance <= outer_mm)].mean())
 
 
 def _choose_places(
-    plan: Sequence[LesionPlan], pair: LungPair, seed: int, time_points: int, largest_rim_hu: float
+    plan: Sequence[LesionPlan],
+    pair: LungPair,
+    seed: int,
+    time_points: int,
+    largest_rim_hu: float,
+    largest_healed_hu: float,
 ) -> list[int]:
     """One landmark per lesion: inside the lung, in quiet tissue, away from walls and from each other."""
     rng = np.random.default_rng([seed, 7])
@@ -312,6 +324,9 @@ def _choose_places(
                 continue
             taken = [(p, radii[n]) for n, p in places.items()]
             if not _is_clear(pair, place, radii[number], taken, largest_rim_hu):
+                continue
+            healed_hu = _shell_hu(pair.follow_up, pair.follow_up_points_lps[place], 0.0, _HEALED_MM)
+            if plan[number].fate is Fate.VANISHED and healed_hu > largest_healed_hu:
                 continue
             places[number] = place
             break
@@ -334,7 +349,7 @@ def _is_clear(
             gap = float(np.linalg.norm(points[place] - points[other])) - radius_mm - other_radius
             if gap < _NEIGHBOUR_MARGIN_MM:
                 return False
-        if _rim_hu(volume, points[place], radius_mm) > largest_rim_hu:
+        if _shell_hu(volume, points[place], radius_mm, radius_mm + _RIM_MM) > largest_rim_hu:
             return False
     return True
 

@@ -40,6 +40,7 @@ from workflow.ports import Progress, no_progress
 from workflow.simulation.course import (
     DEMO_PLAN,
     LARGEST_RIM_HU,
+    QUIET_HEALED_HU,
     QUIET_RIM_HU,
     RESPONSE_PLAN,
     LesionPlan,
@@ -162,6 +163,7 @@ def write_lung_pair(
         slice_mm=slice_mm,
         tilt_deg=tilt_deg,
         largest_rim_hu=QUIET_RIM_HU if plan is None else LARGEST_RIM_HU,
+        largest_healed_hu=QUIET_HEALED_HU if plan is None else 0.0,
     )
     patient = SimulatedPatient(
         patient_id=f"SIM-LUNG-{seed:04d}",

@@ -14,7 +14,7 @@ import pytest
 
 from workflow.domain.geometry import Mask, Volume
 from workflow.domain.measurement import measure
-from workflow.simulation.course import DEMO_PLAN, QUIET_RIM_HU, lung_case
+from workflow.simulation.course import DEMO_PLAN, QUIET_HEALED_HU, QUIET_RIM_HU, lung_case
 from workflow.simulation.studies import PromptKind, SimulatedPatientFolder, write_breathing, write_lung_pair
 
 
@@ -77,7 +77,9 @@ def test_others_read_the_same_image_at_the_same_place(lung_pair: SimulatedPatien
     reader = SimpleITK.ImageSeriesReader()
     reader.SetFileNames(reader.GetGDCMSeriesFileNames(str(lung_pair.baseline)))
     image = reader.Execute()
-    made = lung_case(1, plan=DEMO_PLAN, largest_rim_hu=QUIET_RIM_HU).baseline
+    made = lung_case(
+        1, plan=DEMO_PLAN, largest_rim_hu=QUIET_RIM_HU, largest_healed_hu=QUIET_HEALED_HU
+    ).baseline
     assert np.array_equal(SimpleITK.GetArrayFromImage(image), made.array)
     assert np.allclose(image.GetSpacing(), made.spacing_mm[::-1], atol=1e-5)
     assert np.allclose(image.GetOrigin(), made.lps(np.zeros(3)), atol=1e-4)
