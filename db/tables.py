@@ -154,11 +154,12 @@ class TimePointRow(Table):
     failed_identity: Mapped[str] = mapped_column(String(64), default="")
     analysis_id: Mapped[int | None] = mapped_column(ForeignKey("analysis.id", use_alter=True))
     report_id: Mapped[int | None] = mapped_column(ForeignKey("report.id", use_alter=True))
-    study: Mapped[StudyRow] = relationship()
-    revision: Mapped[RevisionRow] = relationship()
+    # What stages read after their transaction is over is loaded with the row.
+    study: Mapped[StudyRow] = relationship(lazy="joined")
+    revision: Mapped[RevisionRow] = relationship(lazy="joined")
     prior: Mapped[TimePointRow | None] = relationship(remote_side="TimePointRow.id")
     analysis: Mapped[AnalysisRow | None] = relationship(
-        foreign_keys="TimePointRow.analysis_id", post_update=True
+        foreign_keys="TimePointRow.analysis_id", post_update=True, lazy="selectin"
     )
     report: Mapped[ReportRow | None] = relationship(foreign_keys="TimePointRow.report_id", post_update=True)
 
@@ -176,8 +177,9 @@ class AnalysisRow(Table):
     created_at: Mapped[datetime]
     seconds: Mapped[float] = mapped_column(default=0.0)
     notes: Mapped[list[Any]]
+    # Loaded with the analysis: stages work on it after the transaction is over.
     observations: Mapped[list[ObservationRow]] = relationship(
-        back_populates="analysis", order_by="ObservationRow.number"
+        back_populates="analysis", order_by="ObservationRow.number", lazy="selectin"
     )
 
 
@@ -220,7 +222,7 @@ class ObservationRow(Table):
     prompt_source: Mapped[str] = mapped_column(String(64), default="")
     reason: Mapped[str] = mapped_column(Text, default="")
     analysis: Mapped[AnalysisRow] = relationship(back_populates="observations")
-    lesion: Mapped[LesionRow] = relationship()
+    lesion: Mapped[LesionRow] = relationship(lazy="joined")
 
 
 class AssessmentRow(Table):

@@ -127,6 +127,8 @@ def assess_visit(
                 if other.id == point.id or row.tracking_uid not in visit:
                     visit[row.tracking_uid] = row
     lesions = {o.tracking_uid: o.lesion for visit in visits.values() for o in visit.values()}
+    # What was decided about a later day says nothing about this one (ISO days compare as dates do).
+    overrides = [o for o in overrides if o.time_point is None or o.time_point <= day.isoformat()]
     overridden = apply_overrides(_timeline(visits, lesions.values()), overrides)
     timeline = _labelled(overridden.timeline, {uid: lesion.label for uid, lesion in lesions.items()})
     course = assess(timeline, protocol)
