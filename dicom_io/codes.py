@@ -255,7 +255,11 @@ def dataset_of(code: Code) -> Dataset:
 
 
 def anatomic_regions(lesion: ReportedLesion) -> list[Code]:
-    """Where a lesion is: its coded site, and "Lymph Node" for a node whose site does not say so."""
+    """Where a lesion is: its coded site, after "Lymph Node" for a node whose site does not say so.
+
+    The node comes first because readers that take one site only must not lose it: a node is
+    measured on its short axis.
+    """
     found = []
     if lesion.finding_site:
         words = lesion.finding_site_meaning or lesion.organ or "Finding site"
@@ -263,7 +267,7 @@ def anatomic_regions(lesion: ReportedLesion) -> list[Code]:
     elif site := site_of_words(lesion.organ):
         found.append(Code(site.code, "SCT", site.meaning))
     if lesion.is_nodal and not any(_is_nodal(code) for code in found):
-        found.append(LYMPH_NODE)
+        found.insert(0, LYMPH_NODE)
     return found
 
 

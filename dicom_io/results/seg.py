@@ -202,7 +202,7 @@ def _describe(number: int, lesion: ReportedLesion, settings: ResultSettings) -> 
         algorithm_identification=algorithm,
         tracking_uid=lesion.tracking_uid,
         tracking_id=short(settings.tracking_id(lesion.label), 64),
-        anatomic_regions=codes.anatomic_regions(lesion) or None,
+        anatomic_regions=codes.anatomic_regions(lesion)[:1] or None,
         display_color=CIELabColor.from_rgb(*palette[_ordinal(lesion, number) % len(palette)]),
     )
 
