@@ -1,0 +1,196 @@
+"""The job table: one worker at a time, nothing lost, nothing tried for ever."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from threading import Barrier, Thread
+
+import pytest
+
+from db.session import open_engine, unit_of_work
+from db.tables import JobRow, Table
+from workflow import jobs
+from workflow.domain.errors import TransientError, UnsuitableInputError
+from workflow.jobs import claim, due_job_ids, enqueue, execute, replay, take_over_expired
+from workflow.settings import Worker
+
+START = datetime(2024, 1, 1, tzinfo=UTC)
+SETTINGS = Worker(lease_s=60, maximum_attempts=3, retry_base_s=10)
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = START
+
+    def __call__(self) -> datetime:
+        return self.now
+
+    def advance(self, seconds: float) -> None:
+        self.now += timedelta(seconds=seconds)
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def unit(tmp_path):
+    engine = open_engine(f"sqlite:///{tmp_path / 'jobs.db'}")
+    Table.metadata.create_all(engine)
+    yield unit_of_work(engine)
+    engine.dispose()
+
+
+def _enqueue(unit, stage="infer", subject="1", lane="patient:1") -> None:
+    with unit() as session:
+        enqueue(session, stage=stage, subject=subject, lane=lane, due_at=START)
+
+
+def _due(unit, clock) -> list[int]:
+    with unit() as session:
+        return due_job_ids(session, clock())
+
+
+def _row(unit, job_id=1) -> JobRow:
+    with unit() as session:
+        return session.get_one(JobRow, job_id)
+
+
+def _execute(unit, clock, stage, job_id=1) -> bool:
+    return execute(job_id, {"infer": stage, "report": stage}, unit, clock, SETTINGS)
+
+
+def test_asking_twice_for_the_same_waiting_work_makes_one_job(unit, clock):
+    _enqueue(unit)
+    _enqueue(unit)
+    assert _due(unit, clock) == [1]
+
+
+def test_work_asked_for_while_it_runs_is_done_once_more(unit, clock):
+    _enqueue(unit)
+    _execute(unit, clock, lambda job: _enqueue(unit))
+    assert _row(unit, 1).state == "COMPLETED"
+    assert _due(unit, clock) == [2]
+
+
+def test_a_job_is_claimed_by_one_of_many_workers(unit, clock):
+    _enqueue(unit)
+    barrier, claimed = Barrier(8), []
+
+    def worker() -> None:
+        barrier.wait()
+        if claim(unit, 1, clock, 60) is not None:
+            claimed.append(1)
+
+    threads = [Thread(target=worker) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert claimed == [1]
+
+
+def test_jobs_of_one_patient_run_one_at_a_time(unit, clock):
+    _enqueue(unit, "infer")
+    _enqueue(unit, "report")
+    assert claim(unit, 1, clock, 60) is not None
+    assert _due(unit, clock) == []
+    assert claim(unit, 2, clock, 60) is None
+
+
+def test_jobs_of_two_patients_run_side_by_side(unit, clock):
+    _enqueue(unit, subject="1", lane="patient:1")
+    _enqueue(unit, subject="2", lane="patient:2")
+    assert claim(unit, 1, clock, 60) is not None
+    assert claim(unit, 2, clock, 60) is not None
+
+
+def test_what_a_silent_worker_left_is_taken_over_after_its_lease(unit, clock):
+    _enqueue(unit)
+    claim(unit, 1, clock, 60)
+    clock.advance(59)
+    with unit() as session:
+        assert take_over_expired(session, clock(), 3) == 0
+    clock.advance(2)
+    with unit() as session:
+        assert take_over_expired(session, clock(), 3) == 1
+    assert _due(unit, clock) == [1]
+
+
+def test_the_end_of_a_job_that_was_taken_over_does_not_count(unit, clock, monkeypatch):
+    _enqueue(unit)
+
+    def stage(job) -> None:
+        clock.advance(120)
+        with unit() as session:
+            take_over_expired(session, clock(), 3)
+        monkeypatch.setattr(jobs, "WORKER_NAME", "another")
+        claim(unit, 1, clock, 60)
+        monkeypatch.undo()
+
+    _execute(unit, clock, stage)
+    assert (_row(unit).state, _row(unit).worker) == ("IN PROGRESS", "another")
+
+
+def test_a_job_that_kills_its_worker_is_given_up_after_three_times(unit, clock):
+    _enqueue(unit)
+    for _ in range(3):
+        assert claim(unit, 1, clock, 60) is not None
+        clock.advance(61)
+        with unit() as session:
+            take_over_expired(session, clock(), 3)
+    assert (_row(unit).state, _row(unit).outcome) == ("CANCELED", "dead")
+
+
+def test_a_transient_failure_is_tried_again_later_and_later_then_given_up(unit, clock):
+    _enqueue(unit)
+
+    def stage(job) -> None:
+        raise TransientError("the PACS is not there")
+
+    waits = []
+    for _ in range(3):
+        _execute(unit, clock, stage)
+        row = _row(unit)
+        if row.state == "SCHEDULED":
+            waits.append((row.due_at - clock()).total_seconds())
+            clock.advance(waits[-1])
+    assert waits == [10, 20]
+    assert (row.outcome, row.error) == ("dead", "given up after 3 attempts: the PACS is not there")
+
+
+def test_unsuitable_input_is_never_tried_again_and_says_why(unit, clock):
+    _enqueue(unit)
+
+    def stage(job) -> None:
+        raise UnsuitableInputError("the slices have gaps")
+
+    _execute(unit, clock, stage)
+    assert (_row(unit).state, _row(unit).outcome) == ("CANCELED", "unsuitable")
+    assert _row(unit).error == "the slices have gaps"
+
+
+def test_a_bug_is_kept_with_its_traceback_and_can_be_replayed(unit, clock):
+    _enqueue(unit)
+    _execute(unit, clock, lambda job: 1 / 0)
+    assert _row(unit).outcome == "dead"
+    assert "ZeroDivisionError" in _row(unit).error
+    with unit() as session:
+        replay(session, 1, clock())
+    assert _execute(unit, clock, lambda job: None, job_id=2)
+    assert _row(unit, 2).state == "COMPLETED"
+
+
+def test_only_a_stopped_job_can_be_replayed(unit, clock):
+    _enqueue(unit)
+    with pytest.raises(ValueError, match="only a cancelled one"), unit() as session:
+        replay(session, 1, clock())
+
+
+def test_a_message_for_a_job_that_is_done_does_nothing(unit, clock):
+    _enqueue(unit)
+    done = []
+    assert _execute(unit, clock, done.append)
+    assert not _execute(unit, clock, done.append)
+    assert len(done) == 1
