@@ -75,6 +75,15 @@ def test_two_acquisitions_that_overlap_by_a_slice_are_two_stacks(tmp_path):
     ]
 
 
+def test_three_acquisitions_that_overlap_in_pairs_are_three_stacks(tmp_path):
+    paths = []
+    for number in range(3):
+        positions = [(0, 0, 6.0 * number + 2 * k) for k in range(4)]
+        stored = random_array((4, 3, 3), number)
+        paths += write_slices(tmp_path / str(number), stored, positions, AcquisitionNumber=number)
+    assert [s.stack_label for s in describe_study(paths)] == [f"acquisition {n}" for n in range(3)]
+
+
 def test_times_that_differ_in_every_slice_do_not_split_a_stack(tmp_path):
     per_slice = [{"AcquisitionTime": f"1011{k:02d}", "AcquisitionNumber": k} for k in range(6)]
     (series,) = describe_study(write_slices(tmp_path, random_array((6, 3, 3)), per_slice=per_slice))

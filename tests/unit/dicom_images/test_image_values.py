@@ -44,11 +44,11 @@ def test_unsigned_numbers_with_an_intercept_become_int16_hounsfield_units(tmp_pa
 
 
 def test_values_beyond_int16_widen_the_volume_instead_of_wrapping(tmp_path):
-    stored = np.array([[[0, 1024]], [[33792, 65535]]], dtype="<u2")
+    stored = np.array([[[0, 1024]], [[33791, 33792]]], dtype="<u2")
     paths = write_slices(tmp_path, stored, RescaleIntercept=-1024)
     array = read_volume(paths).volume.array
     assert array.dtype == np.float32
-    assert array.tolist() == [[[-1024, 0]], [[32768, 64511]]]
+    assert array.tolist() == [[[-1024, 0]], [[32767, 32768]]]
 
 
 def test_each_slice_has_its_own_rescaling(tmp_path):
