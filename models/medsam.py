@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType
@@ -20,13 +20,15 @@ from numpy.typing import NDArray
 from models import sam_names
 from models.builtin import MEDSAM
 from models.devices import pick_device
+from models.display import Display, upright
 from models.postprocess import CleanUp, clean, separate
 from models.prompt_geometry import Box2D, SlicePlan, centre_ijk, named, require_inside, slice_plan
+from models.recent import Recent
 from models.weights import load_state_dict, save_safetensors, sha256_of, single_file
 from models.windows import Window, choose_window, to_uint8
 from workflow.domain.errors import UnsuitableInputError
 from workflow.domain.geometry import BoolArray, Mask, Volume
-from workflow.domain.lesion import LesionPrompt, ModelIdentity, SegmentedLesion
+from workflow.domain.lesion import Flag, LesionPrompt, ModelIdentity, PointPrompt, SegmentedLesion
 from workflow.ports import Progress, no_progress
 
 INPUT_SIZE = 1024
@@ -83,6 +85,7 @@ class MedSamNetwork:
     def __init__(self, model: Any, device: Any) -> None:
         """Take a `transformers.SamModel` in evaluation mode that is on `device`."""
         self._model, self._device = model, device
+        self._size = int(model.config.vision_config.image_size)
 
     def embed(self, image: NDArray[np.uint8]) -> Any:
         """Embed a slice.
@@ -100,7 +103,7 @@ class MedSamNetwork:
         """
         import torch
 
-        pixels = torch.from_numpy(_network_input(image))[None, None].expand(1, 3, -1, -1)
+        pixels = torch.from_numpy(_network_input(image, self._size))[None, None].expand(1, 3, -1, -1)
         with torch.inference_mode():
             return self._model.get_image_embeddings(pixels.to(self._device))
 
@@ -116,7 +119,7 @@ class MedSamNetwork:
 
         rows, columns = shape
         scale = torch.tensor([columns, rows, columns, rows], dtype=torch.float32)
-        boxes = (torch.tensor(box, dtype=torch.float32) / scale * INPUT_SIZE)[None, None]
+        boxes = (torch.tensor(box, dtype=torch.float32) / scale * self._size)[None, None]
         with torch.inference_mode():
             found = self._model(
                 image_embeddings=embedding, input_boxes=boxes.to(self._device), multimask_output=False
@@ -149,6 +152,7 @@ class MedSam:
     weights: Path
     window: str | Window = "auto"
     clean_up: bool = True
+    _recent: Recent[_Embeddings] = field(default_factory=Recent, repr=False)
 
     @cached_property
     def identity(self) -> ModelIdentity:
@@ -177,14 +181,15 @@ class MedSam:
             If a prompt lies outside the volume, or has a point (MedSAM was trained on boxes only).
         """
         require_inside(volume, prompts)
-        plans = [_plan(volume, index, prompt) for index, prompt in enumerate(prompts)]
-        embeddings = _Embeddings(self.network, volume)
+        embeddings = self._recent.of(volume, lambda: _Embeddings(self.network, upright(volume)))
+        shown = embeddings.display
+        plans = [_plan(shown.volume, index, prompt) for index, prompt in enumerate(prompts)]
         found = []
         for index, (prompt, plan) in enumerate(zip(prompts, plans, strict=True)):
             progress(index / len(prompts), f"MedSAM: lesion {index + 1} of {len(prompts)}")
-            found.append(self._one(volume, index, prompt, plan, embeddings))
+            found.append(self._one(shown.volume, index, prompt, plan, embeddings))
         progress(1.0, "MedSAM: done")
-        return self._apart(found, volume, prompts)
+        return [replace(one, mask=shown.back(one.mask)) for one in self._apart(found, shown.volume, prompts)]
 
     def _one(
         self, volume: Volume, index: int, prompt: LesionPrompt, plan: SlicePlan, embeddings: _Embeddings
@@ -194,7 +199,7 @@ class MedSam:
         first = min(masks)
         array = np.stack([masks[slice_] for slice_ in range(first, max(masks) + 1)])
         mask = Mask.from_array(array, (first, 0, 0), volume.shape)
-        flags = frozenset[Any]()
+        flags: frozenset[Flag] = frozenset()
         if self.clean_up:
             mask, flags = clean(mask, volume, seeds_ijk=centre_ijk(volume, prompt)[None])
         parameters = MappingProxyType({**self.identity.parameters, "window": window_name})
@@ -202,13 +207,7 @@ class MedSam:
             index=index,
             mask=mask,
             confidence=float(np.clip(np.mean(estimates), 0, 1)),
-            model=ModelIdentity(
-                name=self.identity.name,
-                version=self.identity.version,
-                weights_sha256=self.identity.weights_sha256,
-                licence=self.identity.licence,
-                parameters=parameters,
-            ),
+            model=replace(self.identity, parameters=parameters),
             flags=flags,
         )
 
@@ -239,8 +238,6 @@ class MedSam:
     ) -> list[SegmentedLesion]:
         if not self.clean_up:
             return found
-        from dataclasses import replace
-
         centres = [centre_ijk(volume, prompt) for prompt in prompts]
         divided = separate([one.mask for one in found], volume, centres)
         return [
@@ -252,15 +249,16 @@ class MedSam:
 class _Embeddings:
     """Embeddings of slices, each computed once for all lesions on it; 4 MB apiece."""
 
-    def __init__(self, network: MedSamNetwork, volume: Volume) -> None:
-        self._network, self._volume = network, volume
-        self._range = (float(volume.array.min()), float(volume.array.max()))
+    def __init__(self, network: MedSamNetwork, display: Display) -> None:
+        self.display = display
+        self._network, self._array = network, display.volume.array
+        self._range = (float(self._array.min()), float(self._array.max()))
         self._kept: OrderedDict[tuple[int, Window], Any] = OrderedDict()
 
     def of(self, slice_: int, window: Window) -> Any:
         key = (slice_, window)
         if key not in self._kept:
-            image = to_uint8(self._volume.array[slice_], window, self._range)
+            image = to_uint8(self._array[slice_], window, self._range)
             self._kept[key] = self._network.embed(image)
             if len(self._kept) > _CACHED_SLICES:
                 self._kept.popitem(last=False)
@@ -268,8 +266,6 @@ class _Embeddings:
 
 
 def _plan(volume: Volume, index: int, prompt: LesionPrompt) -> SlicePlan:
-    from workflow.domain.lesion import PointPrompt
-
     plan = slice_plan(volume, prompt)
     if plan is None or any(isinstance(shape, PointPrompt) for shape in prompt.shapes):
         raise UnsuitableInputError(
@@ -288,13 +284,11 @@ def _next_box(previous: BoolArray, limit: Box2D) -> Box2D | None:
     return (float(x0), float(y0), float(x1), float(y1)) if x1 >= x0 and y1 >= y0 else None
 
 
-def _network_input(image: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """A slice as MedSAM sees it: float32, shape (1024, 1024), 0 .. 1."""
+def _network_input(image: NDArray[np.uint8], size: int = INPUT_SIZE) -> NDArray[np.float32]:
+    """A slice as MedSAM sees it: float32, shape (size, size), 0 .. 1."""
     from skimage.transform import resize
 
-    squashed = resize(
-        image, (INPUT_SIZE, INPUT_SIZE), order=3, preserve_range=True, anti_aliasing=True
-    ).astype(np.uint8)
+    squashed = resize(image, (size, size), order=3, preserve_range=True, anti_aliasing=True).astype(np.uint8)
     low, high = int(squashed.min()), int(squashed.max())
     stretched: NDArray[np.float32] = ((squashed - low) / max(high - low, 1e-8)).astype(np.float32)
     return stretched

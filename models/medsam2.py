@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from models import sam_names
 from models.builtin import MEDSAM2
 from models.devices import pick_device
+from models.display import Display, upright
 from models.postprocess import CleanUp, clean, separate
 from models.prompt_geometry import (
     Box2D,
@@ -33,6 +34,7 @@ from models.prompt_geometry import (
     resample_mask,
     slice_plan,
 )
+from models.recent import Recent
 from models.weights import load_state_dict, save_safetensors, sha256_of, single_file
 from models.windows import Window, choose_window, to_uint8
 from workflow.domain.errors import UnsuitableInputError
@@ -139,9 +141,9 @@ class Frames:
     slices), so the range is limited by where propagation stops, never by cutting the volume.
     """
 
-    def __init__(self, array: NDArray[Any], window: Window) -> None:
-        """Take an array of shape (slices, rows, columns) and the window in its units."""
-        self._array, self._window = array, window
+    def __init__(self, array: NDArray[Any], window: Window, size: int = INPUT_SIZE) -> None:
+        """Take an array of shape (slices, rows, columns), the window in its units, the network's size."""
+        self._array, self._window, self._size = array, window, size
         self._range = (float(array.min()), float(array.max()))
 
     def __len__(self) -> int:
@@ -149,12 +151,12 @@ class Frames:
         return len(self._array)
 
     def __getitem__(self, index: int) -> Any:
-        """One slice: float32 tensor of shape (3, 512, 512), normalised as in training."""
+        """One slice: float32 tensor of shape (3, size, size), normalised as in training."""
         import torch
         from PIL import Image
 
         grey = Image.fromarray(to_uint8(self._array[index], self._window, self._range))
-        resized = np.asarray(grey.resize((INPUT_SIZE, INPUT_SIZE), Image.Resampling.BICUBIC))
+        resized = np.asarray(grey.resize((self._size, self._size), Image.Resampling.BICUBIC))
         pixels = torch.from_numpy(resized.astype(np.float32) / 255).expand(3, -1, -1)
         mean, std = (torch.tensor(value)[:, None, None] for value in (_MEAN, _STD))
         return (pixels - mean) / std
@@ -166,21 +168,25 @@ class MedSam2Network:
     def __init__(self, model: Any, device: Any, autocast: Any = None) -> None:
         """Take a `transformers.Sam2VideoModel` on `device`, and a dtype to compute in or None for its own."""
         self._model, self._device, self._autocast = model, device, autocast
+        self._size = int(model.config.image_size)
 
-    def session(self, frames: Frames, shape: tuple[int, int]) -> Any:
-        """State of one volume; embeddings of its slices are kept from lesion to lesion."""
+    def session(self, array: NDArray[Any], window: Window) -> Any:
+        """State of one volume, shape (slices, rows, columns), in a window in its units.
+
+        Embeddings of its slices are kept from lesion to lesion.
+        """
         import torch
         from transformers import Sam2VideoInferenceSession
 
         session = Sam2VideoInferenceSession(
-            video_height=shape[0],
-            video_width=shape[1],
+            video_height=array.shape[1],
+            video_width=array.shape[2],
             inference_device=self._device,
             inference_state_device=self._device,
             dtype=torch.float32,
             max_vision_features_cache_size=_CACHED_SLICES,
         )
-        session.processed_frames = frames
+        session.processed_frames = Frames(array, window, self._size)
         return session
 
     def propagate(
@@ -223,13 +229,13 @@ class MedSam2Network:
         if hint.mask is not None:
             resized = torch.nn.functional.interpolate(
                 torch.from_numpy(hint.mask.astype(np.float32))[None, None],
-                size=(INPUT_SIZE, INPUT_SIZE),
+                size=(self._size, self._size),
                 mode="bilinear",
                 antialias=True,
             )
             session.add_mask_inputs(lesion, slice_, (resized >= 0.5).float())
         else:
-            places, labels = _points_of(hint, (session.video_height, session.video_width))
+            places, labels = _points_of(hint, (session.video_height, session.video_width), self._size)
             session.add_point_inputs(lesion, slice_, {"point_coords": places, "point_labels": labels})
         session.obj_with_new_inputs = [_LESION]
 
@@ -241,7 +247,7 @@ class MedSam2Network:
         return torch.autocast(self._device.type, dtype=self._autocast)
 
 
-def _points_of(hint: SliceHint, shape: tuple[int, int]) -> tuple[Any, Any]:
+def _points_of(hint: SliceHint, shape: tuple[int, int], size: int) -> tuple[Any, Any]:
     """Points in the network's pixels, (1, 1, n, 2), and labels: 2, 3 a box; 1 in, 0 beside the lesion."""
     import torch
 
@@ -253,7 +259,7 @@ def _points_of(hint: SliceHint, shape: tuple[int, int]) -> tuple[Any, Any]:
     places += [(column, row) for column, row, _ in hint.points]
     labels += [int(is_positive) for _, _, is_positive in hint.points]
     rows, columns = shape
-    scaled = torch.tensor(places, dtype=torch.float32) / torch.tensor([columns, rows]) * INPUT_SIZE
+    scaled = torch.tensor(places, dtype=torch.float32) / torch.tensor([columns, rows]) * size
     return scaled[None, None], torch.tensor(labels, dtype=torch.int32)[None, None]
 
 
@@ -275,6 +281,7 @@ class MedSam2:
     clean_up: bool = True
     reach_factor: float = 2.0
     reach_mm: float = 60.0
+    _recent: Recent[tuple[Display, dict[Window, Any]]] = field(default_factory=Recent, repr=False)
 
     @cached_property
     def identity(self) -> ModelIdentity:
@@ -305,18 +312,17 @@ class MedSam2:
             If a prompt lies outside the volume or shows nothing but negative points.
         """
         require_inside(volume, prompts)
-        plans = [self._plan(volume, index, prompt) for index, prompt in enumerate(prompts)]
-        sessions: dict[Window, Any] = {}
+        shown, sessions = self._recent.of(volume, lambda: (upright(volume), {}))
+        plans = [self._plan(shown.volume, index, prompt) for index, prompt in enumerate(prompts)]
         found = []
         for index, (prompt, plan) in enumerate(zip(prompts, plans, strict=True)):
             progress(index / len(prompts), f"MedSAM2: lesion {index + 1} of {len(prompts)}")
-            name, window = choose_window(self.window, volume, prompt, plan)
+            name, window = choose_window(self.window, shown.volume, prompt, plan)
             if window not in sessions:
-                frames = Frames(volume.array, window)
-                sessions[window] = self.network.session(frames, volume.shape[1:])
-            found.append(self._one(volume, index, prompt, plan, sessions[window], name))
+                sessions[window] = self.network.session(shown.volume.array, window)
+            found.append(self._one(shown.volume, index, prompt, plan, sessions[window], name))
         progress(1.0, "MedSAM2: done")
-        return self._apart(found, volume, prompts)
+        return [replace(one, mask=shown.back(one.mask)) for one in self._apart(found, shown.volume, prompts)]
 
     def _one(
         self, volume: Volume, index: int, prompt: LesionPrompt, plan: SlicePlan, session: Any, window: str

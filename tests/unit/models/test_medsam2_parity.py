@@ -35,8 +35,7 @@ def segmenter(weights):
 @pytest.fixture(scope="module")
 def session(segmenter, case):
     """One session: the slices' embeddings are computed once for all tests that keep the encoder."""
-    frames = medsam2.Frames(case["volume_hu"], SOFT_TISSUE)
-    return segmenter.network.session(frames, tuple(case["meta"]["shape"][1:]))
+    return segmenter.network.session(case["volume_hu"], SOFT_TISSUE)
 
 
 def propagated(segmenter, session, case, last):
