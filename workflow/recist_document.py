@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import datetime
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -143,7 +143,7 @@ def parse_document(raw: Raw, *, place: str = "", overrides: Overrides | None = N
         warnings = [f"unknown key {key!r} is ignored" for key in raw if key not in _DOCUMENT_KEYS]
         protocol = _protocol(raw, demanded)
         lesions = tuple(
-            _lesion(item, number)
+            _lesion(item, number, warnings)
             for number, item in enumerate(_list(raw, "lesions", "the document"), start=1)
         )
         points = [
@@ -153,7 +153,7 @@ def parse_document(raw: Raw, *, place: str = "", overrides: Overrides | None = N
         timeline = Timeline(
             lesions=lesions,
             time_points=tuple(points),
-            reference_date=_date(raw, "reference_date", "the document"),
+            reference_date=_reference_date(raw),
             name="" if name is None else str(name),
         )
     except ValueError as error:
@@ -171,6 +171,14 @@ def _protocol(raw: Raw, overrides: Overrides) -> Protocol:
     return Protocol(
         criteria=criteria_of(str(criteria)), policies=Policies.from_mapping({**policy, **overrides.policy})
     )
+
+
+def _reference_date(raw: Raw) -> datetime.date | None:
+    value = raw.get("reference_date")
+    try:
+        return None if _is_blank(value) else _date(value)
+    except ValueError as error:
+        raise TimelineError(f"reference_date: {error}") from None
 
 
 def _list(raw: Raw, key: str, where: str) -> Sequence[Any]:
@@ -206,46 +214,25 @@ def _letters(word: str) -> str:
     return "".join(c for c in word.lower() if c.isalnum())
 
 
-def _lesion(item: Any, number: int) -> Lesion:
-    where = f"lesion {number}"
+def _lesion(item: Any, number: int, warnings: list[str]) -> Lesion:
     if not isinstance(item, Mapping):
-        raise TimelineError(f"{where}: {item!r} is not an object with id and role")
+        raise TimelineError(f"lesion {number}: {item!r} is not an object with id and role")
     identity = item.get("id")
     if identity in (None, ""):
-        raise TimelineError(f"{where}: it has no id; give it one")
-    where = f"lesion {identity!r}"
+        raise TimelineError(f"lesion {number}: it has no id; give it one")
     role = item.get("role")
     if _squeezed(role) not in _ROLES:
-        raise TimelineError(f"{where}: role {role!r} is unknown; one of: target, non_target, new")
+        raise TimelineError(f"lesion {identity!r}: role {role!r} is unknown; one of: target, non_target, new")
     kind, is_measurable = _ROLES[_squeezed(role)]
-    return Lesion(
-        id=str(identity),
-        role=kind,
-        organ=str(item.get("organ") or item.get("site") or ""),
-        is_nodal=_truth(item, "is_nodal" if "is_nodal" in item else "nodal", where) or False,
-        is_measurable=is_measurable if is_measurable is not None else _truth(item, "is_measurable", where),
-    )
-
-
-_POINT_KEYS = {
-    "id",
-    "date",
-    "observations",
-    "is_baseline",
-    "baseline",
-    "sum_mm",
-    "target",
-    "non_target",
-    "new_lesion",
-    "overall",
-    "non_target_increase",
-    "new_lesion_increase",
-    "additional_new_lesion",
-    "new_lesion_sum_mm",
-    "deauville",
-    "uptake",
-    "spleen_mm",
-}
+    ignored: list[str] = []
+    try:
+        values = _values(item, _LESION_READERS, _LESION_OTHERS, ignored)
+    except ValueError as error:
+        raise TimelineError(f"lesion {identity!r}: {error}") from None
+    warnings += [f"lesion {identity!r}: {text}" for text in ignored]
+    if is_measurable is not None:
+        values["is_measurable"] = is_measurable
+    return Lesion(id=str(identity), role=kind, **values)
 
 
 def _time_point(item: Any, number: int, warnings: list[str]) -> TimePoint:
@@ -253,30 +240,41 @@ def _time_point(item: Any, number: int, warnings: list[str]) -> TimePoint:
         raise TimelineError(f"time point {number}: {item!r} is not an object with id and date")
     identity = item.get("id")
     identity = f"TP{number}" if identity in (None, "") else str(identity)
-    where = f"time point {identity!r}"
-    warnings += [f"{where}: unknown key {key!r} is ignored" for key in item if key not in _POINT_KEYS]
-    is_confirmed = item.get("new_lesion") is not None and _squeezed(item["new_lesion"]) == "icpd"
-    return TimePoint(
-        id=identity,
-        date=_date(item, "date", where),
-        observations=_observations(item.get("observations"), where),
-        is_baseline=_truth(item, "is_baseline" if "is_baseline" in item else "baseline", where),
-        sum_um=_length(item, "sum_mm", where),
-        target=_response(item, "target", where),
-        non_target=_response(item, "non_target", where),
-        new_lesion=_new_lesion(item, "new_lesion", where),
-        overall=_response(item, "overall", where),
-        non_target_increase=_truth(item, "non_target_increase", where),
-        new_lesion_increase=is_confirmed or _truth(item, "new_lesion_increase", where),
-        additional_new_lesion=_truth(item, "additional_new_lesion", where),
-        new_lesion_sum_um=_length(item, "new_lesion_sum_mm", where),
-        deauville=_deauville(item, where),
-        uptake=_uptake(item, where),
-        spleen_um=_length(item, "spleen_mm", where),
-    )
+    ignored: list[str] = []
+    try:
+        values = _values(item, _POINT_READERS, _POINT_OTHERS, ignored)
+        if item.get("new_lesion") is not None and _squeezed(item["new_lesion"]) == "icpd":
+            values["new_lesion_increase"] = True
+        observations = _observations(item.get("observations"), ignored)
+        point = TimePoint(id=identity, observations=observations, **values)
+    except ValueError as error:
+        raise TimelineError(f"time point {identity!r}: {error}") from None
+    warnings += [f"time point {identity!r}: {text}" for text in ignored]
+    return point
 
 
-def _observations(value: Any, where: str) -> tuple[Observation, ...]:
+Reader = Callable[[Any], Any]
+
+
+def _values(
+    item: Raw, readers: Mapping[str, tuple[str, Reader]], others: frozenset[str], warnings: list[str]
+) -> dict[str, Any]:
+    """The fields of an object that have a value; an error names the key, an unknown key is a warning."""
+    values: dict[str, Any] = {}
+    for key, value in item.items():
+        found = readers.get(key)
+        if found is None:
+            if key not in others:
+                warnings.append(f"unknown key {key!r} is ignored")
+        elif value is not None and not (value.__class__ is str and not value.strip()):
+            try:
+                values[found[0]] = found[1](value)
+            except ValueError as error:
+                raise TimelineError(f"{key}: {error}") from None
+    return values
+
+
+def _observations(value: Any, warnings: list[str]) -> tuple[Observation, ...]:
     """A list of objects, or an object from lesion to diameter (or to such an object)."""
     if value is None:
         return ()
@@ -288,23 +286,21 @@ def _observations(value: Any, where: str) -> tuple[Observation, ...]:
     elif isinstance(value, list):
         items = value
     else:
-        raise TimelineError(f"{where}: observations are {value!r}; they are a list")
+        raise TimelineError(f"observations are {value!r}; they are a list")
     found: dict[str, Observation] = {}
     for number, item in enumerate(items, start=1):
-        observation = _observation(item, f"{where}, observation {number}")
+        observation = _observation(item, number, warnings)
         earlier = found.get(observation.lesion)
-        if earlier is not None:
-            observation = _joined(earlier, observation, where)
-        found[observation.lesion] = observation
+        found[observation.lesion] = observation if earlier is None else _joined(earlier, observation)
     return tuple(found.values())
 
 
-def _joined(one: Observation, other: Observation, where: str) -> Observation:
+def _joined(one: Observation, other: Observation) -> Observation:
     """Two rows of one lesion are the parts of a split lesion, and nothing else."""
     both = (*_parts(one), *_parts(other))
     if LesionState.SPLIT not in (one.state, other.state) or not both:
         raise TimelineError(
-            f"{where}: lesion {one.lesion!r} is observed twice; "
+            f"lesion {one.lesion!r} is observed twice; "
             "give it once, or the state split and a diameter in each row"
         )
     return Observation(lesion=one.lesion, state=LesionState.SPLIT, fragments_um=both)
@@ -352,42 +348,29 @@ _STATES: dict[str, tuple[LesionState, frozenset[str]]] = {
 }
 
 
-def _observation(item: Any, where: str) -> Observation:
+def _observation(item: Any, number: int, warnings: list[str]) -> Observation:
     if not isinstance(item, Mapping):
-        raise TimelineError(f"{where}: {item!r} is not an object with a lesion")
+        raise TimelineError(f"observation {number}: {item!r} is not an object with a lesion")
     lesion = item.get("lesion", item.get("id"))
     if lesion in (None, ""):
-        raise TimelineError(f"{where}: it names no lesion")
-    where = f"{where} (lesion {lesion!r})"
-    state, flags = _state(item.get("state"), where)
-    diameter = item.get("diameter_mm")
-    if state is None and isinstance(diameter, str) and _squeezed(diameter) in _STATES:
-        state, flags = _STATES[_squeezed(diameter)]
-        item = {**item, "diameter_mm": None}
-    fragments = _list(item, "fragments_mm", where)
-    return Observation(
-        lesion=str(lesion),
-        state=state,
-        diameter_um=_length(item, "diameter_mm", where),
-        long_axis_um=_length(item, "long_axis_mm", where),
-        short_axis_um=_length(item, "short_axis_mm", where),
-        fragments_um=tuple([_required_length(part, "fragments_mm", where) for part in fragments]),
-        has_progressed=_truth(item, "unequivocal_progression", where) or "has_progressed" in flags,
-        has_increased=_truth(item, "increase", where) or "has_increased" in flags,
-        is_equivocal=_truth(item, "equivocal", where) or "is_equivocal" in flags,
-        viable_um=_length(item, "viable_mm", where),
-        # Thousandths of a number, as µm are of a mm.
-        sul_peak_milli=_length(item, "sul_peak", where),
-    )
+        raise TimelineError(f"observation {number}: it names no lesion")
+    try:
+        diameter = item.get("diameter_mm")
+        if isinstance(diameter, str) and _is_blank(item.get("state")) and _squeezed(diameter) in _STATES:
+            # Tables write "NE" or "too small" where the number would stand.
+            item = {**item, "diameter_mm": None, "state": diameter}
+        values = _values(item, _OBSERVATION_READERS, _OBSERVATION_OTHERS, warnings)
+        state, flags = values.pop("state", (None, _NOTHING))
+        return Observation(lesion=str(lesion), state=state, **{**dict.fromkeys(flags, True), **values})
+    except ValueError as error:
+        raise TimelineError(f"observation {number} (lesion {lesion!r}): {error}") from None
 
 
-def _state(value: Any, where: str) -> tuple[LesionState | None, frozenset[str]]:
-    if value is None or (isinstance(value, str) and not value.strip()):
-        return None, _NOTHING
+def _state(value: Any) -> tuple[LesionState, frozenset[str]]:
     found = _STATES.get(_squeezed(value))
     if found is None:
         known = ", ".join(state.value for state in LesionState)
-        raise TimelineError(f"{where}: state {value!r} is unknown; one of: {known}")
+        raise TimelineError(f"{value!r} is unknown; one of: {known}")
     return found
 
 
@@ -398,70 +381,45 @@ def _is_blank(value: Any) -> bool:
     return value is None or (isinstance(value, str) and not value.strip())
 
 
-def _length(item: Raw, key: str, where: str) -> int | None:
-    value = item.get(key)
-    return None if value is None or _is_blank(value) else _required_length(value, key, where)
-
-
-def _required_length(value: Any, key: str, where: str) -> int:
+def _length(value: Any) -> int:
     if not isinstance(value, int | float | str):
-        raise TimelineError(f"{where}: {key}: {value!r} is not a length in mm")
-    try:
-        return micrometres(value)
-    except ValueError as error:
-        raise TimelineError(f"{where}: {key}: {error}") from None
+        raise TimelineError(f"{value!r} is not a length in mm")
+    return micrometres(value)
 
 
-def _date(item: Raw, key: str, where: str) -> datetime.date | None:
-    value = item.get(key)
-    if _is_blank(value):
-        return None
+def _lengths(value: Any) -> tuple[int, ...]:
+    if not isinstance(value, list):
+        raise TimelineError(f"{value!r} is not a list of lengths in mm")
+    return tuple(_length(part) for part in value)
+
+
+def _date(value: Any) -> datetime.date:
     text = str(value).strip()
     try:
         return datetime.date.fromisoformat(text[:10] if "-" in text else text)
     except ValueError:
-        raise TimelineError(f"{where}: {key}: {value!r} is not a date; write it as 2024-01-31") from None
+        raise TimelineError(f"{value!r} is not a date; write it as 2024-01-31") from None
 
 
-def _response(item: Raw, key: str, where: str) -> Response | None:
-    value = item.get(key)
-    if value is None or _is_blank(value):
-        return None
-    try:
-        return response_of(str(value))
-    except ValueError as error:
-        raise TimelineError(f"{where}: {key}: {error}") from None
+def _response(value: Any) -> Response:
+    return response_of(str(value))
 
 
-def _new_lesion(item: Raw, key: str, where: str) -> NewLesion | None:
-    value = item.get(key)
-    if value is None or _is_blank(value):
-        return None
-    if _squeezed(value) == "icpd":
-        return NewLesion.YES
-    try:
-        return new_lesion_of(value)
-    except ValueError as error:
-        raise TimelineError(f"{where}: {key}: {error}") from None
+def _new_lesion(value: Any) -> NewLesion:
+    return NewLesion.YES if _squeezed(value) == "icpd" else new_lesion_of(value)
 
 
-def _deauville(item: Raw, where: str) -> int | None:
-    value = item.get("deauville")
-    if _is_blank(value):
-        return None
+def _deauville(value: Any) -> int:
     if str(value).strip() not in ("1", "2", "3", "4", "5"):
-        raise TimelineError(f"{where}: deauville: {value!r} is not a score from 1 to 5")
+        raise TimelineError(f"{value!r} is not a score from 1 to 5")
     return int(str(value))
 
 
-def _uptake(item: Raw, where: str) -> Uptake | None:
-    value = item.get("uptake")
-    if _is_blank(value):
-        return None
+def _uptake(value: Any) -> Uptake:
     try:
         return Uptake(str(value).strip().lower())
     except ValueError:
-        raise TimelineError(f"{where}: uptake: {value!r} is not decreased, unchanged or increased") from None
+        raise TimelineError(f"{value!r} is not decreased, unchanged or increased") from None
 
 
 _TRUTHS = {
@@ -476,16 +434,53 @@ _TRUTHS = {
 }
 
 
-def _truth(item: Raw, key: str, where: str) -> bool | None:
-    value = item.get(key)
-    if value is None or value is True or value is False:
-        return value
-    if _is_blank(value):
-        return None
+def _truth(value: Any) -> bool:
     found = _TRUTHS.get(str(value).strip().lower())
     if found is None:
-        raise TimelineError(f"{where}: {key}: {value!r} is neither true nor false")
+        raise TimelineError(f"{value!r} is neither true nor false")
     return found
+
+
+_POINT_READERS: Mapping[str, tuple[str, Reader]] = {
+    "date": ("date", _date),
+    "is_baseline": ("is_baseline", _truth),
+    "baseline": ("is_baseline", _truth),
+    "sum_mm": ("sum_um", _length),
+    "target": ("target", _response),
+    "non_target": ("non_target", _response),
+    "new_lesion": ("new_lesion", _new_lesion),
+    "overall": ("overall", _response),
+    "non_target_increase": ("non_target_increase", _truth),
+    "new_lesion_increase": ("new_lesion_increase", _truth),
+    "additional_new_lesion": ("additional_new_lesion", _truth),
+    "new_lesion_sum_mm": ("new_lesion_sum_um", _length),
+    "deauville": ("deauville", _deauville),
+    "uptake": ("uptake", _uptake),
+    "spleen_mm": ("spleen_um", _length),
+}
+_POINT_OTHERS = frozenset({"id", "observations"})
+_OBSERVATION_READERS: Mapping[str, tuple[str, Reader]] = {
+    "state": ("state", _state),
+    "diameter_mm": ("diameter_um", _length),
+    "long_axis_mm": ("long_axis_um", _length),
+    "short_axis_mm": ("short_axis_um", _length),
+    "fragments_mm": ("fragments_um", _lengths),
+    "unequivocal_progression": ("has_progressed", _truth),
+    "increase": ("has_increased", _truth),
+    "equivocal": ("is_equivocal", _truth),
+    "viable_mm": ("viable_um", _length),
+    # Thousandths of a number, as µm are of a mm.
+    "sul_peak": ("sul_peak_milli", _length),
+}
+_OBSERVATION_OTHERS = frozenset({"lesion", "id"})
+_LESION_READERS: Mapping[str, tuple[str, Reader]] = {
+    "organ": ("organ", str),
+    "site": ("organ", str),
+    "is_nodal": ("is_nodal", _truth),
+    "nodal": ("is_nodal", _truth),
+    "is_measurable": ("is_measurable", _truth),
+}
+_LESION_OTHERS = frozenset({"id", "role"})
 
 
 def read_text(path: Path) -> str:
