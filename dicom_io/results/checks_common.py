@@ -24,7 +24,7 @@ def check_identity(result: Dataset, header: Dataset) -> list[str]:
     problems = [
         f"{keyword} is not that of the source images"
         for keyword in _SAME_AS_SOURCE
-        if str(result.get(keyword, "")) != str(header.get(keyword, ""))
+        if str(result.get(keyword) or "") != str(header.get(keyword) or "")
     ]
     if result.get("SeriesInstanceUID") == header.SeriesInstanceUID:
         problems.append("its series is that of the source images")

@@ -49,8 +49,7 @@ def _check_references(seg: Dataset, images: SourceImages) -> list[str]:
         for derivation in frame.get("DerivationImageSequence", []):
             referenced |= {str(i.ReferencedSOPInstanceUID) for i in derivation.get("SourceImageSequence", [])}
     problems += [f"it refers to {uid}, which is no image of the source" for uid in sorted(referenced - known)]
-    frame_of_reference = images.source.series.frame_of_reference_uid
-    if frame_of_reference and seg.get("FrameOfReferenceUID") != frame_of_reference:
+    if seg.get("FrameOfReferenceUID") != images.frame_of_reference_uid:
         problems.append("its frame of reference is not the source's")
     return problems
 

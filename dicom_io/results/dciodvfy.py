@@ -16,24 +16,50 @@ _TIMEOUT_S = 120
 _LABEL_MAP_SEGMENTATION = "1.2.840.10008.5.1.4.1.1.66.7"
 
 
-def iod_errors(result: Dataset) -> tuple[list[str], str]:
-    """Errors of an object, and why there was no verdict if there was none ("" otherwise)."""
+def iod_errors(result: Dataset, source: Path) -> tuple[list[str], list[str]]:
+    """Judge one object.
+
+    Parameters
+    ----------
+    source
+        An image that patient and study were copied from. An error that it has itself (a Study ID
+        that is too long) is its maker's: it is remarked on, not held against the result.
+
+    Returns
+    -------
+    tuple
+        Errors, and remarks: inherited errors, or why there is no verdict.
+    """
     program = shutil.which("dciodvfy")
     if program is None:
-        return [], "dciodvfy is not installed; install the package dicom3tools to have every object checked"
+        return [], ["dciodvfy is not installed; install the package dicom3tools to have every object checked"]
     if result.SOPClassUID == _LABEL_MAP_SEGMENTATION:
-        return [], "dciodvfy does not know Label Map Segmentation"
+        return [], ["dciodvfy does not know Label Map Segmentation"]
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "result.dcm"
         path.write_bytes(to_bytes(result))
-        # Its exit code says nothing; errors stand on lines of their own.
-        run = subprocess.run(
-            [program, str(path)], capture_output=True, timeout=_TIMEOUT_S, check=False, errors="replace"
-        )
-    lines = (run.stdout + run.stderr).splitlines()
-    if not lines:
-        return [f"dciodvfy said nothing (exit code {run.returncode})"], ""
-    return [line.strip() for line in lines if line.startswith("Error") and not _is_mistaken(line, result)], ""
+        said = _run(program, path)
+    if not said:
+        return ["dciodvfy said nothing"], []
+    errors = [line for line in _errors(said) if not _is_mistaken(line, result)]
+    if not errors:
+        return [], []
+    inherited = set(_errors(_run(program, source)))
+    found = [line for line in errors if line not in inherited]
+    remarks = [f"as in the source images: {line}" for line in errors if line in inherited]
+    return found, remarks
+
+
+def _run(program: str, path: Path) -> list[str]:
+    # Its exit code says nothing; errors stand on lines of their own.
+    run = subprocess.run(
+        [program, str(path)], capture_output=True, timeout=_TIMEOUT_S, check=False, errors="replace"
+    )
+    return (run.stdout + run.stderr).splitlines()
+
+
+def _errors(lines: list[str]) -> list[str]:
+    return [line.strip() for line in lines if line.startswith("Error")]
 
 
 def _is_mistaken(line: str, result: Dataset) -> bool:

@@ -64,6 +64,7 @@ def build_secondary_captures(
         capture.Laterality = ""  # Type 2C
         capture.DateOfSecondaryCapture, capture.TimeOfSecondaryCapture = DA(moment.date()), TM(moment.time())
         finish(capture, report, images, moment)
+        capture.pop("BodyPartExamined", None)  # decides whether Laterality may be there at all
         made.append(capture)
     return tuple(made)
 

@@ -15,6 +15,7 @@ from pydicom.sequence import Sequence as DicomSequence
 
 from dicom_io.parsing import parse, quiet
 from dicom_io.results.text import UTF_8
+from dicom_io.uids import uid_of
 from workflow.domain.errors import UnsuitableInputError
 from workflow.domain.geometry import FloatArray, Volume
 from workflow.domain.report import TimePointReport
@@ -130,13 +131,19 @@ class SourceImages:
         value = self._parse(0).get("SpecificCharacterSet") or None
         return value if value is None or isinstance(value, str) else list(value)
 
+    @cached_property
+    def frame_of_reference_uid(self) -> str:
+        """The source's frame of reference; for a source without one, one that stands for its series."""
+        own = self.source.series.frame_of_reference_uid
+        return own or uid_of(self.source.series.series_instance_uid, "frame of reference")
+
     @property
     def is_multi_frame(self) -> bool:
         """Whether the slices are frames of multi-frame instances."""
         return self.source.slices[0].frame_number is not None
 
     def image(self, index: int) -> Dataset:
-        """The header of the image of a slice, as it is in the file."""
+        """The header of the image of a slice, as in its file, with a frame of reference in any case."""
         reference = self.source.slices[index]
         known = self._images.get(reference.sop_instance_uid)
         if known is None:
@@ -146,6 +153,8 @@ class SourceImages:
                     f"{reference.path.name} holds {known.SOPInstanceUID}, not {reference.sop_instance_uid}: "
                     "the file changed after the volume was read; run the study again"
                 )
+            if not known.get("FrameOfReferenceUID"):  # Type 1 in every SEG, absent in some old sources
+                known.FrameOfReferenceUID = self.frame_of_reference_uid
             self._images[reference.sop_instance_uid] = known
         return known
 

@@ -215,6 +215,6 @@ def _coordinates(axis: Axis, slice_index: int, images: SourceImages) -> Any:
         codes.SOURCE,
         "POLYLINE",
         np.array([axis.start_lps, axis.end_lps]),
-        frame_of_reference_uid=images.source.series.frame_of_reference_uid,
+        frame_of_reference_uid=images.frame_of_reference_uid,
         relationship_type="INFERRED FROM",
     )

@@ -69,7 +69,11 @@ def build_summary(
 def validate_summary(summary: Dataset, source: ResultSource) -> list[str]:
     """What is wrong with a summary: identity, UIDs and, where it is installed, dciodvfy."""
     header = SourceImages(source).header
-    return [*check_identity(summary, header), *check_uids(summary), *iod_errors(summary)[0]]
+    return [
+        *check_identity(summary, header),
+        *check_uids(summary),
+        *iod_errors(summary, source.slices[0].path)[0],
+    ]
 
 
 def _build(points: Sequence[SummarizedTimePoint], images: SourceImages, settings: ResultSettings) -> Dataset:

@@ -36,7 +36,7 @@ class Finding:
 
 @dataclass(frozen=True, kw_only=True)
 class ValidationReport:
-    """What the gate found. `skipped` says which check was not made, and why."""
+    """What the gate found. `skipped` says which check was not made, and what the source has wrong itself."""
 
     findings: tuple[Finding, ...] = ()
     skipped: tuple[str, ...] = ()
@@ -78,10 +78,9 @@ def validate(results: ResultObjects, source: ResultSource) -> ValidationReport:
     for result in results.all:
         note(Check.IDENTITY, result, check_identity(result, images.header))
         note(Check.UIDS, result, check_uids(result))
-        errors, reason = iod_errors(result)
+        errors, remarks = iod_errors(result, source.slices[0].path)
         note(Check.IOD, result, errors)
-        if reason and reason not in skipped:
-            skipped.append(reason)
+        skipped.extend(remark for remark in remarks if remark not in skipped)
     if results.seg is not None:
         note(Check.SEGMENTATION, results.seg, check_seg(results.seg, results.report, images))
     note(
