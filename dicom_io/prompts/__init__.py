@@ -12,6 +12,7 @@ from pathlib import Path
 from pydicom import Dataset
 
 from dicom_io.parsing import quiet
+from dicom_io.prompts.beside import images_beside
 from dicom_io.prompts.placement import ReferencedImages
 from dicom_io.prompts.reading import (
     KeyImageHint,
@@ -32,6 +33,7 @@ __all__ = [
     "PromptProblem",
     "PromptReading",
     "ReferencedImages",
+    "images_beside",
     "read_prompts",
     "read_study_prompts",
 ]

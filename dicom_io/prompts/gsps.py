@@ -26,6 +26,8 @@ from workflow.domain.lesion import LesionPrompt, PromptSource
 
 # A text this near a graphic's centre, mm, is its label: annotations stand beside what they name.
 LABEL_DISTANCE_MM = 40.0
+# Nobody annotates more than this by hand; beyond it texts stand alone.
+MAX_LABEL_PAIRS = 200_000
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -265,6 +267,8 @@ def _lesions(graphics: Sequence[Graphic]) -> Iterator[list[Graphic]]:
 
 def _labels(lesions: Sequence[Sequence[Graphic]], texts: Sequence[Text]) -> dict[int, Text]:
     """Lesion number to the nearest text on its image, each text given once, the nearest pair first."""
+    if len(lesions) * len(texts) > MAX_LABEL_PAIRS:
+        return {}
     distances = sorted(
         (
             (float(np.linalg.norm(lesion[0].drawing.points_lps - text.position, axis=1).min()), i, j)

@@ -17,7 +17,7 @@ from dicom_io import codes
 from dicom_io.parsing import Attributes
 from dicom_io.prompts.collector import Collector, UnsupportedItemError
 from dicom_io.prompts.graphics import Drawing, pair_axes, shapes_of
-from dicom_io.prompts.origin import Origin, Site, is_one_of, origin_of, site_from
+from dicom_io.prompts.origin import Origin, Site, origin_of, site_from
 from dicom_io.prompts.placement import ImageIndex
 from dicom_io.prompts.reading import ProblemKind, PromptPlacement
 from dicom_io.prompts.rules import LesionRules
@@ -89,14 +89,15 @@ class _Reader:
     def _lesions(self) -> list[Lesion]:
         """The lesions in document order, groups of one tracking UID merged."""
         by_identity: dict[str, Lesion] = {}
-        referenced = self._referenced()
+        referenced, listed = self._referenced(), set[int]()
         for node in self.tree.root.descend():
             owner = self._owner(node)
-            if owner is None or (node.path in referenced and not _is_group(owner)):
+            if owner is None or (node.path in referenced and not owner.is_group):
                 continue
-            uid = _text(owner, codes.TRACKING_UNIQUE_IDENTIFIER) if _is_group(owner) else ""
+            uid = _text(owner, codes.TRACKING_UNIQUE_IDENTIFIER) if owner.is_group else ""
             lesion = by_identity.setdefault(uid or owner.item, Lesion(nodes=[], tracking_uid=uid or None))
-            if owner not in lesion.nodes:
+            if id(owner) not in listed:
+                listed.add(id(owner))
                 lesion.nodes.append(owner)
         return list(by_identity.values())
 
@@ -157,13 +158,13 @@ class _Reader:
 
         A group without any drawing still owns itself, so that it can say so.
         """
-        if _is_group(node):
+        if node.is_group:
             return node
         if not self._is_drawing(node):
             return None
         topmost = node
         for ancestor in node.ancestors():
-            if _is_group(ancestor):
+            if ancestor.is_group:
                 return ancestor
             if ancestor.value_type == "CONTAINER":
                 break
@@ -175,7 +176,7 @@ class _Reader:
         lines = {
             id(lesion.drawings[0]): lesion
             for lesion in lesions
-            if not _is_group(lesion.nodes[0]) and [d.kind for d in lesion.drawings] == ["line"]
+            if not lesion.nodes[0].is_group and [d.kind for d in lesion.drawings] == ["line"]
         }
         for long, short in pair_axes([lesion.drawings[0] for lesion in lines.values()]):
             if short is not None:
@@ -216,19 +217,6 @@ class _Reader:
 
 
 # ---------------------------------------------------------------- reading a group
-
-
-def _is_group(node: Node) -> bool:
-    """A measurement group: by its concept, or because it has a tracking identity.
-
-    Older templates give one to other containers, dwv 0.34 to the coordinates themselves.
-    """
-    if node.value_type not in ("CONTAINER", "SCOORD"):
-        return False
-    if is_one_of(node.concept, codes.MEASUREMENT_GROUP):
-        return True
-    tracked = (codes.TRACKING_IDENTIFIER, codes.TRACKING_UNIQUE_IDENTIFIER)
-    return any(node.children_named(concept) for concept in tracked)
 
 
 def _code(node: Node, concept: Code) -> Code | None:

@@ -110,8 +110,7 @@ def is_aside(node: Node) -> bool:
 
 
 def _is_reformatted(node: Node) -> bool:
-    beside = node.parent.children if node.parent is not None else []
-    return any(is_one_of(n.concept, codes.REFERENCE_GEOMETRY) for n in (*node.children, *beside))
+    return node.holds_reformatted_plane or (node.parent is not None and node.parent.holds_reformatted_plane)
 
 
 def _frame_number(numbers: tuple[float, ...] | None) -> int | None:

@@ -8,12 +8,13 @@ from functools import cached_property
 
 from pydicom.sr.coding import Code
 
+from dicom_io import codes
 from dicom_io.parsing import Attributes
 from dicom_io.prompts.origin import code_of, is_one_of
 from workflow.domain.errors import UnsuitableInputError
 
 MAX_DEPTH = 64
-MAX_ITEMS = 200_000
+MAX_ITEMS = 100_000
 
 
 @dataclass(eq=False)
@@ -57,6 +58,24 @@ class Node:
         """Whether the item only names another by its identifier."""
         return self.attributes.has("ReferencedContentItemIdentifier")
 
+    @cached_property
+    def is_group(self) -> bool:
+        """A measurement group: by its concept, or because it has a tracking identity.
+
+        Older templates give one to other containers, dwv 0.34 to the coordinates themselves.
+        """
+        if self.value_type not in ("CONTAINER", "SCOORD"):
+            return False
+        if is_one_of(self.concept, codes.MEASUREMENT_GROUP):
+            return True
+        tracked = (codes.TRACKING_IDENTIFIER, codes.TRACKING_UNIQUE_IDENTIFIER)
+        return any(self.children_named(concept) for concept in tracked)
+
+    @cached_property
+    def holds_reformatted_plane(self) -> bool:
+        """Whether a child says that what is drawn here lies on another plane than the image's (dwv)."""
+        return bool(self.children_named(codes.REFERENCE_GEOMETRY))
+
     @property
     def item(self) -> str:
         """How a problem names it: dsrdump and viewers count the same way."""
@@ -79,7 +98,16 @@ class Node:
 
     def children_named(self, concept: Code) -> list[Node]:
         """The direct children with a concept name."""
-        return [child for child in self.children if is_one_of(child.concept, concept)]
+        return self._children_by_concept.get((concept.scheme_designator, concept.value), [])
+
+    @cached_property
+    def _children_by_concept(self) -> dict[tuple[str, str], list[Node]]:
+        found: dict[tuple[str, str], list[Node]] = {}
+        for child in self.children:
+            if child.concept is not None:
+                key = child.concept.scheme_designator, child.concept.value
+                found.setdefault(key, []).append(child)
+        return found
 
 
 @dataclass(eq=False)

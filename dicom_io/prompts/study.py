@@ -179,9 +179,18 @@ def _is_same_place(one: object, other: object) -> bool:
 
 def _mask_dice(one: Volume, other: Volume) -> float:
     """Dice by volume of two masks on grids of their own: the finer one's voxel centres in the coarser one."""
+    if not _boxes_meet(one, other):
+        return 0.0
     finer, coarser = sorted((one, other), key=lambda mask: mask.voxel_volume_mm3)
     index = np.round(coarser.ijk(finer.lps(np.argwhere(finer.array)))).astype(int)
     inside = index[np.all((index >= 0) & (index < coarser.shape), axis=1)]
     shared = np.count_nonzero(coarser.array[tuple(inside.T)]) * finer.voxel_volume_mm3
     total = sum(np.count_nonzero(mask.array) * mask.voxel_volume_mm3 for mask in (one, other))
     return float(2 * shared / total) if total else 0.0
+
+
+def _boxes_meet(one: Volume, other: Volume) -> bool:
+    """Whether the boxes around two grids have a point in common; cheap, and true for all that overlap."""
+    corners = np.array(np.meshgrid([0, 1], [0, 1], [0, 1])).reshape(3, -1).T
+    a, b = (mask.lps(corners * np.asarray(mask.shape) - 0.5) for mask in (one, other))
+    return bool(np.all(a.min(axis=0) <= b.max(axis=0)) and np.all(b.min(axis=0) <= a.max(axis=0)))

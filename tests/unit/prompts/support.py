@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +27,7 @@ class Images:
     series: SeriesDescription
 
 
+@lru_cache(maxsize=32)
 def load_series(folder: Path, pattern: str = "*") -> Images:
     """A folder of single-frame images as one volume, in the order of their positions."""
     headers = []

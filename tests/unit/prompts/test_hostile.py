@@ -54,7 +54,7 @@ def items(draw, depth=3):
 
 
 @given(st.lists(items(), min_size=1, max_size=4), st.booleans())
-@settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @pytest.mark.filterwarnings("ignore::UserWarning")  # pydicom, on values that the test makes invalid
 def test_any_tree_of_content_is_read_without_a_crash(content, wrapped):
     reading = read_prompts(sr.report(*content, wrapped=wrapped), [IMAGES])
@@ -83,7 +83,7 @@ def _numbers(value):
         max_size=5,
     )
 )
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=40, deadline=None)
 def test_any_graphics_of_a_presentation_state_are_read_without_a_crash(drawn):
     state = presentation_state(*(graphic(kind, data, units) for kind, data, units in drawn))
     assert isinstance(read_prompts(state, [IMAGES]), PromptReading)
@@ -104,7 +104,7 @@ def structure_set(points, kind: str = "CLOSED_PLANAR") -> Dataset:
     st.lists(st.one_of(st.integers(-400, 100).map(float), st.floats(-1e6, 1e6)), max_size=15),
     st.sampled_from(["CLOSED_PLANAR", "CLOSEDPLANAR_XOR", "OPEN_PLANAR", "OPEN_NONPLANAR", "POINT", ""]),
 )
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=40, deadline=None)
 @pytest.mark.filterwarnings("ignore::UserWarning")  # pydicom, on decimal strings that the test makes too long
 def test_any_contour_is_read_without_a_crash(points, kind):
     assert isinstance(read_prompts(structure_set(points, kind), [IMAGES]), PromptReading)

@@ -33,6 +33,11 @@ def source(request, tmp_path_factory):
     return phantom.write_multi_frame(folder) if request.param == "multi-frame" else phantom.write(folder)
 
 
+@pytest.fixture(scope="module")
+def axial(tmp_path_factory):
+    return Phantom(study="4").write(tmp_path_factory.mktemp("axial"))
+
+
 def shown(source):
     return [lesion for lesion in three_lesions(source.volume) if lesion.mask is not None]
 
@@ -83,22 +88,22 @@ def test_our_segmentation_alone_gives_the_lesions_back(source):
         np.testing.assert_array_equal(on_grid(prompt.shapes[0].volume, source.volume), lesion.mask.array())
 
 
-def test_report_and_segmentation_of_one_study_show_each_lesion_once(source):
-    results = build_results(time_point_report(source, shown(source)), source)
-    reading = read_study_prompts([results.seg, results.sr], [source])
+def test_report_and_segmentation_of_one_study_show_each_lesion_once(axial):
+    results = build_results(time_point_report(axial, shown(axial)), axial)
+    reading = read_study_prompts([results.seg, results.sr], [axial])
     assert len(reading.prompts) == 3
     assert reading.problems == ()
 
 
-def test_a_replaced_report_is_left_out_with_the_reason(source):
-    first = build_results(time_point_report(source, shown(source)), source)
+def test_a_replaced_report_is_left_out_with_the_reason(axial):
+    first = build_results(time_point_report(axial, shown(axial)), axial)
     second = build_results(
         time_point_report(
-            source, shown(source), version=2, identity="corrected",
+            axial, shown(axial), version=2, identity="corrected",
             predecessor_sop_instance_uids=(first.sr.SOPInstanceUID,),
         ),
-        source,
+        axial,
     )  # fmt: skip
-    reading = read_study_prompts([first.sr, first.seg, second.sr, second.seg], [source])
+    reading = read_study_prompts([first.sr, first.seg, second.sr, second.seg], [axial])
     assert [p.sop_instance_uid for p in reading.prompts] == [second.sr.SOPInstanceUID] * 3
     assert f"it was replaced by {second.sr.SOPInstanceUID}" in {p.reason for p in reading.problems}
