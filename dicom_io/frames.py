@@ -26,6 +26,8 @@ _OTHER_UNITS = {"OD", "MGML", "Z_EFF", "ED", "EDW", "PCT"}
 # JPEG baseline and extended, JPEG-LS near-lossless: lossy whatever the header says.
 _LOSSY = {f"1.2.840.10008.1.2.4.{end}" for end in ("50", "51", "81")}
 _HOUNSFIELD_UNITS = {"[hnsf'U]", "HU", ""}
+# UCUM codes of PET values (PS3.16 CID 84, 85) and the words of the classic attribute Units.
+_PET_UNITS = {"Bq/ml": "BQML", "{SUVbw}g/ml": "GML", "g/ml{SUVbw}": "GML", "{counts}": "CNTS"}
 _FRAME_TYPES = ("CTImageFrameTypeSequence", "MRImageFrameTypeSequence", "PETFrameTypeSequence")
 
 
@@ -171,6 +173,9 @@ def _plane(
     rescale = places.group("PixelValueTransformationSequence")
     reconstruction = places.group("CTReconstructionSequence")
     slope, intercept = rescale.number("RescaleSlope"), rescale.number("RescaleIntercept")
+    units = places.image.text("Units") or rescale.text("RescaleType")
+    if header.modality == "PT" and places.own is not None and units not in _PET_UNITS.values():
+        slope, intercept, units = _mapped(places, slope, intercept)
     acquired_at = _acquired_at(places)
     image_type = _image_type(places)
     return Frame(
@@ -191,8 +196,25 @@ def _plane(
         kernel=reconstruction.text("ConvolutionKernel"),
         phase=_phase(header, places),
         marks=_marks(places, image_type, acquired_at),
-        pet=pet_attributes(places.image, acquired_at) if header.modality == "PT" else None,
+        pet=pet_attributes(places.image, acquired_at, units) if header.modality == "PT" else None,
     )
+
+
+def _mapped(
+    places: _Groups, slope: float | None, intercept: float | None
+) -> tuple[float | None, float | None, str]:
+    """Slope, intercept and units of an enhanced PET frame from its real world values (PS3.3 C.7.6.16.2.11).
+
+    Maps of other units than activity or SUV by body weight leave the rescaling as it is, without units.
+    """
+    for place in (places.own, places.shared):
+        for mapping in place.items("RealWorldValueMappingSequence") if place is not None else ():
+            code = mapping.item("MeasurementUnitsCodeSequence")
+            units = _PET_UNITS.get(code.text("CodeValue")) if code is not None else None
+            mapped = mapping.number("RealWorldValueSlope")
+            if units and mapped is not None:
+                return mapped, mapping.number("RealWorldValueIntercept"), units
+    return slope, intercept, ""
 
 
 def _pixel_format(image: Attributes, header: InstanceHeader, offset: int) -> PixelFormat:

@@ -17,6 +17,8 @@ _PLACE_TOLERANCE_SHARE = 0.02
 # Table and gating jitter: accepted as regular with a note.
 _JITTER_SHARE = 0.1
 _JITTER_MM = 0.5
+# Positions rounded to 0.1 mm, at both ends of a thin-sliced stack.
+_ROUNDING_MM = 0.1
 # A missing slice is interpolated if its neighbours are this close and it is one of at least so many.
 _BRIDGE_MM = 6.0
 _SLICES_PER_BRIDGE = 20
@@ -138,8 +140,7 @@ def _spacing(
             )
         return slice_thickness_mm, (0,), ("a single slice; its thickness is taken as the slice spacing",)
     planes: tuple[int | None, ...] = tuple(range(len(height)))
-    mean_mm = float(height[-1] - height[0]) / (len(height) - 1)
-    off_mm = float(np.abs(height - height[0] - mean_mm * np.arange(len(height))).max())
+    mean_mm, off_mm = _evenness(height)
     if off_mm <= tolerance_mm(mean_mm):
         return mean_mm, planes, ()
     steps = np.diff(height)
@@ -148,13 +149,28 @@ def _spacing(
     is_multiple = np.abs(steps - counts * usual_mm) <= tolerance_mm(usual_mm)
     if is_multiple.all() and counts.min() >= 1:
         return _bridged(height, counts, usual_mm)
-    if off_mm <= min(_JITTER_SHARE * mean_mm, _JITTER_MM):
+    if is_even(height):
         note = f"slices lie up to {off_mm:.2f} mm off an even spacing of {mean_mm:.3f} mm; taken as even"
         return mean_mm, planes, (note,)
     raise UnsuitableInputError(
         f"slices are unevenly spaced, {steps.min():.2f} to {steps.max():.2f} mm; use an evenly "
         "reconstructed series"
     )
+
+
+def is_even(height: FloatArray) -> bool:
+    """Whether planes at these ascending heights (mm) can be taken as evenly spaced, jitter included."""
+    if len(height) < 3:
+        return True
+    mean_mm, off_mm = _evenness(height)
+    jitter_mm = min(_JITTER_SHARE * mean_mm, _JITTER_MM)
+    return off_mm <= max(tolerance_mm(mean_mm), jitter_mm, min(_ROUNDING_MM, mean_mm / 4))
+
+
+def _evenness(height: FloatArray) -> tuple[float, float]:
+    """Mean spacing, and how far the worst plane lies off its place, mm."""
+    mean_mm = float(height[-1] - height[0]) / (len(height) - 1)
+    return mean_mm, float(np.abs(height - height[0] - mean_mm * np.arange(len(height))).max())
 
 
 def tolerance_mm(spacing_mm: float) -> float:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from dicom_io.frames import Frame
-from dicom_io.grid import SAME_PLACE_MM, Grid, fit_grid, plane_axes, tolerance_mm
+from dicom_io.grid import SAME_PLACE_MM, Grid, fit_grid, is_even, plane_axes, tolerance_mm
 from workflow.domain.errors import UnsuitableInputError
 
 # Components of two directions that differ by less are one orientation (0.06°).
@@ -222,6 +222,8 @@ def _by_spacing(part: _Part) -> list[_Part]:
         return [part]
     order = np.argsort(heights, kind="stable")
     heights = heights[order]
+    if is_even(heights):
+        return [part]
     zones = _zones(heights)
     spacings = [float(heights[b - 1] - heights[a]) / max(b - a - 1, 1) for a, b in zones]
     if len(zones) == 1 or min(b - a for a, b in zones) < _SHORTEST_ZONE:

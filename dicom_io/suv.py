@@ -42,8 +42,8 @@ class PetAttributes:
     philips_activity_scale: float | None
 
 
-def pet_attributes(image: Attributes, acquired_at: datetime | None) -> PetAttributes:
-    """Read them from a PET image's dataset."""
+def pet_attributes(image: Attributes, acquired_at: datetime | None, units: str) -> PetAttributes:
+    """Read them from a PET image's dataset; `units` (BQML, GML, CNTS) is that of the rescaled values."""
     tracer = image.item("RadiopharmaceuticalInformationSequence")
     injected_at = tracer.datetime("RadiopharmaceuticalStartDateTime") if tracer else None
     is_day_known = injected_at is not None
@@ -52,12 +52,14 @@ def pet_attributes(image: Attributes, acquired_at: datetime | None) -> PetAttrib
     if tracer and injected_at is None and scan_day is not None:
         injected_at = _on_day(tracer, scan_day)
     corrections = image.values("CorrectedImage")
+    # Enhanced PET says YES in an attribute of its own (PS3.3 C.8.22.4).
+    is_decay_corrected = "DECY" in corrections or image.text("DecayCorrected") == "YES"
     frame_ms = image.number("FrameReferenceTime")
     duration_ms = image.number("ActualFrameDuration")
     return PetAttributes(
-        units=image.text("Units"),
+        units=units,
         suv_type=image.text("SUVType") or "BW",
-        decay_correction=image.text("DecayCorrection") or ("START" if "DECY" in corrections else "NONE"),
+        decay_correction=image.text("DecayCorrection") or ("START" if is_decay_corrected else "NONE"),
         is_attenuation_corrected="ATTN" in corrections or image.text("AttenuationCorrected") == "YES",
         patient_weight_kg=image.number("PatientWeight"),
         dose_bq=tracer.number("RadionuclideTotalDose") if tracer else None,

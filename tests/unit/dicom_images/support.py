@@ -16,6 +16,7 @@ from workflow.domain.geometry import FloatArray, affine_from_axes
 
 CT, MR, PET = (f"1.2.840.10008.5.1.4.1.1.{end}" for end in ("2", "4", "128"))
 ENHANCED_CT = "1.2.840.10008.5.1.4.1.1.2.1"
+ENHANCED_PET = "1.2.840.10008.5.1.4.1.1.130"
 CLASSES = {"CT": CT, "MR": MR, "PT": PET}
 AXIAL = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0)
 

@@ -215,6 +215,27 @@ def test_jitter_of_the_table_is_accepted_and_said(tmp_path):
     assert any("slices lie up to 0.15 mm off an even spacing of 2.000 mm" in note for note in read.notes)
 
 
+def test_positions_rounded_to_a_tenth_of_a_millimetre_are_one_even_stack(tmp_path):
+    paths = at_heights(tmp_path, [round(0.675 * k, 1) for k in range(40)])
+    (series,) = describe_study(paths)
+    assert series.refusal is None
+    assert series.spacing_mm[0] == pytest.approx(0.675, abs=0.002)
+
+
+def test_two_acquisitions_with_untouched_tissue_between_them_are_two_stacks(tmp_path):
+    heights = [0.0, 5.0, 10.0, 15.0, 60.0, 65.0, 70.0, 75.0]
+    stored = random_array((8, 3, 3))
+    per_slice = [{"AcquisitionNumber": 1 + (k > 3)} for k in range(8)]
+    paths = write_slices(tmp_path, stored, [(0.0, 0.0, z) for z in heights], per_slice=per_slice)
+    assert [series.shape for series in describe_study(paths)] == [(4, 3, 3), (4, 3, 3)]
+
+
+def test_the_same_jump_within_one_acquisition_is_a_gap(tmp_path):
+    heights = [0.0, 5.0, 10.0, 15.0, 60.0, 65.0, 70.0, 75.0]
+    (series,) = describe_study(at_heights(tmp_path, heights, AcquisitionNumber=1))
+    assert "8 slices are missing" in (series.refusal or "")
+
+
 def test_a_change_of_spacing_splits_the_series_into_two_stacks(tmp_path):
     paths = at_heights(tmp_path, [0, 4, 8, 12, 16, 23, 30, 37])
     stacks = describe_study(paths)

@@ -12,7 +12,7 @@ from dicom_io.series import describe_study, scan_files
 from dicom_io.volumes import read_volume
 from workflow.domain.errors import UnsuitableInputError
 
-from .support import AXIAL, ENHANCED_CT, image, random_array, save, uid, write_slices
+from .support import AXIAL, ENHANCED_CT, ENHANCED_PET, image, random_array, save, uid, write_slices
 
 
 def phases(folder: Path, marks: list[dict[str, object]], slices: int = 4) -> list[Path]:
@@ -243,7 +243,7 @@ def enhanced(stored: np.ndarray, order: list[int], phases: int = 1, **attributes
         for k in order
     ]
     return image(
-        SOPClassUID=ENHANCED_CT,
+        SOPClassUID=ENHANCED_PET if attributes.get("Modality") == "PT" else ENHANCED_CT,
         ImageType=["ORIGINAL", "PRIMARY", "VOLUME", "NONE"],
         NumberOfFrames=len(stored),
         Rows=stored.shape[1],
@@ -282,6 +282,38 @@ def test_phases_of_an_enhanced_image_become_a_stack_each(tmp_path):
         read.volume.array, stored[3:].astype(int) - 1024 - np.arange(3, 6)[:, None, None]
     )
     assert [source.frame_number for source in read.slices] == [2, 4, 6]
+
+
+@pytest.mark.parametrize(
+    ("code", "suv"),
+    [
+        # 70 kg, and 350 MBq of which half is left after an hour: 2500 Bq/ml are an SUV of 1.
+        ("Bq/ml", 1.0),
+        ("{SUVbw}g/ml", 2500.0),
+    ],
+)
+def test_an_enhanced_pet_becomes_suv_by_its_real_world_values(tmp_path, code, suv):
+    units, mapping, tracer = Dataset(), Dataset(), Dataset()
+    units.CodeValue, units.CodingSchemeDesignator, units.CodeMeaning = code, "UCUM", code
+    mapping.MeasurementUnitsCodeSequence = [units]
+    mapping.RealWorldValueSlope, mapping.RealWorldValueIntercept = 5.0, 0.0
+    tracer.RadionuclideTotalDose, tracer.RadionuclideHalfLife = 350e6, 3600.0
+    tracer.RadiopharmaceuticalStartDateTime = "20240102100000"
+    dataset = enhanced(
+        np.full((4, 3, 3), 500, dtype="<i2"),
+        [0, 1, 2, 3],
+        Modality="PT",
+        RadiopharmaceuticalInformationSequence=[tracer],
+        PatientWeight=70.0,
+        DecayCorrected="YES",
+        AttenuationCorrected="YES",
+        DecayCorrectionDateTime="20240102110000",
+    )
+    dataset.SharedFunctionalGroupsSequence[0].RealWorldValueMappingSequence = [mapping]
+    for frame in dataset.PerFrameFunctionalGroupsSequence:
+        del frame.PixelValueTransformationSequence
+    array = read_volume([save(dataset, tmp_path / "pet.dcm")]).volume.array
+    np.testing.assert_allclose(array, suv, rtol=1e-6)
 
 
 @pytest.mark.parametrize(
