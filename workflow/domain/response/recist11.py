@@ -159,115 +159,117 @@ def history_after(history: TargetHistory, point: TimePoint, assessment: Assessme
     )
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Levels:
+    """The three categories of one time point; `target` is None where the patient has no target disease."""
+
+    target: TargetAssessment | None
+    non_target: NonTargetAssessment
+    new: NewLesionAssessment
+    is_new: bool
+
+    @property
+    def target_word(self) -> Response | None:
+        """The target response in RECIST 1.1's words."""
+        return None if self.target is None else plain(self.target.response)
+
+    @property
+    def non_target_word(self) -> Response | None:
+        """The non-target response in RECIST 1.1's words."""
+        return plain_or_none(self.non_target.response)
+
+
 def assess_point(
     disease: Disease, point: TimePoint, history: TargetHistory, new: NewLesionAssessment, policies: Policies
 ) -> Assessment:
     """The RECIST 1.1 response of one time point after baseline."""
-    is_blank = not is_assessed(point)
     target: TargetAssessment | None = None
     if disease.has_target or point.target is not None:
         target = assess_target(disease.targets, point, history, policies)
     non_target = assess_non_target(disease.non_targets, point, has_non_target=disease.has_non_target)
-    base = Assessment(
+    is_back_dated = new.is_back_dated and policies.backdate_equivocal_new_lesions
+    levels = _Levels(
+        target=target,
+        non_target=non_target,
+        new=new,
+        is_new=new.finding is NewLesion.YES or is_back_dated,
+    )
+    overall, reason = _overall(point, levels, history, policies)
+    # Where only the overall response is given, the levels below are unknown, not NE.
+    is_alone = point.overall is not None and not point.observations
+    knows_target = not is_alone or point.target is not None or point.sum_um is not None
+    return Assessment(
         time_point=point.id,
         date=point.date,
         sum_um=target.sum_um if target else None,
         baseline_sum_um=history.baseline_um,
         nadir_um=history.nadir_um,
         nadir_date=history.nadir_point.date if history.nadir_point else None,
-        target=target.response if target else None,
-        non_target=non_target.response,
-        new_lesion=new.finding,
+        target=target.response if target and knows_target else None,
+        non_target=non_target.response if not is_alone or point.non_target is not None else None,
+        new_lesion=new.finding if not is_alone or point.new_lesion is not None else None,
+        overall=overall,
+        reason=reason,
         target_reason=target.reason if target else "",
         non_target_reason=non_target.reason,
         new_lesion_reason=new.reason,
         contributions=target.contributions if target else (),
         is_carried=target.is_carried if target else False,
-        is_back_dated=new.is_back_dated and policies.backdate_equivocal_new_lesions,
+        is_back_dated=is_back_dated,
         warnings=target.warnings if target else (),
     )
+
+
+def _overall(
+    point: TimePoint, levels: _Levels, history: TargetHistory, policies: Policies
+) -> tuple[Response, str]:
     if point.overall is not None:
-        return _given_overall(base, point, point.overall)
-    if is_blank and new.finding is None:
-        return replace(base, overall=Response.NE, reason="NE: nothing was assessed")
-    return _with_overall(base, target, non_target, new, history, policies)
-
-
-def _given_overall(base: Assessment, point: TimePoint, overall: Response) -> Assessment:
-    """Where only the overall response is given, the levels below are unknown, not NE."""
-    has_observations = bool(point.observations)
-    knows_target = point.target is not None or point.sum_um is not None or has_observations
-    return replace(
-        base,
-        target=base.target if knows_target else None,
-        non_target=base.non_target if point.non_target is not None or has_observations else None,
-        new_lesion=base.new_lesion if point.new_lesion is not None or has_observations else None,
-        overall=overall,
-        reason=f"{overall}: given",
-    )
-
-
-def _with_overall(
-    base: Assessment,
-    target: TargetAssessment | None,
-    non_target: NonTargetAssessment,
-    new: NewLesionAssessment,
-    history: TargetHistory,
-    policies: Policies,
-) -> Assessment:
-    is_new = new.finding is NewLesion.YES or base.is_back_dated
-    target_word, non_target_word = plain_or_none(base.target), plain_or_none(base.non_target)
-    overall = overall_response(target_word, non_target_word, has_new_lesion=is_new)
-    if (
-        history.has_overall_complete_response
-        and policies.reappearance_after_complete_response is Reappearance.ANY
-        and overall in (Response.PR, Response.SD, Response.NON_CR_NON_PD)
-        and _shows_disease(target_word, non_target_word)
-    ):
-        # RECIST 1.1, Table 3, note a: any disease seen after a true CR has reappeared.
-        reason = (
-            f"PD: disease is seen again after a complete response ({_levels(base, target, non_target, new)})"
-        )
-        return replace(base, overall=Response.PD, reason=reason)
+        return point.overall, f"{point.overall}: given"
+    if levels.new.finding is None and not is_assessed(point):
+        return Response.NE, "NE: nothing was assessed"
+    overall = overall_response(levels.target_word, levels.non_target_word, has_new_lesion=levels.is_new)
     if overall is Response.PD:
-        causes = _progression_causes(base, target, non_target, new, is_new=is_new)
-        return replace(base, overall=overall, reason=f"PD: {'; '.join(causes)}")
-    return replace(base, overall=overall, reason=f"{overall}: {_levels(base, target, non_target, new)}")
+        return overall, f"PD: {'; '.join(_progression_causes(levels))}"
+    if _has_reappeared(overall, levels, history, policies):
+        reason = f"disease is seen again after a complete response ({_words(levels)})"
+        return Response.PD, f"PD: {reason}"
+    return overall, f"{overall}: {_words(levels)}"
 
 
-def _shows_disease(target: Response | None, non_target: Response | None) -> bool:
-    return target in (Response.PR, Response.SD) or non_target is Response.NON_CR_NON_PD
+def _has_reappeared(overall: Response, levels: _Levels, history: TargetHistory, policies: Policies) -> bool:
+    """Whether disease is seen after a true CR, which makes it PD (RECIST 1.1, Table 3, note a)."""
+    if not history.has_overall_complete_response or overall not in _WITH_DISEASE:
+        return False
+    if policies.reappearance_after_complete_response is not Reappearance.ANY:
+        return False
+    is_target = levels.target_word in (Response.PR, Response.SD)
+    return is_target or levels.non_target_word is Response.NON_CR_NON_PD
 
 
-def _progression_causes(
-    base: Assessment,
-    target: TargetAssessment | None,
-    non_target: NonTargetAssessment,
-    new: NewLesionAssessment,
-    *,
-    is_new: bool,
-) -> Sequence[str]:
+_WITH_DISEASE = frozenset({Response.PR, Response.SD, Response.NON_CR_NON_PD})
+
+
+def _progression_causes(levels: _Levels) -> Sequence[str]:
     causes = []
-    if target and plain_or_none(base.target) is Response.PD:
-        causes.append("target lesions PD (given)" if target.reason == "given" else target.reason)
-    if plain_or_none(base.non_target) is Response.PD:
-        causes.append("non-target lesions PD (given)" if non_target.reason == "given" else non_target.reason)
-    if is_new:
-        causes.append(new.reason)
+    if levels.target and levels.target_word is Response.PD:
+        causes.append(_given_or(levels.target.reason, "target lesions PD (given)"))
+    if levels.non_target_word is Response.PD:
+        causes.append(_given_or(levels.non_target.reason, "non-target lesions PD (given)"))
+    if levels.is_new:
+        causes.append(levels.new.reason)
     return causes
 
 
-def _levels(
-    base: Assessment,
-    target: TargetAssessment | None,
-    non_target: NonTargetAssessment,
-    new: NewLesionAssessment,
-) -> str:
+def _given_or(reason: str, given: str) -> str:
+    return given if reason == "given" else reason
+
+
+def _words(levels: _Levels) -> str:
     parts = []
-    if target:
-        parts.append(f"target {target.response} ({target.reason})")
-    if base.non_target is not None:
-        parts.append(f"non-target {base.non_target} ({non_target.reason})")
-    if plain_or_none(base.target) in NOT_EVALUABLE and not new.finding:
+    if levels.target:
+        parts.append(f"target {levels.target.response} ({levels.target.reason})")
+    if levels.non_target.response is not None:
+        parts.append(f"non-target {levels.non_target.response} ({levels.non_target.reason})")
+    if levels.target_word in NOT_EVALUABLE and not levels.new.finding:
         return "; ".join(parts)
-    return "; ".join([*parts, new.reason or "no new lesion"])
+    return "; ".join([*parts, levels.new.reason or "no new lesion"])

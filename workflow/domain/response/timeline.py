@@ -132,20 +132,15 @@ class TimePoint:
     @property
     def has_response(self) -> bool:
         """Whether a response is given, at any level."""
-        given = (self.target, self.non_target, self.new_lesion, self.overall)
-        return any(level is not None for level in given)
+        is_level = self.target is not None or self.non_target is not None or self.new_lesion is not None
+        return is_level or self.overall is not None
 
     def observation_of(self, lesion: str) -> Observation | None:
         """The observation of a lesion, if there is one."""
-        return self._by_lesion.get(lesion)
-
-    @property
-    def _by_lesion(self) -> dict[str, Observation]:
-        found: dict[str, Observation] | None = self.__dict__.get("_index")
-        if found is None:
-            found = {o.lesion: o for o in self.observations}
-            self.__dict__["_index"] = found
-        return found
+        index: dict[str, Observation] | None = self.__dict__.get("_index")
+        if index is None:
+            index = self.__dict__["_index"] = {o.lesion: o for o in self.observations}
+        return index.get(lesion)
 
 
 BASELINE_NAMES = frozenset({"BL", "BASE", "BASELINE", "SCREENING", "SCREEN", "SCR"})
