@@ -2,7 +2,7 @@
 
     python benchmarks/recist.py [number]
 
-Prints the seconds for the whole way (parse, assess, write) and the time per timeline.
+Prints the seconds for the whole way (parse, assess, write); fails above ten seconds of CPU.
 """
 
 from __future__ import annotations
@@ -47,21 +47,22 @@ def _observation(lesion: dict[str, object], visit: int, source: random.Random) -
 
 
 def main(number: int) -> float:
-    """Seconds for that many timelines."""
+    """CPU seconds for that many timelines; the wall clock of a shared machine tells less."""
     source = random.Random(20240101)
     lines = [json.dumps(random_document(i, source)) for i in range(number)]
-    began = time.perf_counter()
+    began, began_cpu = time.perf_counter(), time.process_time()
     written = 0
     for line in lines:
         document = parse_document(json.loads(line, parse_float=str))
         written += len(json_line(result_of(assess(document.timeline, document.protocol), name=document.name)))
-    seconds = time.perf_counter() - began
+    seconds, cpu = time.perf_counter() - began, time.process_time() - began_cpu
     each = 1e3 * seconds / number
-    print(f"{number} timelines in {seconds:.2f} s ({each:.2f} ms each, {written / 1e6:.1f} MB)")
-    return seconds
+    print(f"{number} timelines in {seconds:.2f} s, {cpu:.2f} s of them CPU ({each:.2f} ms each)")
+    print(f"{written / 1e6:.1f} MB of results")
+    return cpu
 
 
 if __name__ == "__main__":
     count = int(sys.argv[1]) if len(sys.argv) > 1 else 10_000
     if main(count) > LIMIT_S * count / 10_000:
-        sys.exit(f"slower than {LIMIT_S} s for 10,000 timelines")
+        sys.exit(f"more than {LIMIT_S} s of CPU for 10,000 timelines")

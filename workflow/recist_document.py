@@ -7,9 +7,8 @@ from __future__ import annotations
 
 import datetime
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -18,22 +17,29 @@ from workflow.domain.report import LesionRole
 from workflow.domain.response import (
     Criteria,
     Lesion,
-    NewLesion,
     Observation,
     Policies,
     Protocol,
-    Response,
     Timeline,
     TimelineError,
     TimePoint,
-    Uptake,
     criteria_of,
-    micrometres,
-    new_lesion_of,
-    response_of,
 )
-
-Raw = Mapping[str, Any]
+from workflow.recist_fields import (
+    LESION_OTHERS,
+    LESION_READERS,
+    NO_FLAGS,
+    OBSERVATION_OTHERS,
+    OBSERVATION_READERS,
+    POINT_OTHERS,
+    POINT_READERS,
+    STATES,
+    Raw,
+    date_of,
+    is_blank,
+    squeezed,
+    values_of,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -176,7 +182,7 @@ def _protocol(raw: Raw, overrides: Overrides) -> Protocol:
 def _reference_date(raw: Raw) -> datetime.date | None:
     value = raw.get("reference_date")
     try:
-        return None if _is_blank(value) else _date(value)
+        return None if is_blank(value) else date_of(value)
     except ValueError as error:
         raise TimelineError(f"reference_date: {error}") from None
 
@@ -204,16 +210,6 @@ _ROLES = {
 }
 
 
-def _squeezed(word: Any) -> str:
-    """The letters and digits of a word, so that case, spaces and hyphens make no difference."""
-    return _letters(str(word))
-
-
-@lru_cache(maxsize=4096)
-def _letters(word: str) -> str:
-    return "".join(c for c in word.lower() if c.isalnum())
-
-
 def _lesion(item: Any, number: int, warnings: list[str]) -> Lesion:
     if not isinstance(item, Mapping):
         raise TimelineError(f"lesion {number}: {item!r} is not an object with id and role")
@@ -221,12 +217,12 @@ def _lesion(item: Any, number: int, warnings: list[str]) -> Lesion:
     if identity in (None, ""):
         raise TimelineError(f"lesion {number}: it has no id; give it one")
     role = item.get("role")
-    if _squeezed(role) not in _ROLES:
+    if squeezed(role) not in _ROLES:
         raise TimelineError(f"lesion {identity!r}: role {role!r} is unknown; one of: target, non_target, new")
-    kind, is_measurable = _ROLES[_squeezed(role)]
+    kind, is_measurable = _ROLES[squeezed(role)]
     ignored: list[str] = []
     try:
-        values = _values(item, _LESION_READERS, _LESION_OTHERS, ignored)
+        values = values_of(item, LESION_READERS, LESION_OTHERS, ignored)
     except ValueError as error:
         raise TimelineError(f"lesion {identity!r}: {error}") from None
     warnings += [f"lesion {identity!r}: {text}" for text in ignored]
@@ -242,8 +238,8 @@ def _time_point(item: Any, number: int, warnings: list[str]) -> TimePoint:
     identity = f"TP{number}" if identity in (None, "") else str(identity)
     ignored: list[str] = []
     try:
-        values = _values(item, _POINT_READERS, _POINT_OTHERS, ignored)
-        if item.get("new_lesion") is not None and _squeezed(item["new_lesion"]) == "icpd":
+        values = values_of(item, POINT_READERS, POINT_OTHERS, ignored)
+        if item.get("new_lesion") is not None and squeezed(item["new_lesion"]) == "icpd":
             values["new_lesion_increase"] = True
         observations = _observations(item.get("observations"), ignored)
         point = TimePoint(id=identity, observations=observations, **values)
@@ -251,27 +247,6 @@ def _time_point(item: Any, number: int, warnings: list[str]) -> TimePoint:
         raise TimelineError(f"time point {identity!r}: {error}") from None
     warnings += [f"time point {identity!r}: {text}" for text in ignored]
     return point
-
-
-Reader = Callable[[Any], Any]
-
-
-def _values(
-    item: Raw, readers: Mapping[str, tuple[str, Reader]], others: frozenset[str], warnings: list[str]
-) -> dict[str, Any]:
-    """The fields of an object that have a value; an error names the key, an unknown key is a warning."""
-    values: dict[str, Any] = {}
-    for key, value in item.items():
-        found = readers.get(key)
-        if found is None:
-            if key not in others:
-                warnings.append(f"unknown key {key!r} is ignored")
-        elif value is not None and not (value.__class__ is str and not value.strip()):
-            try:
-                values[found[0]] = found[1](value)
-            except ValueError as error:
-                raise TimelineError(f"{key}: {error}") from None
-    return values
 
 
 def _observations(value: Any, warnings: list[str]) -> tuple[Observation, ...]:
@@ -313,41 +288,6 @@ def _parts(observation: Observation) -> tuple[int, ...]:
     return next(((length,) for length in known if length is not None), ())
 
 
-_NOTHING: frozenset[str] = frozenset()
-_STATES: dict[str, tuple[LesionState, frozenset[str]]] = {
-    "present": (LesionState.PRESENT, _NOTHING),
-    "persisting": (LesionState.PRESENT, _NOTHING),
-    "stable": (LesionState.PRESENT, _NOTHING),
-    "decreased": (LesionState.PRESENT, _NOTHING),
-    "noncrnonpd": (LesionState.PRESENT, _NOTHING),
-    "increased": (LesionState.PRESENT, frozenset({"has_increased"})),
-    "furtherincrease": (LesionState.PRESENT, frozenset({"has_increased"})),
-    "worsened": (LesionState.PRESENT, frozenset({"has_increased"})),
-    "progressed": (LesionState.PRESENT, frozenset({"has_progressed"})),
-    "unequivocalprogression": (LesionState.PRESENT, frozenset({"has_progressed"})),
-    "pd": (LesionState.PRESENT, frozenset({"has_progressed"})),
-    "equivocal": (LesionState.PRESENT, frozenset({"is_equivocal"})),
-    "toosmall": (LesionState.TOO_SMALL, _NOTHING),
-    "toosmalltomeasure": (LesionState.TOO_SMALL, _NOTHING),
-    "tstm": (LesionState.TOO_SMALL, _NOTHING),
-    "disappeared": (LesionState.DISAPPEARED, _NOTHING),
-    "absent": (LesionState.DISAPPEARED, _NOTHING),
-    "resolved": (LesionState.DISAPPEARED, _NOTHING),
-    "gone": (LesionState.DISAPPEARED, _NOTHING),
-    "cr": (LesionState.DISAPPEARED, _NOTHING),
-    "notevaluable": (LesionState.NOT_EVALUABLE, _NOTHING),
-    "notassessed": (LesionState.NOT_EVALUABLE, _NOTHING),
-    "notdone": (LesionState.NOT_EVALUABLE, _NOTHING),
-    "missing": (LesionState.NOT_EVALUABLE, _NOTHING),
-    "ne": (LesionState.NOT_EVALUABLE, _NOTHING),
-    "nd": (LesionState.NOT_EVALUABLE, _NOTHING),
-    "na": (LesionState.NOT_EVALUABLE, _NOTHING),
-    "trackingfailed": (LesionState.TRACKING_FAILED, _NOTHING),
-    "split": (LesionState.SPLIT, _NOTHING),
-    "merged": (LesionState.MERGED, _NOTHING),
-}
-
-
 def _observation(item: Any, number: int, warnings: list[str]) -> Observation:
     if not isinstance(item, Mapping):
         raise TimelineError(f"observation {number}: {item!r} is not an object with a lesion")
@@ -356,131 +296,14 @@ def _observation(item: Any, number: int, warnings: list[str]) -> Observation:
         raise TimelineError(f"observation {number}: it names no lesion")
     try:
         diameter = item.get("diameter_mm")
-        if isinstance(diameter, str) and _is_blank(item.get("state")) and _squeezed(diameter) in _STATES:
+        if isinstance(diameter, str) and is_blank(item.get("state")) and squeezed(diameter) in STATES:
             # Tables write "NE" or "too small" where the number would stand.
             item = {**item, "diameter_mm": None, "state": diameter}
-        values = _values(item, _OBSERVATION_READERS, _OBSERVATION_OTHERS, warnings)
-        state, flags = values.pop("state", (None, _NOTHING))
+        values = values_of(item, OBSERVATION_READERS, OBSERVATION_OTHERS, warnings)
+        state, flags = values.pop("state", (None, NO_FLAGS))
         return Observation(lesion=str(lesion), state=state, **{**dict.fromkeys(flags, True), **values})
     except ValueError as error:
         raise TimelineError(f"observation {number} (lesion {lesion!r}): {error}") from None
-
-
-def _state(value: Any) -> tuple[LesionState, frozenset[str]]:
-    found = _STATES.get(_squeezed(value))
-    if found is None:
-        known = ", ".join(state.value for state in LesionState)
-        raise TimelineError(f"{value!r} is unknown; one of: {known}")
-    return found
-
-
-# ---------------------------------------------------------------- values
-
-
-def _is_blank(value: Any) -> bool:
-    return value is None or (isinstance(value, str) and not value.strip())
-
-
-def _length(value: Any) -> int:
-    if not isinstance(value, int | float | str):
-        raise TimelineError(f"{value!r} is not a length in mm")
-    return micrometres(value)
-
-
-def _lengths(value: Any) -> tuple[int, ...]:
-    if not isinstance(value, list):
-        raise TimelineError(f"{value!r} is not a list of lengths in mm")
-    return tuple(_length(part) for part in value)
-
-
-def _date(value: Any) -> datetime.date:
-    text = str(value).strip()
-    try:
-        return datetime.date.fromisoformat(text[:10] if "-" in text else text)
-    except ValueError:
-        raise TimelineError(f"{value!r} is not a date; write it as 2024-01-31") from None
-
-
-def _response(value: Any) -> Response:
-    return response_of(str(value))
-
-
-def _new_lesion(value: Any) -> NewLesion:
-    return NewLesion.YES if _squeezed(value) == "icpd" else new_lesion_of(value)
-
-
-def _deauville(value: Any) -> int:
-    if str(value).strip() not in ("1", "2", "3", "4", "5"):
-        raise TimelineError(f"{value!r} is not a score from 1 to 5")
-    return int(str(value))
-
-
-def _uptake(value: Any) -> Uptake:
-    try:
-        return Uptake(str(value).strip().lower())
-    except ValueError:
-        raise TimelineError(f"{value!r} is not decreased, unchanged or increased") from None
-
-
-_TRUTHS = {
-    "true": True,
-    "yes": True,
-    "y": True,
-    "1": True,
-    "false": False,
-    "no": False,
-    "n": False,
-    "0": False,
-}
-
-
-def _truth(value: Any) -> bool:
-    found = _TRUTHS.get(str(value).strip().lower())
-    if found is None:
-        raise TimelineError(f"{value!r} is neither true nor false")
-    return found
-
-
-_POINT_READERS: Mapping[str, tuple[str, Reader]] = {
-    "date": ("date", _date),
-    "is_baseline": ("is_baseline", _truth),
-    "baseline": ("is_baseline", _truth),
-    "sum_mm": ("sum_um", _length),
-    "target": ("target", _response),
-    "non_target": ("non_target", _response),
-    "new_lesion": ("new_lesion", _new_lesion),
-    "overall": ("overall", _response),
-    "non_target_increase": ("non_target_increase", _truth),
-    "new_lesion_increase": ("new_lesion_increase", _truth),
-    "additional_new_lesion": ("additional_new_lesion", _truth),
-    "new_lesion_sum_mm": ("new_lesion_sum_um", _length),
-    "deauville": ("deauville", _deauville),
-    "uptake": ("uptake", _uptake),
-    "spleen_mm": ("spleen_um", _length),
-}
-_POINT_OTHERS = frozenset({"id", "observations"})
-_OBSERVATION_READERS: Mapping[str, tuple[str, Reader]] = {
-    "state": ("state", _state),
-    "diameter_mm": ("diameter_um", _length),
-    "long_axis_mm": ("long_axis_um", _length),
-    "short_axis_mm": ("short_axis_um", _length),
-    "fragments_mm": ("fragments_um", _lengths),
-    "unequivocal_progression": ("has_progressed", _truth),
-    "increase": ("has_increased", _truth),
-    "equivocal": ("is_equivocal", _truth),
-    "viable_mm": ("viable_um", _length),
-    # Thousandths of a number, as µm are of a mm.
-    "sul_peak": ("sul_peak_milli", _length),
-}
-_OBSERVATION_OTHERS = frozenset({"lesion", "id"})
-_LESION_READERS: Mapping[str, tuple[str, Reader]] = {
-    "organ": ("organ", str),
-    "site": ("organ", str),
-    "is_nodal": ("is_nodal", _truth),
-    "nodal": ("is_nodal", _truth),
-    "is_measurable": ("is_measurable", _truth),
-}
-_LESION_OTHERS = frozenset({"id", "role"})
 
 
 def read_text(path: Path) -> str:

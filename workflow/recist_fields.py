@@ -1,0 +1,209 @@
+"""The keys of a document of a patient's course: how each value is read, and what it is called inside."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Callable, Mapping
+from functools import lru_cache
+from typing import Any
+
+from workflow.domain.lesion import LesionState
+from workflow.domain.response import (
+    NewLesion,
+    Response,
+    TimelineError,
+    Uptake,
+    micrometres,
+    new_lesion_of,
+    response_of,
+)
+
+Raw = Mapping[str, Any]
+
+
+def squeezed(word: Any) -> str:
+    """The letters and digits of a word, so that case, spaces and hyphens make no difference."""
+    return _letters(str(word))
+
+
+@lru_cache(maxsize=4096)
+def _letters(word: str) -> str:
+    return "".join(c for c in word.lower() if c.isalnum())
+
+
+Reader = Callable[[Any], Any]
+
+
+def values_of(
+    item: Raw, readers: Mapping[str, tuple[str, Reader]], others: frozenset[str], warnings: list[str]
+) -> dict[str, Any]:
+    """The fields of an object that have a value; an error names the key, an unknown key is a warning."""
+    values: dict[str, Any] = {}
+    for key, value in item.items():
+        found = readers.get(key)
+        if found is None:
+            if key not in others:
+                warnings.append(f"unknown key {key!r} is ignored")
+        elif value is not None and not (value.__class__ is str and not value.strip()):
+            try:
+                values[found[0]] = found[1](value)
+            except ValueError as error:
+                raise TimelineError(f"{key}: {error}") from None
+    return values
+
+
+NO_FLAGS: frozenset[str] = frozenset()
+STATES: dict[str, tuple[LesionState, frozenset[str]]] = {
+    "present": (LesionState.PRESENT, NO_FLAGS),
+    "persisting": (LesionState.PRESENT, NO_FLAGS),
+    "stable": (LesionState.PRESENT, NO_FLAGS),
+    "decreased": (LesionState.PRESENT, NO_FLAGS),
+    "noncrnonpd": (LesionState.PRESENT, NO_FLAGS),
+    "increased": (LesionState.PRESENT, frozenset({"has_increased"})),
+    "furtherincrease": (LesionState.PRESENT, frozenset({"has_increased"})),
+    "worsened": (LesionState.PRESENT, frozenset({"has_increased"})),
+    "progressed": (LesionState.PRESENT, frozenset({"has_progressed"})),
+    "unequivocalprogression": (LesionState.PRESENT, frozenset({"has_progressed"})),
+    "pd": (LesionState.PRESENT, frozenset({"has_progressed"})),
+    "equivocal": (LesionState.PRESENT, frozenset({"is_equivocal"})),
+    "toosmall": (LesionState.TOO_SMALL, NO_FLAGS),
+    "toosmalltomeasure": (LesionState.TOO_SMALL, NO_FLAGS),
+    "tstm": (LesionState.TOO_SMALL, NO_FLAGS),
+    "disappeared": (LesionState.DISAPPEARED, NO_FLAGS),
+    "absent": (LesionState.DISAPPEARED, NO_FLAGS),
+    "resolved": (LesionState.DISAPPEARED, NO_FLAGS),
+    "gone": (LesionState.DISAPPEARED, NO_FLAGS),
+    "cr": (LesionState.DISAPPEARED, NO_FLAGS),
+    "notevaluable": (LesionState.NOT_EVALUABLE, NO_FLAGS),
+    "notassessed": (LesionState.NOT_EVALUABLE, NO_FLAGS),
+    "notdone": (LesionState.NOT_EVALUABLE, NO_FLAGS),
+    "missing": (LesionState.NOT_EVALUABLE, NO_FLAGS),
+    "ne": (LesionState.NOT_EVALUABLE, NO_FLAGS),
+    "nd": (LesionState.NOT_EVALUABLE, NO_FLAGS),
+    "na": (LesionState.NOT_EVALUABLE, NO_FLAGS),
+    "trackingfailed": (LesionState.TRACKING_FAILED, NO_FLAGS),
+    "split": (LesionState.SPLIT, NO_FLAGS),
+    "merged": (LesionState.MERGED, NO_FLAGS),
+}
+
+
+def _state(value: Any) -> tuple[LesionState, frozenset[str]]:
+    found = STATES.get(squeezed(value))
+    if found is None:
+        known = ", ".join(state.value for state in LesionState)
+        raise TimelineError(f"{value!r} is unknown; one of: {known}")
+    return found
+
+
+def is_blank(value: Any) -> bool:
+    """Whether a value says nothing: null, or text without a character."""
+    return value is None or (isinstance(value, str) and not value.strip())
+
+
+def _length(value: Any) -> int:
+    if not isinstance(value, int | float | str):
+        raise TimelineError(f"{value!r} is not a length in mm")
+    return micrometres(value)
+
+
+def _lengths(value: Any) -> tuple[int, ...]:
+    if not isinstance(value, list):
+        raise TimelineError(f"{value!r} is not a list of lengths in mm")
+    return tuple(_length(part) for part in value)
+
+
+def date_of(value: Any) -> datetime.date:
+    """A date as 2024-01-31 or 20240131, with or without a time behind it.
+
+    Raises
+    ------
+    TimelineError
+        If it is no date.
+    """
+    text = str(value).strip()
+    try:
+        return datetime.date.fromisoformat(text[:10] if "-" in text else text)
+    except ValueError:
+        raise TimelineError(f"{value!r} is not a date; write it as 2024-01-31") from None
+
+
+def _response(value: Any) -> Response:
+    return response_of(str(value))
+
+
+def _new_lesion(value: Any) -> NewLesion:
+    return NewLesion.YES if squeezed(value) == "icpd" else new_lesion_of(value)
+
+
+def _deauville(value: Any) -> int:
+    if str(value).strip() not in ("1", "2", "3", "4", "5"):
+        raise TimelineError(f"{value!r} is not a score from 1 to 5")
+    return int(str(value))
+
+
+def _uptake(value: Any) -> Uptake:
+    try:
+        return Uptake(str(value).strip().lower())
+    except ValueError:
+        raise TimelineError(f"{value!r} is not decreased, unchanged or increased") from None
+
+
+_TRUTHS = {
+    "true": True,
+    "yes": True,
+    "y": True,
+    "1": True,
+    "false": False,
+    "no": False,
+    "n": False,
+    "0": False,
+}
+
+
+def _truth(value: Any) -> bool:
+    found = _TRUTHS.get(str(value).strip().lower())
+    if found is None:
+        raise TimelineError(f"{value!r} is neither true nor false")
+    return found
+
+
+POINT_READERS: Mapping[str, tuple[str, Reader]] = {
+    "date": ("date", date_of),
+    "is_baseline": ("is_baseline", _truth),
+    "baseline": ("is_baseline", _truth),
+    "sum_mm": ("sum_um", _length),
+    "target": ("target", _response),
+    "non_target": ("non_target", _response),
+    "new_lesion": ("new_lesion", _new_lesion),
+    "overall": ("overall", _response),
+    "non_target_increase": ("non_target_increase", _truth),
+    "new_lesion_increase": ("new_lesion_increase", _truth),
+    "additional_new_lesion": ("additional_new_lesion", _truth),
+    "new_lesion_sum_mm": ("new_lesion_sum_um", _length),
+    "deauville": ("deauville", _deauville),
+    "uptake": ("uptake", _uptake),
+    "spleen_mm": ("spleen_um", _length),
+}
+POINT_OTHERS = frozenset({"id", "observations"})
+OBSERVATION_READERS: Mapping[str, tuple[str, Reader]] = {
+    "state": ("state", _state),
+    "diameter_mm": ("diameter_um", _length),
+    "long_axis_mm": ("long_axis_um", _length),
+    "short_axis_mm": ("short_axis_um", _length),
+    "fragments_mm": ("fragments_um", _lengths),
+    "unequivocal_progression": ("has_progressed", _truth),
+    "increase": ("has_increased", _truth),
+    "equivocal": ("is_equivocal", _truth),
+    "viable_mm": ("viable_um", _length),
+    # Thousandths of a number, as µm are of a mm.
+    "sul_peak": ("sul_peak_milli", _length),
+}
+OBSERVATION_OTHERS = frozenset({"lesion", "id"})
+LESION_READERS: Mapping[str, tuple[str, Reader]] = {
+    "organ": ("organ", str),
+    "site": ("organ", str),
+    "is_nodal": ("is_nodal", _truth),
+    "nodal": ("is_nodal", _truth),
+    "is_measurable": ("is_measurable", _truth),
+}
+LESION_OTHERS = frozenset({"id", "role"})
