@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 from itertools import product
 from math import ceil
 
@@ -75,6 +76,7 @@ def _steps(length: int, patch: int) -> list[int]:
     return [round((length - patch) / (count - 1) * i) for i in range(count)]
 
 
+@cache
 def gaussian(patch: Triple) -> NDArray[np.float32]:
     """Weight of a window's voxels: a Gaussian of sigma patch / 8, 10 in the centre.
 

@@ -12,10 +12,10 @@ from models.lesionlocator.inference import mirrorings
 from models.lesionlocator.networks import ResidualEncoderUNet
 from models.lesionlocator.orientation import Orientation
 from models.lesionlocator.preprocessing import NetworkImage
-from models.lesionlocator.prompts import Drawing
+from models.lesionlocator.prompts import Drawing, mask_to_network, masks_to_network
 from models.lesionlocator.reading import box_of, draw
 from workflow.domain.errors import ConfigurationError, UnsuitableInputError
-from workflow.domain.geometry import Volume
+from workflow.domain.geometry import Mask, Volume
 from workflow.domain.lesion import (
     BoxPrompt,
     Flag,
@@ -206,6 +206,22 @@ def test_a_mask_too_thin_for_the_networks_grid_still_shows_its_place(small, weig
     box, image = drawn(MaskPrompt(volume=small.with_array(voxels)), small, weights)
     assert not box.is_empty
     assert np.allclose(image.index_on_scan(box.centroid_ijk()), (4, 25, 30), atol=1)
+
+
+def test_touching_lesions_share_no_voxel_and_overlapping_ones_lose_none(small, weights):
+    _, image = drawn(PointPrompt(position_lps=(-30, 50, 420)), small, weights, Drawing.POINT)
+
+    def block(*box):
+        voxels = np.zeros(small.shape, dtype=bool)
+        voxels[tuple(slice(*ends) for ends in box)] = True
+        return Mask.from_array(voxels)
+
+    left, right = block((2, 7), (10, 30), (10, 30)), block((2, 7), (10, 30), (30, 41))
+    across = block((2, 7), (10, 30), (20, 41))
+    one, other = (m.array() for m in masks_to_network([left, right], image))
+    assert not (one & other).any()
+    for mask, moved in zip((left, across), masks_to_network([left, across], image), strict=True):
+        assert np.array_equal(moved.array(), mask_to_network(mask, image).array())
 
 
 @pytest.mark.parametrize(
