@@ -143,7 +143,7 @@ class SourceImages:
         return self.source.slices[0].frame_number is not None
 
     def image(self, index: int) -> Dataset:
-        """The header of the image of a slice, as in its file, with a frame of reference in any case."""
+        """The header of the image of a slice, as in its file, complete in what a SEG needs of it."""
         reference = self.source.slices[index]
         known = self._images.get(reference.sop_instance_uid)
         if known is None:
@@ -153,10 +153,18 @@ class SourceImages:
                     f"{reference.path.name} holds {known.SOPInstanceUID}, not {reference.sop_instance_uid}: "
                     "the file changed after the volume was read; run the study again"
                 )
-            if not known.get("FrameOfReferenceUID"):  # Type 1 in every SEG, absent in some old sources
-                known.FrameOfReferenceUID = self.frame_of_reference_uid
+            self._complete(known, is_multi_frame=reference.frame_number is not None)
             self._images[reference.sop_instance_uid] = known
         return known
+
+    def _complete(self, image: Dataset, *, is_multi_frame: bool) -> None:
+        """Fill in the geometry that every SEG needs and some old or exported sources lack."""
+        if not image.get("FrameOfReferenceUID"):
+            image.FrameOfReferenceUID = self.frame_of_reference_uid
+        if is_multi_frame and "SharedFunctionalGroupsSequence" not in image:
+            image.SharedFunctionalGroupsSequence = [Dataset()]
+        if not is_multi_frame and not image.get("SliceThickness"):
+            image.SliceThickness = round(self.volume.spacing_mm[0], 6)
 
     def template(self, index: int) -> Dataset:
         """The header of the image of a slice, made fit for highdicom to take a new object's from it."""
