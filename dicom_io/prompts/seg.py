@@ -70,10 +70,13 @@ def segment_masks(
     numbers: set[int],
     fraction: float,
     collector: Collector,
+    *,
+    only_frames: frozenset[int] | None = None,
 ) -> tuple[PromptPlacement, dict[int, MaskPrompt]]:
     """The masks of these segments, placed on the images, in the order of their numbers.
 
     A segment without voxels, or whose frames make no grid, is a problem of its own and left out.
+    `only_frames` (counted from 1) limits them to some frames, as a planar ROI refers to one.
 
     Raises
     ------
@@ -87,7 +90,7 @@ def segment_masks(
     require_patient_voxels(attributes)
     frames = frame_infos(attributes)
     placed, placement = _place(attributes, frames, images)
-    voxels = _collect(attributes, frames, numbers, fraction)
+    voxels = _collect(attributes, frames, numbers, fraction, only_frames)
     masks = {}
     for number in sorted(numbers):
         with collector.item(f"segment {number}"):
@@ -165,13 +168,19 @@ def _place(
 
 
 def _collect(
-    attributes: Attributes, frames: Sequence[FrameInfo], numbers: set[int], fraction: float
+    attributes: Attributes,
+    frames: Sequence[FrameInfo],
+    numbers: set[int],
+    fraction: float,
+    only_frames: frozenset[int] | None,
 ) -> dict[int, SegmentVoxels]:
     """The set pixels of each wanted segment, frame by frame, in one pass over the pixel data."""
     found = {number: SegmentVoxels(number=number) for number in numbers}
     threshold = _threshold(attributes, fraction)
     arrays = iterate_frames(attributes.dataset)
     for frame, array in zip(frames, arrays, strict=False):
+        if only_frames is not None and frame.index + 1 not in only_frames:
+            continue
         if frame.segment_number is None:
             here = [int(n) for n in np.unique(array) if int(n) in numbers]
             for number in here:

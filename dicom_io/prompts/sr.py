@@ -22,7 +22,13 @@ from dicom_io.prompts.placement import ImageIndex
 from dicom_io.prompts.reading import ProblemKind, PromptPlacement
 from dicom_io.prompts.rules import LesionRules
 from dicom_io.prompts.sr_drawings import DrawingReader, is_aside
-from dicom_io.prompts.sr_segments import SegmentReader, is_segment_reference, segment_of, segments_wanted
+from dicom_io.prompts.sr_segments import (
+    SegmentReader,
+    frames_of,
+    is_segment_reference,
+    segment_of,
+    segments_wanted,
+)
 from dicom_io.prompts.sr_tree import Node, Tree, read_tree
 from workflow.domain.lesion import LesionPrompt, PromptShape, PromptSource
 
@@ -131,8 +137,9 @@ class _Reader:
         if is_segment_reference(node):
             mask, placement = self.segments.read(node)
             lesion.shapes.append(mask)
-            uid, number = segment_of(node)
-            self.collector.used_segments.add((uid, f"segment {number}"))
+            if frames_of(node) is None:
+                uid, number = segment_of(node)
+                self.collector.used_segments.add((uid, f"segment {number}"))
         else:
             target = self.tree.resolve(node)
             drawings, placement = self.drawings.read(target, measured_by=node.parent, tool=tool)

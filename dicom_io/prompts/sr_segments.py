@@ -59,6 +59,9 @@ class SegmentReader:
             If the item is malformed, the segment is empty, or as `segment_masks` raises them.
         """
         uid, number = segment_of(node)
+        frames = frames_of(node)
+        if frames is not None:
+            return self._read_frames(uid, number, frames)
         if uid not in self._masks:
             self._decode(uid, number)
         mask = self._masks[uid].get(number)
@@ -67,12 +70,31 @@ class SegmentReader:
             raise UnsuitableInputError(f"segment {number} of segmentation {uid} can't be used: {reason}")
         return mask, self._placements[uid]
 
-    def _decode(self, uid: str, number: int) -> None:
+    def _read_frames(
+        self, uid: str, number: int, frames: frozenset[int]
+    ) -> tuple[MaskPrompt, PromptPlacement]:
+        """Some frames of a segment: what a planar ROI (TID 1410) refers to."""
+        found = Collector(sop_instance_uid=uid)
+        placement, masks = segment_masks(
+            self._source(uid, number), self.images, {number}, self.fraction, found, only_frames=frames
+        )
+        if number not in masks:
+            named = ", ".join(map(str, sorted(frames)))
+            raise UnsuitableInputError(
+                f"frame {named} of segmentation {uid} shows nothing of segment {number}"
+            )
+        return masks[number], placement
+
+    def _source(self, uid: str, number: int) -> Attributes:
         source = next((seg for seg in self.related if seg.text("SOPInstanceUID") == uid), None)
         if source is None:
             raise MissingObjectError(
                 f"it refers to segment {number} of segmentation {uid}; fetch that object from the PACS"
             )
+        return source
+
+    def _decode(self, uid: str, number: int) -> None:
+        source = self._source(uid, number)
         found = Collector(sop_instance_uid=uid)
         numbers = set(self.wanted.get(uid, {number}))
         self._placements[uid], self._masks[uid] = segment_masks(
@@ -98,6 +120,13 @@ def segment_of(node: Node) -> tuple[str, int]:
     if numbers is None or len(numbers) != 1:
         raise UnsuitableInputError(f"it names {len(numbers or ())} segments of segmentation {uid}, not one")
     return uid, int(numbers[0])
+
+
+def frames_of(node: Node) -> frozenset[int] | None:
+    """The frames that an IMAGE item limits its segment to, counted from 1; None for all."""
+    image = node.attributes.item("ReferencedSOPSequence")
+    numbers = image.numbers("ReferencedFrameNumber") if image is not None else None
+    return None if numbers is None else frozenset(int(number) for number in numbers)
 
 
 def segments_wanted(root: Node) -> dict[str, set[int]]:

@@ -159,6 +159,13 @@ def test_groups_of_one_tracking_uid_are_one_lesion():
     assert np.argwhere(on_grid(mask.volume, IMAGES.volume)).min(axis=0).tolist() == [2, 10, 10]
 
 
+def test_a_planar_region_takes_only_the_frame_of_the_segment_that_it_refers_to():
+    frames = [(1, (-100.0, 40.0, z), block(slice(10, 20), slice(10, 20))) for z in (-297.0, -294.0, -291.0)]
+    prompt = only(report(group(image("1.2.3.99", 2, segment=1))), related=[segmentation(frames)])
+    voxels = np.argwhere(on_grid(prompt.shapes[0].volume, IMAGES.volume))
+    assert (np.unique(voxels[:, 0]).tolist(), len(voxels)) == ([2], 100)
+
+
 def test_groups_without_a_tracking_uid_stay_apart():
     document = report(group(*axes(IMAGES), tracking_uid=None), group(*axes(IMAGES, 5), tracking_uid=None))
     assert len(read(document).prompts) == 2
