@@ -72,10 +72,11 @@ def migrations_folder() -> Path:
     ConfigurationError
         If there is none.
     """
-    folder = Path(__file__).resolve().parent.parent / "alembic"
-    if not (folder / "env.py").is_file():
-        raise ConfigurationError(f"the migrations are missing: {folder} has no env.py")
-    return folder
+    here = Path(__file__).resolve().parent
+    for folder in (here / "migrations", here.parent / "alembic"):
+        if (folder / "env.py").is_file():
+            return folder
+    raise ConfigurationError(f"the migrations are missing: neither {here}/migrations nor alembic/ has env.py")
 
 
 def migrate(url: str, revision: str = "head") -> None:

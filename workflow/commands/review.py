@@ -45,7 +45,7 @@ def register(app: typer.Typer) -> None:
 
         Examples:
 
-            tumorline decide "set role" --role non_target --patient P1 --lesion T03 --by "Roe^J" --reason cystic
+            tumorline decide "set role" --role non_target --patient P1 --lesion T03 --by Roe --reason cystic
 
             tumorline decide "not a lesion" --patient P1 --lesion N01 --by "Dr. Roe" --reason "vessel"
 
