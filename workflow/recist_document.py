@@ -292,8 +292,10 @@ def _observation(item: Any, number: int, warnings: list[str]) -> Observation:
     if not isinstance(item, Mapping):
         raise TimelineError(f"observation {number}: {item!r} is not an object with a lesion")
     lesion = item.get("lesion", item.get("id"))
+    # A table's row has a number of its own; it is what a person looks for.
+    where = f"row {item['row']}" if "row" in item else f"observation {number}"
     if lesion in (None, ""):
-        raise TimelineError(f"observation {number}: it names no lesion")
+        raise TimelineError(f"{where}: it names no lesion")
     try:
         diameter = item.get("diameter_mm")
         if isinstance(diameter, str) and is_blank(item.get("state")) and squeezed(diameter) in STATES:
@@ -303,7 +305,7 @@ def _observation(item: Any, number: int, warnings: list[str]) -> Observation:
         state, flags = values.pop("state", (None, NO_FLAGS))
         return Observation(lesion=str(lesion), state=state, **{**dict.fromkeys(flags, True), **values})
     except ValueError as error:
-        raise TimelineError(f"observation {number} (lesion {lesion!r}): {error}") from None
+        raise TimelineError(f"{where} (lesion {lesion!r}): {error}") from None
 
 
 def read_text(path: Path) -> str:

@@ -198,7 +198,7 @@ OBSERVATION_READERS: Mapping[str, tuple[str, Reader]] = {
     # Thousandths of a number, as µm are of a mm.
     "sul_peak": ("sul_peak_milli", _length),
 }
-OBSERVATION_OTHERS = frozenset({"lesion", "id"})
+OBSERVATION_OTHERS = frozenset({"lesion", "id", "row"})
 LESION_READERS: Mapping[str, tuple[str, Reader]] = {
     "organ": ("organ", str),
     "site": ("organ", str),

@@ -119,7 +119,7 @@ def _document(name: str, rows: list[tuple[int, Mapping[str, str]]]) -> dict[str,
             lesion = lesions.setdefault(row["lesion"], {"id": row["lesion"]})
             _merge(lesion, row, _LESION_COLUMNS, number)
             seen = {key: row[key] for key in _OBSERVATION_COLUMNS if key in row}
-            point.setdefault("observations", []).append({"lesion": row["lesion"], **seen})
+            point.setdefault("observations", []).append({"lesion": row["lesion"], "row": number, **seen})
     # A table has no order of its own: visits go by date where each has one.
     ordered = list(points.values())
     if all("date" in point for point in ordered):

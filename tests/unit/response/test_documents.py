@@ -267,7 +267,7 @@ def test_a_table_with_semicolons_and_decimal_commas():
         ("A,TP1,2024-03-02,T1,target,liver,no,20,,", ["row 8", "2024-03-02", "2024-03-01"]),
         ("A,TP1,2024-03-01,T1,new,liver,no,20,,", ["row 8", "role", "'new'"]),
         ("A,,,T1,target,liver,no,20,,", ["row 8", "time_point"]),
-        ("A,TP2,2024-05-01,T1,target,liver,no,-2,,", ["'TP2'", "'T1'", "negative"]),
+        ("A,TP2,2024-05-01,T1,target,liver,no,-2,,", ["row 8", "'TP2'", "'T1'", "negative"]),
         ("A,TP2,2024-05-01,T1,target,liver,no,2,,,extra", ["row 8", "11 cells"]),
     ],
 )
