@@ -342,6 +342,7 @@ class JobRow(Table):
     state: Mapped[str] = mapped_column(String(16), default="SCHEDULED")
     outcome: Mapped[str] = mapped_column(String(16), default="")  # unsuitable, dead
     attempts: Mapped[int] = mapped_column(default=0)
+    losses: Mapped[int] = mapped_column(default=0)  # how often its worker went silent
     due_at: Mapped[datetime]
     lease_until: Mapped[datetime | None]
     worker: Mapped[str] = mapped_column(String(80), default="")

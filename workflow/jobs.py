@@ -109,8 +109,8 @@ def claim(unit: UnitOfWork, job_id: int, clock: Clock, lease_s: float) -> Job | 
         return None  # another job of the lane is running
 
 
-def take_over_expired(session: Session, now: datetime, maximum_attempts: int) -> int:
-    """Put jobs of workers that went silent back into the queue; give up after too many attempts."""
+def take_over_expired(session: Session, now: datetime, maximum_losses: int) -> int:
+    """Put jobs of workers that went silent back into the queue; give up on one that keeps killing them."""
     expired = list(
         session.scalars(
             select(JobRow).where(
@@ -120,7 +120,8 @@ def take_over_expired(session: Session, now: datetime, maximum_attempts: int) ->
     )
     for row in expired:
         row.error = f"worker {row.worker} went silent"
-        if row.attempts >= maximum_attempts:
+        row.losses += 1
+        if row.losses >= maximum_losses:
             _cancel(row, "dead", now)
             continue
         twin = session.scalar(
@@ -203,10 +204,8 @@ def _end(unit: UnitOfWork, job: Job, state: str, outcome: str, error: str, now: 
 
 
 def _retry(unit: UnitOfWork, job: Job, error: str, now: datetime, settings: Worker) -> None:
-    if job.attempts >= settings.maximum_attempts:
-        _end(unit, job, CANCELED, "dead", f"given up after {job.attempts} attempts: {error}", now)
-        return
-    wait_s = settings.retry_base_s * 2 ** (job.attempts - 1)
+    # Never given up: a PACS that is down over a weekend gets its results on Monday.
+    wait_s = min(settings.retry_base_s * 2.0 ** min(job.attempts - 1, 30), settings.retry_at_most_s)
     log.info("%s on %s waits %.0f s: %s", job.stage, job.subject, wait_s, error)
     with unit() as session:
         row = _own(session, job)

@@ -53,7 +53,7 @@ class Reconciler:
             ingest.close_quiet_studies(context)
             with context.unit() as session:
                 now = context.clock()
-                taken = take_over_expired(session, now, context.settings.worker.maximum_attempts)
+                taken = take_over_expired(session, now, context.settings.worker.maximum_losses)
             if taken:
                 log.warning("%d jobs of silent workers were taken over", taken)
             with context.reading() as session:

@@ -119,8 +119,11 @@ class Worker(_Section):
     lease_s: float = Field(
         default=60.0, gt=0, description="A worker that is silent for this long has lost its job."
     )
-    maximum_attempts: int = Field(default=5, ge=1)
-    retry_base_s: float = Field(default=5.0, gt=0)
+    maximum_losses: int = Field(
+        default=3, ge=1, description="A job that kills its worker so often is given up."
+    )
+    retry_base_s: float = Field(default=5.0, gt=0, description="First wait after something was not there.")
+    retry_at_most_s: float = Field(default=600.0, gt=0, description="Waits double up to this, for ever.")
     reconcile_s: float = Field(default=1.0, gt=0)
 
 

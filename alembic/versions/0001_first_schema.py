@@ -69,6 +69,7 @@ def upgrade() -> None:
         sa.Column("state", sa.String(length=16), nullable=False),
         sa.Column("outcome", sa.String(length=16), nullable=False),
         sa.Column("attempts", sa.Integer(), nullable=False),
+        sa.Column("losses", sa.Integer(), nullable=False),
         sa.Column("due_at", db.tables.UtcDateTime(timezone=True), nullable=False),
         sa.Column("lease_until", db.tables.UtcDateTime(timezone=True), nullable=True),
         sa.Column("worker", sa.String(length=80), nullable=False),
