@@ -109,7 +109,7 @@ def _print(text: str, suffix: str, criteria: str | None, policy: Sequence[str], 
             array.append(result)
         else:
             typer.echo(json_line(result))
-    if array:
+    if batch.is_array and not wants_table:
         typer.echo(json_line(array))
     return is_well
 

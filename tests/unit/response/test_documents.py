@@ -100,6 +100,10 @@ def test_an_array_of_documents_gives_an_array():
     assert [result["name"] for result in json.loads(answer.stdout)] == ["A", "B"]
 
 
+def test_an_empty_array_gives_an_empty_array():
+    assert json.loads(run("[]").stdout) == []
+
+
 @pytest.mark.parametrize(
     ("point", "expected"),
     [
