@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from hashlib import sha256
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -194,14 +195,22 @@ class LesionLocatorSegmenter:
 
     @cached_property
     def identity(self) -> ModelIdentity:
-        """Name, version, digest of all networks that may be used, and the parameters."""
-        parts = sorted(self._ensembles.items())
+        """Name, version, one digest of all networks that may be used, and the parameters.
+
+        A lesion's own `model` names the network that it was found by.
+        """
+        ensembles = [ensemble for _, ensemble in sorted(self._ensembles.items())]
+        digests = [ensemble.checkpoint.sha256 for ensemble in ensembles]
+        parameters = _parameters(ensembles[0], self._mirror, self._clean_up)
+        parameters["network"] = " ".join(ensemble.checkpoint.part.value for ensemble in ensembles)
         return ModelIdentity(
             name=NAME,
             version=VERSION,
-            weights_sha256=parts[0][1].checkpoint.sha256 if len(parts) == 1 else None,
+            weights_sha256=digests[0]
+            if len(digests) == 1
+            else sha256(" ".join(digests).encode()).hexdigest(),
             licence=LICENCE,
-            parameters=MappingProxyType({**_parameters(parts[0][1], self._mirror, self._clean_up)}),
+            parameters=MappingProxyType(parameters),
         )
 
     def segment(

@@ -297,6 +297,9 @@ def test_the_identity_names_all_that_decides_the_result(weights):
     box = open_segmenter(weights, prompt_kind="box", folds=[0], device="cpu").identity
     other = open_segmenter(weights, prompt_kind="box", folds=[1], device="cpu").identity
     assert box.weights_sha256 != other.weights_sha256
+    both = open_segmenter(weights, folds=[0], device="cpu").identity
+    assert len({both.weights_sha256, box.weights_sha256, other.weights_sha256}) == 3
+    assert both.parameters["network"] == "LesionLocatorSeg/bbox_optimized LesionLocatorSeg/point_optimized"
     assert box.parameters["folds"] == "0"
     assert box.parameters["resampling"] == "default"
     assert box.parameters["precision"] == "float32"
