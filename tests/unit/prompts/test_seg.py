@@ -214,6 +214,15 @@ def test_a_segmentation_on_a_coarser_grid_keeps_its_own_geometry():
     np.testing.assert_allclose(volume.lps(np.array([0, 0, 0])), (-97 + 3 * 2, 45 + 2 * 2, -290))
 
 
+def test_frames_whose_positions_scatter_a_little_belong_to_their_slices():
+    images, pixels = phantom_images(), block(slice(5, 9), slice(5, 9))
+    frames = [(1, (-100.0, 40.0, z), pixels) for z in (-297.1, -294.0, -290.9)]
+    (prompt,) = read_prompts(segmentation(frames), [images]).prompts
+    mine = prompt.shapes[0].volume
+    assert np.round(images.volume.ijk(mine.lps(np.zeros(3))), 6).tolist() == [1, 5, 5]
+    assert mine.array.shape == (3, 4, 4)
+
+
 def test_a_sagittal_segmentation_lies_where_its_frames_say():
     pixels = block(slice(10, 12), slice(20, 24), shape=(40, 40))
     frames = [(1, (x, 45.0, -275.0), pixels) for x in (-80.0, -79.0)]
