@@ -2,10 +2,10 @@
 
     python -m benchmarks.weight_free CASES
 
-CASES is the folder of unpacked real cases (`fourd_lung_p4`, `ibsi_ct_phantom`, `ibsi_sts`, `pyradiomics`). Each
-connected part of at least 30 voxels of a mask is one lesion. The prompts are made from the mask: its tight box, its
-long axis as a RECIST line, the same with the short axis, its deepest point, the outline of its largest slice, and
-the mask as a tracker hands it over: moved by 2 mm and shrunk by a voxel.
+CASES is the folder of unpacked real cases (`fourd_lung_p4`, `ibsi_ct_phantom`, `ibsi_sts`, `pyradiomics`).
+Each connected part of at least 30 voxels of a mask is one lesion. The prompts are made from the mask: its
+tight box, its long axis as a RECIST line, the same with the short axis, its deepest point, the outline of its
+largest slice, and the mask as a tracker hands it over: moved by 3 mm.
 """
 
 from __future__ import annotations
@@ -120,12 +120,9 @@ def _outline(volume: Volume, mask: Mask) -> OutlinePrompt:
 
 
 def _moved(volume: Volume, mask: Mask) -> MaskPrompt:
-    padded = np.pad(mask.voxels, 1)
-    eroded = ndimage.binary_erosion(padded, structure=ndimage.generate_binary_structure(3, 1))
-    kept = eroded if eroded.any() else padded
     affine = volume.affine.copy()
-    affine[:3, 3] = volume.lps(np.asarray(mask.start_ijk) - 1) + 2 / np.sqrt(3)
-    return MaskPrompt(volume=Volume(array=kept, affine=affine))
+    affine[:3, 3] = volume.lps(np.asarray(mask.start_ijk)) + 3 / np.sqrt(3)
+    return MaskPrompt(volume=Volume(array=mask.voxels, affine=affine))
 
 
 def _point(position: FloatArray) -> tuple[float, float, float]:

@@ -6,11 +6,12 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage, signal
+from scipy import ndimage
 
 from models.weight_free.appearance import Binned
 from models.weight_free.hints import ShapeHint
 from models.weight_free.registration import is_hu
+from models.weight_free.sliding import slide
 from workflow.domain.geometry import FloatArray, Volume, lps_from_ijk
 
 Array = NDArray[np.float32]
@@ -140,18 +141,13 @@ def _best_offset(
     weight /= weight.sum()
     template = before - (weight * before).sum()
     spread = (weight * template**2).sum()
-    mean = _slide(after, weight)
-    variance = np.maximum(_slide(after.astype(np.float64) ** 2, weight) - mean**2, 1e-6 * (spread + 1e-6))
-    score = _slide(after, weight * template) / np.sqrt(spread * variance + 1e-12)
+    mean = slide(after, weight)
+    variance = np.maximum(slide(after.astype(np.float64) ** 2, weight) - mean**2, 1e-6 * (spread + 1e-6))
+    score = slide(after, weight * template) / np.sqrt(spread * variance + 1e-12)
     distance = _distances(score.shape, step, reach)
     chosen = np.where(distance <= _REACH_MM, score - 0.02 * (distance / 3.0) ** 2, -np.inf)
     best = np.array(np.unravel_index(int(chosen.argmax()), chosen.shape))
     return best - reach, float(score[tuple(best)])
-
-
-def _slide(image: NDArray[np.floating], kernel: FloatArray) -> FloatArray:
-    """Sum of the kernel's products with the image at each offset of the kernel that fits."""
-    return np.asarray(signal.fftconvolve(image.astype(np.float64), kernel[::-1, ::-1, ::-1], mode="valid"))
 
 
 def _distances(shape: tuple[int, ...], step: float, reach: int) -> FloatArray:
@@ -260,7 +256,7 @@ def _ball_scores(likeness: FloatArray, radius_mm: float, step: float) -> FloatAr
     shell = ((away > radius_mm + 0.5 * step) & (away <= outer)).astype(float)
     kernel = ball / ball.sum() - shell / max(shell.sum(), 1)
     padded = np.pad(likeness, count, mode="edge")
-    return _slide(padded, kernel)
+    return slide(padded, kernel)
 
 
 def moved(hint: ShapeHint, to_new: FloatArray, finding: Finding | None) -> ShapeHint:

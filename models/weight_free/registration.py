@@ -10,12 +10,14 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage, signal
+from scipy import ndimage
 
+from models.weight_free.sliding import slide
 from workflow.domain.errors import UnsuitableInputError
 from workflow.domain.geometry import FloatArray, Volume, ijk_from_lps, lps_from_ijk
 
 _TRANSLATION_MM = 8.0
+_FINEST_MM = 2.5
 _SMALLEST_OVERLAP = 0.3  # of the smaller image
 _AIR_HU, _DENSE_HU = -1000.0, 100.0
 
@@ -109,7 +111,7 @@ def register(prior: Volume, new: Volume, *, largest_voxel_count: float = 1.2e6) 
     prior, new
         Any orientation and spacing; both CT in HU, or both of one kind of image.
     largest_voxel_count
-        Voxels of the finest working grid; its spacing is never below 1.5 mm.
+        Voxels of the finest working grid; its spacing is never below 2.5 mm.
 
     Raises
     ------
@@ -117,7 +119,7 @@ def register(prior: Volume, new: Volume, *, largest_voxel_count: float = 1.2e6) 
         If the volumes show no common region.
     """
     extent = np.prod(np.asarray(prior.shape) * np.asarray(prior.spacing_mm))
-    finest_mm = max(1.5, float(extent / largest_voxel_count) ** (1 / 3))
+    finest_mm = max(_FINEST_MM, float(extent / largest_voxel_count) ** (1 / 3))
     scale = _Scale.of(prior, new)
     affine = np.eye(4)
     for spacing_mm, generators in ((_TRANSLATION_MM, None), (8.0, _RIGID), (8.0, _AFFINE), (4.0, _AFFINE)):
@@ -201,18 +203,18 @@ def _correlation(one: NDArray[Any], other: NDArray[Any]) -> float:
 
 def _best_translation(prior: Volume, new: Volume) -> FloatArray:
     """The shift (LPS mm) at which the two correlate best, over all that leave enough overlap."""
-    a, b = new.array, prior.array[::-1, ::-1, ::-1]
+    a, b = new.array.astype(np.float64), prior.array.astype(np.float64)
     ones_a, ones_b = np.ones_like(a), np.ones_like(b)
-
-    def correlate(x: NDArray[Any], y: NDArray[Any]) -> NDArray[Any]:
-        return np.asarray(signal.fftconvolve(x.astype(np.float64), y.astype(np.float64)))
-
-    count = np.round(correlate(ones_a, ones_b))
+    count = np.round(slide(ones_a, ones_b, overhanging=True))
     enough = count >= _SMALLEST_OVERLAP * min(a.size, b.size)
     count = np.maximum(count, 1)
-    mean_a, mean_b = correlate(a, ones_b) / count, correlate(ones_a, b) / count
-    covariance = correlate(a, b) / count - mean_a * mean_b
-    spread = (correlate(a * a, ones_b) / count - mean_a**2) * (correlate(ones_a, b * b) / count - mean_b**2)
+
+    def mean(one: FloatArray, other: FloatArray) -> FloatArray:
+        return slide(one, other, overhanging=True) / count
+
+    mean_a, mean_b = mean(a, ones_b), mean(ones_a, b)
+    covariance = mean(a, b) - mean_a * mean_b
+    spread = (mean(a * a, ones_b) - mean_a**2) * (mean(ones_a, b * b) - mean_b**2)
     score = np.where(enough & (spread > 1e-6), covariance / np.sqrt(np.maximum(spread, 1e-6)), -1)
     best = np.array(np.unravel_index(int(score.argmax()), score.shape)) - (np.asarray(prior.shape) - 1)
     shift: FloatArray = best[::-1] * new.spacing_mm[0] + new.affine[:3, 3] - prior.affine[:3, 3]
@@ -302,13 +304,14 @@ def _stepped(
 
 # ---------------------------------------------------------------- deformation
 
-_SCHEDULE = ((8.0, 60), (5.0, 60), (3.0, 40), (2.0, 20))
+# Working grid (mm) and iterations; the finest grid comes last.
+_SCHEDULE, _FINEST_ITERATIONS = ((8.0, 60), (5.0, 50)), 30
 
 
 def _deform(prior: Volume, new: Volume, affine: FloatArray, scale: _Scale, finest_mm: float) -> Registration:
     import SimpleITK as sitk  # noqa: N813
 
-    levels = [(mm, n) for mm, n in _SCHEDULE if mm > 1.15 * finest_mm] + [(finest_mm, _SCHEDULE[-1][1])]
+    levels = [(mm, n) for mm, n in _SCHEDULE if mm > 1.3 * finest_mm] + [(finest_mm, _FINEST_ITERATIONS)]
     field: Any = None
     for spacing_mm, iterations in levels:
         fixed = _on_grid(prior, spacing_mm, scale.prior)

@@ -27,7 +27,7 @@ from workflow.ports import Progress, no_progress
 
 VERSION = "1.0"
 
-_SIZE_COST = float(__import__("os").environ.get("SC", "0.5"))
+_SIZE_COST = 0.3
 _THRESHOLDS = (0.15, 0.25, 0.35, 0.45, 0.6, 0.75)
 
 # A contour that a person drew on this very image is what they mean, not a hint.
@@ -241,14 +241,8 @@ def _edge_contrast(patch: Patch, body: np.ndarray) -> float:
 
 
 def _perturbations(radius_mm: float) -> list[tuple[FloatArray, float]]:
-    step = 0.15 * radius_mm
-    return [
-        (np.array([step, 0, 0]), 1.0),
-        (np.array([0, -step, 0]), 1.0),
-        (np.array([0, 0, step]), 1.0),
-        (np.zeros(3), 0.87),
-        (np.zeros(3), 1.15),
-    ]
+    step = 0.15 * radius_mm / np.sqrt(3)
+    return [(np.full(3, step), 1.0), (np.full(3, -step), 1.15), (np.zeros(3), 0.87)]
 
 
 def _with_clicks(

@@ -51,7 +51,7 @@ class TrackerSettings:
     gone_evidence: float = 0.4
     gone_evidence_small: float = 0.65
     least_distinctness: float = 0.15
-    too_small_mm: float = 4.0
+    too_small_mm: float = 4.5
 
 
 class WeightFreeTracker:
