@@ -16,7 +16,7 @@ from sqlalchemy.orm import Session
 
 from db.tables import InstanceRow, PatientRow, QuarantineRow, RevisionRow, StudyRow, TimePointRow
 from workflow.context import Context, audit
-from workflow.domain.errors import UnsuitableInputError
+from workflow.domain.errors import TransientError, UnsuitableInputError
 from workflow.domain.patient import PatientIdentity, why_not_same
 from workflow.domain.series import ScoredSeries, SeriesDescription
 from workflow.domain.series_choice import SeriesChoice, choose_series
@@ -40,7 +40,10 @@ def close_quiet_studies(context: Context) -> int:
         receiving = list(session.scalars(select(StudyRow.id).where(StudyRow.state == "RECEIVING")))
     ready = 0
     for study_id in receiving:
-        _poll_pacs(study_id, context)
+        try:
+            _poll_pacs(study_id, context)
+        except TransientError as error:  # no count is no agreement; the study waits, others go on
+            log.warning("study %d: %s", study_id, error)
         with context.unit() as session:
             study = session.get_one(StudyRow, study_id)
             now = context.clock()

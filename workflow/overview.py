@@ -90,6 +90,7 @@ def system_status(session: Session) -> dict[str, Any]:
         )
     )
     running = session.scalars(select(JobRow).where(JobRow.state == "IN PROGRESS"))
+    retrying = session.scalars(select(JobRow).where(JobRow.state == "SCHEDULED", JobRow.error != ""))
     stopped = session.scalars(
         select(JobRow).where(JobRow.state == "CANCELED", JobRow.outcome.in_(("dead", "unsuitable")))
     )
@@ -104,6 +105,17 @@ def system_status(session: Session) -> dict[str, Any]:
         "running": [
             {"id": j.id, "stage": j.stage, "subject": j.subject, "progress": j.progress, "doing": j.doing}
             for j in running
+        ],
+        "retrying": [
+            {
+                "id": j.id,
+                "stage": j.stage,
+                "subject": j.subject,
+                "attempts": j.attempts,
+                "error": j.error,
+                "due_at": j.due_at.isoformat(),
+            }
+            for j in retrying
         ],
         "stopped": [
             {"id": j.id, "stage": j.stage, "subject": j.subject, "outcome": j.outcome, "error": j.error}

@@ -62,6 +62,11 @@ def register(app: typer.Typer) -> None:
         counts = [(j["stage"], j["state"], j["outcome"], j["count"]) for j in status["jobs"]]
         results.print(table("jobs", ["stage", "state", "outcome", "count"], counts))
         results.print(table("outbox", ["state", "objects"], status["outbox"].items()))
+        for job in status["retrying"]:
+            results.print(
+                f"waits: {job['stage']} {job['subject']} until {job['due_at'][:19]}: {job['error']}",
+                markup=False,
+            )
         for job in status["stopped"]:
             last = job["error"].strip().splitlines()[-1:] or [""]
             results.print(f"stopped: job {job['id']} ({job['stage']}): {last[0]}", markup=False)

@@ -1,0 +1,94 @@
+"""The page says what the database says, to those who may see it."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from fastapi.testclient import TestClient
+from hospital import Hospital
+from test_course_of_a_patient import BASELINE, FOLLOW_UP, PROGRESS
+
+from workflow.domain.errors import ConfigurationError
+from workflow.services import check_exposure
+from workflow.web import make_app
+from workflow.web.app import web_password
+from workflow.web.plot import sum_plot_svg
+
+
+@pytest.fixture(scope="module")
+def hospital(tmp_path_factory) -> Hospital:
+    hospital = Hospital(tmp_path_factory.mktemp("page"), writes_real_results=True)
+    hospital.process(BASELINE, FOLLOW_UP, PROGRESS)
+    return hospital
+
+
+def _client(hospital, *, login: bool) -> TestClient:
+    web = hospital.settings.web.model_copy(update={"login": login})
+    return TestClient(make_app(hospital.context, hospital.settings.model_copy(update={"web": web})))
+
+
+@pytest.fixture
+def page(hospital) -> TestClient:
+    return _client(hospital, login=False)
+
+
+def test_the_worklist_has_the_patient_with_the_latest_response(page):
+    text = page.get("/").text
+    assert "Test, Person" in text
+    assert re.search(r'class="response r-pd">PD<', text)
+
+
+def test_the_patient_page_has_every_diameter_sum_and_reason_of_the_reports(page, hospital):
+    text = page.get("/patients/1").text
+    for point in hospital.time_points():
+        assessment = point["report"]["assessment"]
+        assert assessment["reason"] in text.replace("&gt;", ">")
+        assert f"{assessment['sum_mm']:.1f} mm" in text
+        for lesion in point["report"]["lesions"]:
+            assert f"{lesion['diameter_mm']:.1f} mm" in text
+
+
+def test_every_key_image_is_a_picture(page):
+    images = re.findall(r'src="(/key-images/[^"]+)"', page.get("/patients/1").text)
+    assert len(images) == 6
+    for image in images:
+        assert page.get(image).content.startswith(b"\x89PNG")
+
+
+def test_result_objects_can_be_fetched(page, hospital):
+    uid = hospital.time_points()[0]["objects"][0]["sop_instance_uid"]
+    assert page.get(f"/objects/{uid}.dcm").content[128:132] == b"DICM"
+
+
+def test_the_plot_has_a_dot_per_sum_and_the_lines_that_decide(hospital):
+    svg = sum_plot_svg(hospital.course())
+    assert svg.count("<circle") == 3
+    assert "30 % below baseline" in svg
+    assert "progression" in svg
+
+
+@pytest.mark.parametrize("path", ["/", "/patients/1", "/api/worklist", "/api/status", "/objects/1.2.dcm"])
+def test_without_the_password_nothing_is_shown(hospital, path):
+    client = _client(hospital, login=True)
+    assert client.get(path).status_code == 401
+    assert client.get(path, auth=("reader", "wrong")).status_code == 401
+    assert client.get(path, auth=("reader", web_password(hospital.settings))).status_code in (200, 404)
+
+
+@pytest.mark.parametrize("path", ["/patients/99", "/key-images/1/2.25.1.png", "/objects/1.2.3.dcm"])
+def test_what_is_not_there_is_not_found(page, path):
+    assert page.get(path).status_code == 404
+
+
+def test_no_script_and_no_other_host_is_needed(page):
+    response = page.get("/patients/1")
+    assert "default-src 'none'" in response.headers["Content-Security-Policy"]
+    assert "<script" not in response.text
+    assert "http" not in re.sub(r"http-equiv", "", response.text)
+
+
+def test_pages_without_login_stay_on_this_machine(hospital):
+    web = hospital.settings.web.model_copy(update={"login": False, "host": "0.0.0.0"})
+    with pytest.raises(ConfigurationError, match=r"127\.0\.0\.1 only"):
+        check_exposure(hospital.settings.model_copy(update={"web": web}))
