@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from pydicom import Dataset
-from pydicom.uid import EncapsulatedPDFStorage, ExplicitVRLittleEndian
+from pydicom.uid import EncapsulatedPDFStorage
 from pydicom.valuerep import DT
 
 from dicom_io import codes, uids
-from dicom_io.results import equipment
-from dicom_io.results.common import finish, institution
+from dicom_io.results.common import finish
+from dicom_io.results.document import Place, begin_document
 from dicom_io.results.key_images import KeyImage
 from dicom_io.results.pdf_page import PatientHeader, render_pdf, written_date
 from dicom_io.results.settings import ResultSettings
@@ -28,42 +28,15 @@ def build_pdf(
     settings: ResultSettings,
 ) -> Dataset:
     """Render the report and wrap it into a DICOM object that names the SR it was made from."""
-    from highdicom.base import SOPClass
-
     moment = moment_of(report, images.header)
-    sop_instance_uid = uids.sop_instance_uid(report, "pdf")
-    header = images.header
-    document = SOPClass(
-        study_instance_uid=report.study_instance_uid,
-        series_instance_uid=uids.series_instance_uid_of(sop_instance_uid),
-        series_number=settings.series_number + 2,
-        sop_instance_uid=sop_instance_uid,
+    place = Place(
         sop_class_uid=EncapsulatedPDFStorage,
-        instance_number=1,
+        sop_instance_uid=uids.sop_instance_uid(report, "pdf"),
         modality="DOC",
-        manufacturer=settings.manufacturer,
-        manufacturer_model_name=settings.manufacturer_model_name,
-        software_versions=settings.software_version,
-        device_serial_number=settings.device_serial_number,
-        transfer_syntax_uid=ExplicitVRLittleEndian,
-        patient_id=header.PatientID,
-        patient_name=header.PatientName,
-        patient_birth_date=header.PatientBirthDate,
-        patient_sex=header.PatientSex,
-        study_id=header.StudyID,
-        accession_number=header.AccessionNumber,
-        study_date=header.StudyDate,
-        study_time=header.StudyTime,
-        referring_physician_name=header.ReferringPhysicianName,
-        series_description=short(settings.pdf_description, 64),
-        content_date=moment.date(),
-        content_time=moment.time(),
-        **institution(header),
+        series_number=settings.series_number + 2,
+        series_description=settings.pdf_description,
     )
-    document.copy_patient_and_study_information(header)
-    document.ContributingEquipmentSequence = equipment.contributing_equipment(
-        equipment.models_of(report), settings, moment
-    )
+    document = begin_document(place, report, images, settings, moment)
     document.ConversionType = "WSD"
     document.AcquisitionDateTime = DT(moment)
     document.BurnedInAnnotation = "YES"

@@ -6,13 +6,15 @@ from collections.abc import Sequence
 from typing import Any
 
 from pydicom import Dataset
+from pydicom.uid import Comprehensive3DSRStorage, ComprehensiveSRStorage
 
 from dicom_io import codes, uids
 from dicom_io.results import equipment
+from dicom_io.results.document import Place
 from dicom_io.results.settings import ResultSettings
 from dicom_io.results.source import InstanceReference, SourceImages, moment_of
 from dicom_io.results.sr_conclusions import derived_measurements, qualitative_evaluations
-from dicom_io.results.sr_document import Place, assemble, reference_to
+from dicom_io.results.sr_document import assemble, reference_to
 from dicom_io.results.sr_items import code_item, container, extend, image_item, num_item, text_item, uid_item
 from dicom_io.results.sr_lesions import lesion_groups, measured_slices
 from workflow.domain.report import ReviewStatus, TimePointReport
@@ -55,8 +57,14 @@ def build_sr(
 
     is_3d = any(element.keyword == "ReferencedFrameOfReferenceUID" for element in root.iterall())
     evidence = [*images.references(), *([reference_to(seg)] if seg is not None else []), *prior_results]
-    place = Place(uids.sop_instance_uid(report, "sr"), settings.series_number + 1, settings.sr_description)
-    return assemble(root, report, images, evidence, settings, place=place, is_3d=is_3d, moment=moment)
+    place = Place(
+        sop_class_uid=Comprehensive3DSRStorage if is_3d else ComprehensiveSRStorage,
+        sop_instance_uid=uids.sop_instance_uid(report, "sr"),
+        modality="SR",
+        series_number=settings.series_number + 1,
+        series_description=settings.sr_description,
+    )
+    return assemble(root, report, images, evidence, settings, place=place, moment=moment)
 
 
 # ---------------------------------------------------------------- content

@@ -4,31 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from copy import deepcopy
-from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 
 from pydicom import Dataset
 from pydicom.sequence import Sequence as DicomSequence
 from pydicom.valuerep import DT
 
 from dicom_io import uids
-from dicom_io.results import equipment
-from dicom_io.results.common import finish, institution
+from dicom_io.results.common import finish
+from dicom_io.results.document import Place, begin_document
 from dicom_io.results.settings import ResultSettings
 from dicom_io.results.source import InstanceReference, SourceImages, local_time
 from dicom_io.results.text import short
 from workflow.domain.errors import UnsuitableInputError
 from workflow.domain.report import ReviewStatus, TimePointReport
-
-
-@dataclass(frozen=True)
-class Place:
-    """Where a document goes in its study; its series is its own."""
-
-    sop_instance_uid: str
-    series_number: int
-    series_description: str
 
 
 def assemble(
@@ -39,7 +28,6 @@ def assemble(
     settings: ResultSettings,
     *,
     place: Place,
-    is_3d: bool = False,
     moment: datetime,
 ) -> Dataset:
     """Put a content tree into an SR document: patient, study, evidence, verification, predecessors.
@@ -51,32 +39,13 @@ def assemble(
     evidence
         What the content refers to or was made from; it is split by study.
     """
-    from highdicom.sr import Comprehensive3DSR, ComprehensiveSR
-
-    header = images.header
-    references = list(evidence)
-    document = (Comprehensive3DSR if is_3d else ComprehensiveSR)(
-        evidence=[header, *_stand_ins(references, root)],
-        content=root,
-        series_instance_uid=uids.series_instance_uid_of(place.sop_instance_uid),
-        series_number=place.series_number,
-        sop_instance_uid=place.sop_instance_uid,
-        instance_number=1,
-        manufacturer=settings.manufacturer,
-        manufacturer_model_name=settings.manufacturer_model_name,
-        software_versions=settings.software_version,
-        device_serial_number=settings.device_serial_number,
-        series_description=short(place.series_description, 64),
-        content_date=moment.date(),
-        content_time=moment.time(),
-        is_complete=True,
-        is_final=report.status is ReviewStatus.SIGNED,
-        contributing_equipment=equipment.contributing_equipment(
-            equipment.models_of(report), settings, moment
-        ),
-        **_verification(report, header, settings),
-        **institution(header),
-    )
+    header, references = images.header, list(evidence)
+    document = begin_document(place, report, images, settings, moment)
+    for element in root:
+        document[element.tag] = element
+    document.CompletionFlag = "COMPLETE"
+    document.PerformedProcedureCodeSequence = []
+    _verify(document, report, header, settings, moment)
     _set_evidence(document, references, report.study_instance_uid)
     _refer_to_order(document, header)
     if report.predecessor_sop_instance_uids:
@@ -86,44 +55,30 @@ def assemble(
             )
             for uid in report.predecessor_sop_instance_uids
         )
-    if document.VerificationFlag == "VERIFIED":
-        signed_at = report.signed_at or report.created_at
-        when = local_time(signed_at, header) if signed_at is not None else moment
-        document.VerifyingObserverSequence[0].VerificationDateTime = DT(when)
     finish(document, report, images, moment)
     return document
 
 
-def _verification(report: TimePointReport, header: Dataset, settings: ResultSettings) -> dict[str, Any]:
+def _verify(
+    document: Dataset, report: TimePointReport, header: Dataset, settings: ResultSettings, moment: datetime
+) -> None:
+    """Say whether a reader stands behind the document, who and when (PS3.3 C.17.2)."""
     if report.status is not ReviewStatus.SIGNED:
-        return {"is_verified": False}
+        document.VerificationFlag, document.PreliminaryFlag = "UNVERIFIED", "PRELIMINARY"
+        return
     if not report.signed_by:
         raise UnsuitableInputError(
             f"report {report.identity}: it is signed, but not by whom; have the reader sign it again"
         )
+    document.VerificationFlag, document.PreliminaryFlag = "VERIFIED", "FINAL"
+    observer = Dataset()
     organization = str(header.get("InstitutionName") or "") or settings.verifying_organization or "Unknown"
-    return {
-        "is_verified": True,
-        "verifying_observer_name": report.signed_by,
-        "verifying_organization": short(organization, 64),
-    }
-
-
-def _stand_ins(references: Iterable[InstanceReference], root: Dataset) -> list[Dataset]:
-    """What the content refers to, as the datasets that highdicom asks for, with the attributes it reads."""
-    named = {e.value for e in root.iterall() if e.keyword == "ReferencedSOPInstanceUID"}
-    found = []
-    for reference in references:
-        if reference.sop_instance_uid not in named:
-            continue
-        item = Dataset()
-        item.StudyInstanceUID, item.SeriesInstanceUID = (
-            reference.study_instance_uid,
-            reference.series_instance_uid,
-        )
-        item.SOPClassUID, item.SOPInstanceUID = reference.sop_class_uid, reference.sop_instance_uid
-        found.append(item)
-    return found
+    observer.VerifyingOrganization = short(organization, 64)
+    observer.VerifyingObserverName = report.signed_by
+    signed_at = report.signed_at or report.created_at
+    observer.VerificationDateTime = DT(moment if signed_at is None else local_time(signed_at, header))
+    observer.VerifyingObserverIdentificationCodeSequence = []
+    document.VerifyingObserverSequence = [observer]
 
 
 def reference_to(instance: Dataset) -> InstanceReference:

@@ -11,16 +11,18 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from pydicom import Dataset
+from pydicom.uid import ComprehensiveSRStorage
 
 from dicom_io import codes, uids
 from dicom_io.parsing import quiet
 from dicom_io.results.checks_common import check_identity, check_uids
 from dicom_io.results.dciodvfy import iod_errors
+from dicom_io.results.document import Place
 from dicom_io.results.settings import ResultSettings
 from dicom_io.results.source import InstanceReference, ResultSource, SourceImages, moment_of
 from dicom_io.results.sr import observers, procedures
 from dicom_io.results.sr_conclusions import derived_items, response_items
-from dicom_io.results.sr_document import Place, assemble
+from dicom_io.results.sr_document import assemble
 from dicom_io.results.sr_items import code_item, composite_item, container, extend, num_item
 from dicom_io.results.sr_lesions import identity_items, judgement_items, site_items, time_point_items
 from workflow.domain.report import ReportedLesion, ReviewStatus, TimePointReport
@@ -94,7 +96,13 @@ def _build(points: Sequence[SummarizedTimePoint], images: SourceImages, settings
         ],
     )
     versions = [part for r in reports for part in (r.identity, str(r.version), r.status.value)]
-    place = Place(uids.uid_of("summary", *versions), settings.series_number + 4, settings.summary_description)
+    place = Place(
+        sop_class_uid=ComprehensiveSRStorage,
+        sop_instance_uid=uids.uid_of("summary", *versions),
+        modality="SR",
+        series_number=settings.series_number + 4,
+        series_description=settings.summary_description,
+    )
     evidence = [*images.references(), *(point.sr for point in points if point.sr is not None)]
     moment = moment_of(latest, images.header)
     return assemble(root, latest, images, evidence, settings, place=place, moment=moment)
