@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 from workflow.domain.response.confirmation import days_between
 from workflow.domain.response.course import Assessment
@@ -53,7 +54,7 @@ class _Seen:
     burden: NewLesionBurden
     old: Response  # of target and non-target lesions alone
 
-    @property
+    @cached_property
     def causes(self) -> frozenset[str]:
         """The categories that progress at this time point."""
         found = set()
@@ -84,51 +85,54 @@ def assess_time_points(timeline: Timeline, policies: Policies) -> tuple[Assessme
         burden, known_next = burden_at(point, found[point.id], known, disease.new, policies)
         seen = _Seen(point=point, base=base, burden=burden, old=old)
         if point.overall is not None:
-            shown, pending = _given(seen, pending)
+            overall, reason, pending = _given(seen, pending)
         elif confirmed is not None:
-            shown = replace(base, overall=R.ICPD, reason=f"iCPD since {confirmed.when}; {base.reason}")
-        elif _is_too_early(pending, point, policies):
-            assessments.append(_in_words(_disregarded(seen, pending, policies)))
+            overall, reason = R.ICPD, f"iCPD since {confirmed.when}; {base.reason}"
+        elif pending is not None and _is_too_early(pending, point, policies):
+            assessments.append(_in_words(base, R.IUPD, _disregarded(seen, pending, policies)))
             continue
         else:
-            shown, pending = _judge(seen, pending)
-        if shown.overall is R.ICPD and confirmed is None:
+            overall, reason, pending = _judge(seen, pending)
+        if overall is R.ICPD and confirmed is None:
             confirmed = point
-        if shown.overall not in NOT_EVALUABLE:
+        if overall not in NOT_EVALUABLE:
             # An NE visit reaches neither the nadir nor what the next visit is compared with.
-            history = history_after(history, point, _as_history(shown, base))
+            history = history_after(history, point, _as_history(overall, base))
             pending = _lowered(pending, seen)
             known = known_next
-        assessments.append(_in_words(shown))
+        assessments.append(_in_words(base, overall, reason))
     return tuple(assessments)
 
 
-def _in_words(assessment: Assessment) -> Assessment:
+def _in_words(base: Assessment, overall: Response, reason: str) -> Assessment:
     """The assessment in iRECIST's words."""
-    target, non_target, overall = assessment.target, assessment.non_target, assessment.overall
     return replace(
-        assessment,
-        target=None if target is None else immune(target),
-        non_target=None if non_target is None else immune(non_target),
-        overall=None if overall is None else immune(overall),
+        base,
+        target=None if base.target is None else immune(base.target),
+        non_target=None if base.non_target is None else immune(base.non_target),
+        overall=immune(overall),
+        reason=reason,
     )
 
 
-def _as_history(shown: Assessment, base: Assessment) -> Assessment:
+def _as_history(overall: Response, base: Assessment) -> Assessment:
     """What RECIST's history learns: an overall CR counts as one only where iRECIST calls it iCR."""
-    if base.overall is R.CR and shown.overall is not R.ICR:
+    if base.overall is R.CR and overall is not R.ICR:
         return replace(base, overall=R.PR)
-    if shown.overall is R.ICR:
+    if overall is R.ICR and base.overall is not R.CR:
         return replace(base, overall=R.CR)
     return base
 
 
-def _given(seen: _Seen, pending: Pending | None) -> tuple[Assessment, Pending | None]:
+_Judged = tuple[Response, str, Pending | None]
+
+
+def _given(seen: _Seen, pending: Pending | None) -> _Judged:
     overall = immune(seen.point.overall or R.NE)
-    shown = replace(seen.base, overall=overall, reason=f"{overall}: given")
+    reason = f"{overall}: given"
     if overall is R.IUPD:
-        return shown, pending or _pending(seen)
-    return shown, pending if overall in NOT_EVALUABLE else None
+        return overall, reason, pending or _pending(seen)
+    return overall, reason, pending if overall in NOT_EVALUABLE else None
 
 
 def _pending(seen: _Seen) -> Pending:
@@ -160,56 +164,48 @@ def _lowest(one: int | None, other: int | None) -> int | None:
 # ---------------------------------------------------------------- too early
 
 
-def _is_too_early(pending: Pending | None, point: TimePoint, policies: Policies) -> bool:
-    if pending is None:
-        return False
+def _is_too_early(pending: Pending, point: TimePoint, policies: Policies) -> bool:
     days = days_between(pending.began.date, point.date)
     return days is not None and days < policies.iupd_confirmation_days
 
 
-def _disregarded(seen: _Seen, pending: Pending | None, policies: Policies) -> Assessment:
-    """A scan less than four weeks after iUPD neither confirms nor resets (EORTC FAQ)."""
-    began = pending.began if pending else seen.point
-    days = days_between(began.date, seen.point.date)
-    reason = (
-        f"iUPD: {days} days after the iUPD of {began.when}; a scan before "
+def _disregarded(seen: _Seen, pending: Pending, policies: Policies) -> str:
+    """Why a scan less than four weeks after iUPD neither confirms nor resets (EORTC FAQ)."""
+    days = days_between(pending.began.date, seen.point.date)
+    return (
+        f"iUPD: {days} days after the iUPD of {pending.began.when}; a scan before "
         f"{policies.iupd_confirmation_days} days is disregarded and repeated ({seen.base.reason})"
     )
-    return replace(seen.base, overall=R.IUPD, reason=reason)
 
 
 # ---------------------------------------------------------------- judgement
 
 
-def _judge(seen: _Seen, pending: Pending | None) -> tuple[Assessment, Pending | None]:
+def _judge(seen: _Seen, pending: Pending | None) -> _Judged:
     if pending is None:
         return _judge_first(seen)
     confirmations = _confirmations(seen, pending)
+    since = pending.began.when
     if confirmations:
-        reason = f"iCPD: confirms the iUPD of {pending.began.when}: {'; '.join(confirmations)}"
-        return replace(seen.base, overall=R.ICPD, reason=reason), None
+        return R.ICPD, f"iCPD: confirms the iUPD of {since}: {'; '.join(confirmations)}", None
     if seen.causes:
-        reason = f"iUPD: since {pending.began.when}, not confirmed: {_no_further(seen)}"
-        return replace(seen.base, overall=R.IUPD, reason=reason), pending
+        return R.IUPD, f"iUPD: since {since}, not confirmed: {_no_further(seen)}", pending
     if _is_unseen(seen):
-        return _not_evaluable(
-            seen, f"iUPD of {pending.began.when} is neither confirmed nor taken back"
-        ), pending
+        also = f"iUPD of {since} is neither confirmed nor taken back"
+        return R.NE, f"{_not_evaluable(seen)}; {also}", pending
     if _resets(seen, pending):
-        reason = f"{_word(seen)}: the iUPD of {pending.began.when} is not confirmed; {_plain_reason(seen)}"
-        return replace(seen.base, overall=_word(seen), reason=reason), None
-    reason = f"iUPD: since {pending.began.when}; nothing has changed since: neither growth nor shrinkage"
-    return replace(seen.base, overall=R.IUPD, reason=reason), pending
+        word = _word(seen)
+        return word, f"{word}: the iUPD of {since} is not confirmed; {_plain_reason(seen)}", None
+    return R.IUPD, f"iUPD: since {since}; nothing has changed since: neither growth nor shrinkage", pending
 
 
-def _judge_first(seen: _Seen) -> tuple[Assessment, Pending | None]:
+def _judge_first(seen: _Seen) -> _Judged:
     if seen.causes:
-        reasons = _progression_reasons(seen)
-        return replace(seen.base, overall=R.IUPD, reason=f"iUPD: {'; '.join(reasons)}"), _pending(seen)
+        return R.IUPD, f"iUPD: {'; '.join(_progression_reasons(seen))}", _pending(seen)
     if _is_unseen(seen):
-        return _not_evaluable(seen, ""), None
+        return R.NE, _not_evaluable(seen), None
     word = _word(seen)
-    return replace(seen.base, overall=word, reason=f"{word}: {_plain_reason(seen)}"), None
+    return word, f"{word}: {_plain_reason(seen)}", None
 
 
 def _is_unseen(seen: _Seen) -> bool:
@@ -218,9 +214,9 @@ def _is_unseen(seen: _Seen) -> bool:
     return bool(seen.burden.unseen)
 
 
-def _not_evaluable(seen: _Seen, also: str) -> Assessment:
-    what = f"not evaluated: {', '.join(seen.burden.unseen)}" if seen.burden.unseen else _plain_reason(seen)
-    return replace(seen.base, overall=R.NE, reason="; ".join(part for part in (f"NE: {what}", also) if part))
+def _not_evaluable(seen: _Seen) -> str:
+    unseen = ", ".join(seen.burden.unseen)
+    return f"NE: not evaluated: {unseen}" if unseen else f"NE: {_plain_reason(seen)}"
 
 
 def _word(seen: _Seen) -> Response:

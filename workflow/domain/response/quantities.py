@@ -50,6 +50,7 @@ def millimetres(length_um: int) -> float:
     return length_um / UM_PER_MM
 
 
+@lru_cache(maxsize=8192)
 def mm_text(length_um: int) -> str:
     """A length as a reader writes it: "72 mm", "9.8 mm"; µm show only where there are some."""
     sign = "-" if length_um < 0 else ""

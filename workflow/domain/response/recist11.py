@@ -17,7 +17,13 @@ from workflow.domain.response.other_lesions import (
 from workflow.domain.response.overall import overall_response
 from workflow.domain.response.policy import Policies, Reappearance
 from workflow.domain.response.quantities import mm_text
-from workflow.domain.response.target import TargetAssessment, TargetHistory, assess_target, sum_at
+from workflow.domain.response.target import (
+    TargetAssessment,
+    TargetHistory,
+    assess_target,
+    contributions_of,
+    sum_at,
+)
 from workflow.domain.response.timeline import Lesion, Timeline, TimePoint
 from workflow.domain.response.values import NOT_EVALUABLE, NewLesion, Response, plain
 
@@ -68,8 +74,7 @@ def _with_role(timeline: Timeline, role: LesionRole) -> tuple[Lesion, ...]:
 
 
 def _is_absent_at(lesion: Lesion, point: TimePoint) -> bool:
-    total, parts = sum_at((lesion,), replace(point, sum_um=None))
-    return bool(parts) and total == 0
+    return contributions_of((lesion,), point)[0].diameter_um == 0
 
 
 def _early_new_lesions(timeline: Timeline) -> list[str]:
