@@ -20,8 +20,11 @@ from workflow.domain.lesion import BoxPrompt, LinePrompt, OutlinePrompt, PointPr
 # More points than this are no drawing.
 MAX_POINTS = 100_000
 OUTLINE_POINTS = 72
+MAX_COORDINATE = 1e6
 # Points closer than this, in pixels or mm, are one.
 SAME_POINT = 1e-3
+# A circle's radius may leave the plane of the images by this share of its length.
+MAX_TILT = 0.05
 # Two axes of a lesion cross at about a right angle, as people draw them.
 MIN_CROSSING_DEGREES = 60.0
 # A short axis may miss the long one by this share of its length: it is drawn by hand.
@@ -56,7 +59,6 @@ class Drawing:
     points_lps: FloatArray
     surface: str
     role: Role = Role.UNKNOWN
-    label: str = ""
 
     @property
     def length_mm(self) -> float:
@@ -80,7 +82,21 @@ def read_points(attributes: Attributes, dimensions: int) -> FloatArray:
         raise UnsuitableInputError(
             f"its GraphicData has {len(numbers)} numbers, not {dimensions} for each point"
         )
-    return np.asarray(numbers, dtype=np.float64).reshape(-1, dimensions)
+    points = np.asarray(numbers, dtype=np.float64).reshape(-1, dimensions)
+    require_sane(points)
+    return points
+
+
+def require_sane(points: FloatArray) -> None:
+    """Refuse coordinates that no image or patient has; further arithmetic on them would overflow.
+
+    Raises
+    ------
+    UnsuitableInputError
+        If one is beyond `MAX_COORDINATE`.
+    """
+    if points.size and np.abs(points).max() > MAX_COORDINATE:
+        raise UnsuitableInputError(f"its coordinates go beyond {MAX_COORDINATE:g} pixels or mm")
 
 
 def drawings_of(
@@ -92,7 +108,7 @@ def drawings_of(
     role: Role = Role.UNKNOWN,
     is_region: bool = False,
     is_arrow: bool = False,
-    label: str = "",
+    normal_lps: FloatArray | None = None,
 ) -> list[Drawing]:
     """A graphic of SR or GSPS as drawings in the patient.
 
@@ -107,6 +123,8 @@ def drawings_of(
         An open polyline is to be closed, because what refers to it speaks of a region.
     is_arrow
         Two points are an arrow whose first point is its tip.
+    normal_lps
+        For points in space, the normal of the images they were drawn on: a circle lies in their plane.
 
     Raises
     ------
@@ -117,7 +135,7 @@ def drawings_of(
     """
 
     def drawing(kind: str, of: NDArray[Any]) -> Drawing:
-        return Drawing(kind=kind, points_lps=to_lps(of), surface=surface, role=role, label=label)
+        return Drawing(kind=kind, points_lps=to_lps(of), surface=surface, role=role)
 
     kind = graphic_type.strip().upper()
     if kind == "POINT":
@@ -127,7 +145,7 @@ def drawings_of(
         return [drawing("point", point[None]) for point in points]
     if kind == "CIRCLE":
         _require(kind, len(points) == 2, points)
-        return [drawing("outline", circle_outline(points))]
+        return [drawing("outline", circle_outline(points, normal_lps))]
     if kind == "ELLIPSE":
         _require(kind, len(points) == 4, points)
         return [drawing("outline", ellipse_outline(points))]
@@ -176,11 +194,20 @@ def _require(kind: str, fits: bool, points: FloatArray) -> None:
         raise UnsuitableInputError(f"a {kind} doesn't have {len(points)} different points")
 
 
-def circle_outline(points: FloatArray) -> FloatArray:
-    """Points on a circle given by its centre and a point on it, shape (n, 2)."""
+def circle_outline(points: FloatArray, normal: FloatArray | None = None) -> FloatArray:
+    """Points on a circle given by its centre and a point on it, shape (n, 2), or (n, 3) across a normal.
+
+    Raises
+    ------
+    UnsupportedItemError
+        If a circle in space doesn't lie across the normal.
+    """
     centre, radius = points[0], points[1] - points[0]
-    turned = np.array([-radius[1], radius[0]])
-    return _around(centre, radius, turned)
+    if len(radius) == 2:
+        return _around(centre, radius, np.array([-radius[1], radius[0]]))
+    if normal is None or abs(radius @ normal) > MAX_TILT * np.linalg.norm(radius):
+        raise UnsupportedItemError("a circle in space that is not in the plane of the images has no plane")
+    return _around(centre, radius, np.cross(normal, radius))
 
 
 def ellipse_outline(points: FloatArray) -> FloatArray:

@@ -10,6 +10,7 @@ import numpy as np
 from dicom_io.parsing import Attributes
 from dicom_io.prompts.collector import Collector
 from dicom_io.prompts.contours import PlanarContour, planar_contour, rasterise
+from dicom_io.prompts.graphics import require_sane
 from dicom_io.prompts.origin import Origin, code_of, origin_of, site_from
 from dicom_io.prompts.placement import ImageIndex, NotPlacedError, ReferencedImages, as_point
 from dicom_io.prompts.reading import ProblemKind, PromptPlacement
@@ -140,6 +141,7 @@ def _contour(entry: Attributes) -> Contour:
     if len(numbers) > 3 * MAX_CONTOUR_POINTS:
         raise UnsuitableInputError(f"it has more than {MAX_CONTOUR_POINTS} points")
     points = np.asarray(numbers, dtype=np.float64).reshape(-1, 3)
+    require_sane(points)
     if kind in _CLOSED and len(points) < 3:
         raise UnsuitableInputError(f"a {kind} contour has at least 3 points, not {len(points)}")
     images = tuple(i.text("ReferencedSOPInstanceUID") for i in entry.items("ContourImageSequence"))

@@ -246,6 +246,8 @@ def _tracking_id(group: Node) -> str | None:
     """The tracking identifier without a tool's tag; None where it was nothing but the tag."""
     identifier = _text(group, codes.TRACKING_IDENTIFIER)
     found = _TOOL_TAG.match(identifier)
+    if found and found["tool"].lower() == "keyimage":
+        return None
     return ((found["label"] or "") if found else identifier).strip() or None
 
 

@@ -10,7 +10,7 @@ from dicom_io import codes
 from dicom_io.prompts.collector import UnsupportedItemError
 from dicom_io.prompts.graphics import Drawing, Role, drawings_of, read_points
 from dicom_io.prompts.origin import is_one_of
-from dicom_io.prompts.placement import ImageIndex, NotPlacedError
+from dicom_io.prompts.placement import ImageIndex, NotPlacedError, as_point
 from dicom_io.prompts.reading import PromptPlacement
 from dicom_io.prompts.sr_tree import Node, Tree
 from workflow.domain.errors import UnsuitableInputError
@@ -19,7 +19,7 @@ from workflow.domain.geometry import FloatArray
 # Viewers' tools whose open polylines enclose a region, whose two points are an arrow, or that show no lesion.
 _REGION_TOOLS = ("rectangle", "freehand", "spline", "livewire", "contour", "circle", "ellip")
 _ARROW_TOOLS = ("arrow",)
-_OTHER_TOOLS = ("angle", "cobb", "calibration", "ruler3d")
+_OTHER_TOOLS = ("angle", "cobb", "calibration", "ultrasound", "keyimage")
 
 
 @dataclass(kw_only=True)
@@ -42,7 +42,7 @@ class DrawingReader:
             If it shows no lesion (an angle, an open path).
         """
         if any(part in tool for part in _OTHER_TOOLS) or _is_angle(measured_by):
-            raise UnsupportedItemError("an angle or calibration shows no lesion")
+            raise UnsupportedItemError("an angle, a calibration or a key image shows no lesion")
         if _is_reformatted(node):
             raise UnsupportedItemError("it was drawn on a reformatted plane, not on the image it names")
         role = _role(node, measured_by)
@@ -76,8 +76,8 @@ class DrawingReader:
         frame_of_reference_uid = node.attributes.text("ReferencedFrameOfReferenceUID")
         candidates = self.images.in_frame_of_reference(frame_of_reference_uid)
         centre = points.mean(axis=0)
-        series = next((c.series for c in candidates if c.volume.contains(tuple(centre))), None)
-        if series is None:
+        placed = next((c for c in candidates if c.volume.contains(as_point(centre))), None)
+        if placed is None:
             x, y, z = centre
             raise NotPlacedError(
                 f"its centre ({x:.1f}, {y:.1f}, {z:.1f}) mm lies outside all series of its frame of reference"
@@ -85,10 +85,11 @@ class DrawingReader:
         drawings = drawings_of(
             node.attributes.text("GraphicType"), points, _as_they_are,
             surface=_plane_name(frame_of_reference_uid, points), role=role,
+            normal_lps=placed.volume.directions[:, 0],
             is_region=role is Role.REGION or _names(tool, _REGION_TOOLS), is_arrow=_names(tool, _ARROW_TOOLS),
         )  # fmt: skip
         return drawings, PromptPlacement(
-            series_instance_uid=series.series_instance_uid,
+            series_instance_uid=placed.series.series_instance_uid,
             frame_of_reference_uid=frame_of_reference_uid,
             by="frame of reference",
         )

@@ -63,6 +63,21 @@ def test_any_tree_of_content_is_read_without_a_crash(content, wrapped):
         assert all(map(math.isfinite, _coordinates(prompt.shapes)))
 
 
+@given(
+    graphics,
+    st.lists(st.tuples(st.integers(-102, -66), st.integers(38, 92), st.integers(-302, -270)), max_size=7),
+    st.sampled_from([2, 3]),
+)
+@settings(max_examples=80, deadline=None)
+def test_any_graphic_at_a_likely_place_is_read_without_a_crash(kind, points, dimensions):
+    if dimensions == 3:
+        drawn = sr.scoord3d(kind, [float(value) for point in points for value in point])
+    else:
+        data = [float(value) for x, y, _ in points for value in (x + 102, y - 38)]
+        drawn = sr.scoord(kind, data, sr.image(SOURCE), concept="region")
+    assert isinstance(read_prompts(sr.report(sr.group(drawn)), [IMAGES]), PromptReading)
+
+
 def _coordinates(shapes):
     for shape in shapes:
         for value in vars(shape).values():
@@ -115,6 +130,12 @@ def test_a_contour_of_two_points_is_a_problem_with_its_number():
     assert (first.item, first.kind) == ("ROI 1 GTV, contour 1", ProblemKind.MALFORMED)
     assert "at least 3 points" in first.reason
     assert "no usable contour" in roi.reason
+
+
+def test_a_contour_of_absurd_coordinates_is_refused():
+    points = [-90, 50, -294, 1e300, 50, -294, -80, 60, -294]
+    first, _ = read_prompts(structure_set(points), [IMAGES]).problems
+    assert "beyond 1e+06" in first.reason
 
 
 def test_a_content_tree_that_holds_itself_is_refused_with_the_reason():

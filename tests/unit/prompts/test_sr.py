@@ -227,6 +227,15 @@ def test_a_planar_region_is_an_outline(kind, data, lowest, highest):
     assert np.linalg.norm(points[0] - points[-1]) > 0.1
 
 
+@pytest.mark.parametrize("suffix", ["", ":Series", ":Point"])
+def test_a_key_image_of_cornerstone3d_is_no_lesion_in_the_images_corner(suffix):
+    marker = num("center", scoord("POINT", [0, 0], image(SOURCE)))
+    (problem,) = read(
+        report(group(marker, identifier=f"Cornerstone3DTools@^0.1.0:KeyImage{suffix}"))
+    ).problems
+    assert (problem.kind, "key image" in problem.reason) == (ProblemKind.UNSUPPORTED, True)
+
+
 def test_an_arrow_is_a_point_at_its_tip():
     measurement = num("length", scoord("POLYLINE", [12, 14, 40, 44], image(SOURCE)))
     document = report(group(measurement, identifier="Cornerstone3DTools@^0.1.0:ArrowAnnotate"))
@@ -263,6 +272,18 @@ def test_coordinates_in_space_need_only_the_frame_of_reference(kind, data, shape
     reading = read(report(group(scoord3d(kind, data))))
     assert isinstance(reading.prompts[0].shapes[0], shape)
     assert reading.placements[0].by == "frame of reference"
+
+
+def test_a_circle_in_space_lies_in_the_plane_of_the_images():
+    (outline,) = only(report(group(scoord3d("CIRCLE", [-85, 50, -294, -80, 50, -294])))).shapes
+    points = np.array(outline.points_lps)
+    np.testing.assert_allclose(points.min(axis=0), (-90, 45, -294), atol=1e-6)
+    np.testing.assert_allclose(points.max(axis=0), (-80, 55, -294), atol=1e-6)
+
+
+def test_a_circle_across_the_images_has_no_plane():
+    (problem,) = read(report(group(scoord3d("CIRCLE", [-85, 50, -294, -85, 50, -290])))).problems
+    assert problem.kind is ProblemKind.UNSUPPORTED
 
 
 def test_an_ellipsoid_is_its_box():
