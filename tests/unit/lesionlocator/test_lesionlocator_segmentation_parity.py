@@ -10,6 +10,7 @@ import pytest
 
 from models.lesionlocator.checkpoints import Part, open_checkpoint
 from models.lesionlocator.inference import Compute
+from models.lesionlocator.prediction import open_ensemble, predict
 from models.lesionlocator.preprocessing import NetworkImage
 from models.lesionlocator.prompts import (
     Drawing,
@@ -22,7 +23,6 @@ from models.lesionlocator.prompts import (
     masks_to_network,
     point_to_network,
 )
-from models.lesionlocator.segmenter import open_ensemble, predict
 from models.lesionlocator.windows import windows_for
 from workflow.domain.geometry import Mask
 

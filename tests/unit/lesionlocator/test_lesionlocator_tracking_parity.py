@@ -9,7 +9,8 @@ import pytest
 
 from models.lesionlocator.preprocessing import NetworkImage
 from models.lesionlocator.prompts import masks_to_network
-from models.lesionlocator.tracker import BACKGROUND, LesionLocatorTracker, open_tracker, trace_lesions
+from models.lesionlocator.tracing import BACKGROUND, trace_lesions
+from models.lesionlocator.tracker import LesionLocatorTracker, open_tracker
 from workflow.domain.geometry import Mask
 
 CASES = [
