@@ -11,10 +11,13 @@ from dicom_io.results.hydration import hydration_problems, loading_problems
 from dicom_io.results.settings import ResultSettings, TrackingIdentifierForm
 from dicom_io.results.source import SourceImages
 from dicom_io.results.sr_lesions import has_axes
-from workflow.domain.report import ReviewStatus, TimePointReport
+from workflow.domain.lesion import Axis
+from workflow.domain.report import ReportedLesion, ReviewStatus, TimePointReport
 
 # Image coordinates are stored as 32-bit floats and lengths to 0.001 mm; a viewer shows tenths.
-_LENGTH_TOLERANCE_MM = 0.01
+_TOLERANCE_MM = 0.01
+# An image may lie this share of the slice spacing off the volume's even steps.
+_LARGEST_STEP = 0.25
 
 
 def check_sr(
@@ -22,9 +25,11 @@ def check_sr(
 ) -> list[str]:
     """Whether references, end points, lengths, identities and flags hold."""
     problems = _check_references(sr, seg, images)
-    for item in descendants(sr):
-        if item.get("ValueType") == "NUM":
-            problems += _check_axis(item, images)
+    by_uid = {lesion.tracking_uid: lesion for lesion in report.lesions}
+    for group in measurement_groups(sr):
+        lesion = by_uid.get(text_of(group, codes.TRACKING_UNIQUE_IDENTIFIER) or "")
+        if lesion is not None:
+            problems += _check_axes(group, lesion, images)
     problems += _check_identities(sr, seg, report)
     expected = "VERIFIED" if report.status is ReviewStatus.SIGNED else "UNVERIFIED"
     if sr.VerificationFlag != expected:
@@ -60,21 +65,34 @@ def _check_references(sr: Dataset, seg: Dataset | None, images: SourceImages) ->
     return problems
 
 
-def _check_axis(item: Dataset, images: SourceImages) -> list[str]:
-    """Each drawn measurement: ends within the image, and as far apart as the number says."""
-    value = float(item.MeasuredValueSequence[0].NumericValue)
+def _check_axes(group: Dataset, lesion: ReportedLesion, images: SourceImages) -> list[str]:
+    """Each axis: ends within the image, where they were measured, and as far apart as the number says."""
+    measurement = lesion.measurement
+    if measurement is None:
+        return []
     problems = []
-    for drawn in item.get("ContentSequence", []):
-        if drawn.ValueType not in ("SCOORD", "SCOORD3D"):
-            continue
-        name = item.ConceptNameCodeSequence[0].CodeMeaning
-        ends, message = _ends_lps(drawn, images)
-        if ends is None:
-            problems.append(f"{name}: {message}")
-        elif abs(np.linalg.norm(ends[1] - ends[0]) - value) > _LENGTH_TOLERANCE_MM:
-            length = np.linalg.norm(ends[1] - ends[0])
-            problems.append(f"{name}: {value} mm, its end points are {length:.3f} mm apart")
+    for name, axis in ((codes.LONG_AXIS, measurement.long_axis), (codes.SHORT_AXIS, measurement.short_axis)):
+        for item in children(group, name, "NUM"):
+            message = _axis_problem(item, axis, images)
+            if message:
+                problems.append(f"{lesion.label}, {name.meaning}: {message}")
     return problems
+
+
+def _axis_problem(item: Dataset, axis: Axis, images: SourceImages) -> str:
+    drawn = [child for child in item.get("ContentSequence", []) if child.ValueType in ("SCOORD", "SCOORD3D")]
+    if not drawn:
+        return "it has no coordinates"
+    ends, message = _ends_lps(drawn[0], images)
+    if ends is None:
+        return message
+    value = float(item.MeasuredValueSequence[0].NumericValue)
+    length = float(np.linalg.norm(ends[1] - ends[0]))
+    if abs(length - value) > _TOLERANCE_MM:
+        return f"{value} mm, its end points are {length:.3f} mm apart"
+    between = _LARGEST_STEP * images.volume.spacing_mm[0]
+    aside = float(np.abs(ends - np.array([axis.start_lps, axis.end_lps])).max())
+    return f"it is drawn {aside:.1f} mm from where it was measured" if aside > _TOLERANCE_MM + between else ""
 
 
 def _ends_lps(drawn: Dataset, images: SourceImages) -> tuple[np.ndarray | None, str]:

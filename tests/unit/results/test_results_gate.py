@@ -49,6 +49,12 @@ def drop(group: Dataset, name: Code) -> None:
     group.ContentSequence = [i for i in group.ContentSequence if i not in children(group, name)]
 
 
+def exchange(sr: Dataset) -> None:
+    drawn = long_axis(sr).ContentSequence[0]
+    (a, b, c, d) = drawn.GraphicData
+    drawn.GraphicData = [b, a, d, c]
+
+
 def volume_first(sr: Dataset) -> None:
     number = deepcopy(children(measurement_groups(sr)[1], codes.VOLUME)[0])
     group = axes(sr)
@@ -71,6 +77,7 @@ SR_DAMAGES: dict[str, tuple[Callable[[Dataset], Any], str]] = {
         set_to(lambda sr: long_axis(sr).MeasuredValueSequence[0], "NumericValue", "20.5"),
         "20.5 mm, its end points are 13.7",
     ),
+    "columns and rows exchanged": (exchange, "mm from where it was measured"),
     "an unknown image": (
         set_to(
             lambda sr: long_axis(sr).ContentSequence[0].ContentSequence[0].ReferencedSOPSequence[0],
