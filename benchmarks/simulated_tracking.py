@@ -4,8 +4,8 @@
 
 Each case is a real pair of chest CTs with nodules of known size at corresponding points (grown, shrunk,
 stable, vanished, too small); every second follow-up is deformed by another breath. The goals: nodules
-found to within 3 mm in 95 %, and their diameter to within 2 mm in 90 %. Also printed: the registration's error
-at the landmarks, which it never sees.
+found to within 3 mm in 95 %, and their diameter to within 2 mm in 90 %. Also printed: the registration's
+error at the landmarks, which it never sees.
 """
 
 from __future__ import annotations

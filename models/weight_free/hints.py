@@ -23,7 +23,7 @@ from workflow.domain.lesion import (
 )
 
 # A lesion fills about half of its tight box, as an ellipsoid does (pi / 6), and mostly within this, as a log.
-_BOX_SHARE, _BOX_TOLERANCE = 0.44, 0.25
+_BOX_SHARE, _BOX_TOLERANCE = 0.45, 0.15
 _LIMIT = 5.0  # log odds beyond which a shape alone decides nothing more
 
 
