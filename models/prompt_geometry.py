@@ -127,6 +127,9 @@ def slice_plan(volume: Volume, prompt: LesionPrompt, *, reach_factor: float = 1.
         reach += [shape_reach] if boxes else []
     if not found:
         return None
+    if len(found) > 1 and reach_factor:
+        # Who marks several slices has said where the lesion ends.
+        return slice_plan(volume, prompt, reach_factor=0.0)
     markers = {slice_: _around(found[slice_]) for slice_ in sorted(found)}
     last_slice = volume.shape[0] - 1
     first = max(0, min(min(markers), *(int(np.ceil(low - 1e-6)) for low, _ in reach)))

@@ -8,7 +8,7 @@ from typing import Any
 from models import medsam, medsam2
 
 
-def tiny_medsam(file: Path) -> medsam.MedSam:
+def tiny_medsam(file: Path, device: str = "cpu") -> medsam.MedSam:
     """MedSAM with 16 channels at 256 pixels; `file` is written and stands for its weights."""
     import torch
     from transformers import SamConfig, SamModel
@@ -33,11 +33,11 @@ def tiny_medsam(file: Path) -> medsam.MedSam:
         },
     )
     file.write_bytes(b"tiny MedSAM")
-    network = medsam.MedSamNetwork(_random(SamModel(config)), torch.device("cpu"))
+    network = medsam.MedSamNetwork(_random(SamModel(config)).to(device), torch.device(device))
     return medsam.MedSam(network=network, weights=file)
 
 
-def tiny_medsam2(file: Path) -> medsam2.MedSam2:
+def tiny_medsam2(file: Path, device: str = "cpu") -> medsam2.MedSam2:
     """MedSAM2 with 128 channels at 128 pixels; `file` is written and stands for its weights."""
     import torch
     from transformers import Sam2VideoModel
@@ -66,7 +66,7 @@ def tiny_medsam2(file: Path) -> medsam2.MedSam2:
     config.memory_fuser_embed_dim = 128
     config.memory_fuser_intermediate_dim = 32
     file.write_bytes(b"tiny MedSAM2")
-    network = medsam2.MedSam2Network(_random(Sam2VideoModel(config)), torch.device("cpu"))
+    network = medsam2.MedSam2Network(_random(Sam2VideoModel(config)).to(device), torch.device(device))
     return medsam2.MedSam2(network=network, weights=file)
 
 

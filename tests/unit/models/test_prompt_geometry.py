@@ -76,6 +76,7 @@ def test_outlines_on_several_slices_are_markers_with_boxes_interpolated_between(
     assert plan.box_between(4) == pytest.approx((21, 16, 29, 24))
     assert plan.box_between(2) == plan.markers[2]
     assert plan.box_between(7) is None
+    assert (plan.first, plan.last) == (2, 6)
     assert plan.nearest(8) == plan.markers[6]
 
 
