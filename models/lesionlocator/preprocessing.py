@@ -46,11 +46,15 @@ class NetworkImage:
     def of(cls, array: NDArray[Any], spacing: Spacing, plan: Plan) -> NetworkImage:
         """Prepare a scan: HU, shape (z, y, x), spacing in mm.
 
+        The spacing is taken to the nearest nanometre: how many voxels the network's grid has, and
+        whether an axis is coarse, must not hang on the rounding errors of a header.
+
         Raises
         ------
         UnsuitableInputError
             If every voxel is 0.
         """
+        exact = _spacing(round(mm, 6) for mm in spacing)
         held = array != 0
         found = [np.flatnonzero(held.any(axis=axes)) for axes in ((1, 2), (0, 2), (0, 1))]
         if found[0].size == 0:
@@ -58,9 +62,9 @@ class NetworkImage:
         start, stop = _triple(int(f[0]) for f in found), _triple(int(f[-1]) + 1 for f in found)
         cropped = _triple(b - a for a, b in zip(start, stop, strict=True))
         shape = _triple(
-            max(1, round(old / new * n)) for old, new, n in zip(spacing, plan.spacing, cropped, strict=True)
+            max(1, round(old / new * n)) for old, new, n in zip(exact, plan.spacing, cropped, strict=True)
         )
-        return cls(array=array, spacing=spacing, plan=plan, crop_start=start, crop_stop=stop, shape=shape)
+        return cls(array=array, spacing=exact, plan=plan, crop_start=start, crop_stop=stop, shape=shape)
 
     @property
     def cropped_shape(self) -> Triple:
@@ -249,3 +253,8 @@ def crop_mask(mask: Mask, image: NetworkImage) -> tuple[BoolArray, Triple]:
 def _triple(values: Any) -> Triple:
     z, y, x = values
     return int(z), int(y), int(x)
+
+
+def _spacing(values: Any) -> Spacing:
+    z, y, x = values
+    return float(z), float(y), float(x)

@@ -12,6 +12,8 @@ from hypothesis import strategies as st
 
 from models.lesionlocator.fields import Field, folding_fraction
 from models.lesionlocator.orientation import Orientation
+from models.lesionlocator.plans import read_plan
+from models.lesionlocator.preprocessing import NetworkImage
 from models.lesionlocator.registration import identity_map
 from models.lesionlocator.tracknet import overlapping_slices, patch_around, warp_mask
 from models.lesionlocator.windows import padding_before, windows_for
@@ -56,6 +58,15 @@ def test_an_upright_volume_passes_unchanged():
     view = Orientation.of(volume).view(volume)
     assert np.shares_memory(view.array, volume.array)
     assert np.array_equal(view.affine, volume.affine)
+
+
+@pytest.mark.parametrize("noise", [0, 1e-9, -1e-9])
+def test_rounding_errors_of_a_header_change_neither_the_grid_nor_the_interpolation(noise, fixtures):
+    plan = read_plan(fixtures / "lesionlocator" / "plans_seg_tiny_default.json", "3d_fullres")
+    scan = np.ones((38, 20, 20), dtype=np.int16)
+    # 38 slices of 2.5 mm are 47.5 of 2 mm; 3 mm to 1 mm is just not anisotropic.
+    assert NetworkImage.of(scan, (2.5 + noise, 1.25, 1.25), plan).shape == (48, 20, 20)
+    assert NetworkImage.of(scan, (3.0 + noise, 1.0, 1.0), plan).forward.separate_axis is None
 
 
 boxes = st.tuples(*[st.integers(1, 90)] * 3)
