@@ -46,7 +46,7 @@ def build(settings: Settings, *, destination: Destination | None = None) -> Cont
         reading=reading(engine),
         clock=utc_now,
         images=DicomImages(),
-        prompts=DicomPrompts(),
+        prompts=DicomPrompts(settings),
         results=DicomResults(settings),
         destination=destination or _remote(settings.resolved_destination, settings),
         open_segmenter=cache(lambda: _segmenter(settings)),
@@ -99,21 +99,39 @@ class DicomImages:
 class DicomPrompts:
     """Prompts out of RTSTRUCT, SEG, SR and GSPS."""
 
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings.prompts
+
     def refers_to(self, path: Path) -> frozenset[str]:
         """See `workflow.ports.PromptReader.refers_to`."""
         from dicom_io.references import referenced_uids
 
         return referenced_uids(path)
 
-    def read(self, paths: Sequence[Path], image: ImageStack) -> tuple[list[LesionPrompt], list[str]]:
+    def read(
+        self, paths: Sequence[Path], image: ImageStack, study_images: Sequence[Path]
+    ) -> tuple[list[LesionPrompt], list[str]]:
         """See `workflow.ports.PromptReader.read`."""
-        from dicom_io.prompts import read_study_prompts
+        from dicom_io.prompts import LesionRules, ProblemKind, images_beside, read_study_prompts
         from dicom_io.volumes import SeriesVolume
 
         if not isinstance(image, SeriesVolume):
             raise TypeError(f"prompts are placed on a SeriesVolume, not on a {type(image).__name__}")
-        reading = read_study_prompts(paths, [image])
-        return list(reading.prompts), [str(problem) for problem in reading.problems]
+        if not paths:
+            return [], []
+        rules = LesionRules(
+            always=frozenset(self._settings.always),
+            never=frozenset(self._settings.never),
+            nodes_are_lesions=self._settings.nodes_are_lesions,
+            fraction=self._settings.fraction,
+        )
+        reading = read_study_prompts(paths, [image, *images_beside(study_images, image)], rules=rules)
+        others = [p for p in reading.problems if p.kind is ProblemKind.NOT_A_LESION]
+        notes = [str(problem) for problem in reading.problems if problem not in others]
+        if others:
+            notes.append(f"not taken for lesions: {', '.join(problem.item for problem in others)}")
+        notes += [f"key image marked by a reader: {hint.title} {hint.description}" for hint in reading.hints]
+        return list(reading.prompts), [*notes, *reading.notes]
 
 
 class DicomResults:

@@ -36,7 +36,7 @@ from workflow.domain.measurement import measure
 from workflow.domain.report import LesionRole
 from workflow.domain.response import Policies
 from workflow.domain.series_choice import comparability
-from workflow.ingest import series_from_json
+from workflow.ingest import PROMPT_MODALITIES, series_from_json
 from workflow.jobs import Job, enqueue
 from workflow.ports import ImageStack, Progress
 from workflow.roles import roles_at_baseline, roles_of_new
@@ -94,13 +94,16 @@ def infer(job: Job, context: Context) -> None:
         identity = analysis_identity(point, context.settings)
         roster = _roster(point.prior_rows)
         paths = series_paths(session, point.row)
+        study_images = _image_paths(session, point.row)
         prior_paths = {
             k.last_seen.id: (series_paths(session, k.last_seen), k.last_seen) for k in roster if k.last_seen
         }
     try:
         job.report_progress(0.05, "reading images")
         image = context.images.read_volume(paths, series_from_json(point.row.revision.series or {}))
-        prompts, problems = context.prompts.read([Path(p.path) for p in point.prompt_objects], image)
+        prompts, problems = context.prompts.read(
+            [Path(p.path) for p in point.prompt_objects], image, study_images
+        )
         tracked = _track_all(image, roster, prior_paths, context, _part(job.report_progress, 0.1, 0.7))
         prompted = _segment_all(image, prompts, context, _part(job.report_progress, 0.7, 0.9))
         findings = _join(image.volume, tracked, prompted)
@@ -158,6 +161,18 @@ def series_paths(session: Session, row: TimePointRow) -> list[Path]:
     )
     by_uid = {instance.sop_instance_uid: Path(instance.path) for instance in found}
     return [by_uid[uid] for uid in wanted if uid in by_uid]
+
+
+def _image_paths(session: Session, row: TimePointRow) -> list[Path]:
+    """Files of all images of the study."""
+    found = session.scalars(
+        select(InstanceRow.path).where(
+            InstanceRow.study_instance_uid == row.study.study_instance_uid,
+            InstanceRow.modality.not_in(PROMPT_MODALITIES),
+            InstanceRow.is_own_result.is_(False),
+        )
+    )
+    return [Path(path) for path in found]
 
 
 def _comparability(point: PlannedTimePoint, roster: Sequence[KnownLesion]) -> list[str]:
@@ -433,7 +448,7 @@ def _new_lesion(
         role.value,
         reason,
     )
-    lesion.organ = site.organ if site else ""
+    lesion.organ = prompt.organ or (site.organ if site else "")
     lesion.finding_site = prompt.finding_site or (site.code if site else None)
     lesion.finding_site_meaning = prompt.finding_site_meaning or (site.meaning if site else None)
     lesion.laterality = prompt.laterality

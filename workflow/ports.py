@@ -144,8 +144,14 @@ class PromptReader(Protocol):
         """Every UID that an object names: studies, series, instances, frames of reference."""
         ...
 
-    def read(self, paths: Sequence[Path], image: ImageStack) -> tuple[list[LesionPrompt], list[str]]:
-        """Prompts on this image, in a fixed order, and why other objects or items gave none."""
+    def read(
+        self, paths: Sequence[Path], image: ImageStack, study_images: Sequence[Path]
+    ) -> tuple[list[LesionPrompt], list[str]]:
+        """Prompts on this image, in a fixed order, and what a person should know of the reading.
+
+        `study_images` are the study's image files: what was drawn on another series of the same frame
+        of reference holds on this one too.
+        """
         ...
 
 

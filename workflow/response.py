@@ -11,7 +11,7 @@ from typing import Any
 
 from db.tables import ObservationRow, TimePointRow
 from workflow.domain.lesion import LesionState
-from workflow.domain.lesion_life import Override, apply_overrides
+from workflow.domain.lesion_life import Override, apply_overrides, doubtful_transitions
 from workflow.domain.report import LesionRole, ReportedAssessment
 from workflow.domain.response import (
     Assessment,
@@ -27,7 +27,11 @@ from workflow.domain.response import (
     micrometres,
     millimetres,
 )
+from workflow.domain.response.eligibility import Candidate
+from workflow.domain.response.selection import check_choice
+from workflow.domain.series import slice_interval
 from workflow.inference import measurement_from_json
+from workflow.ingest import series_from_json
 from workflow.settings import Response as ResponseSettings
 
 
@@ -148,8 +152,38 @@ def assess_visit(
             for lesion in timeline.lesions
             if (seen := here.observation_of(lesion.id)) is not None
         },
-        notes=overridden.notes,
+        notes=(*overridden.notes, *_doubts(timeline), *_broken_rules(timeline, point, protocol)),
     )
+
+
+def _doubts(timeline: Timeline) -> list[str]:
+    """Changes of state at the last time point that a reader should look at before they count."""
+    last = len(timeline.time_points) - 1
+    notes = []
+    for lesion in timeline.lesions:
+        seen = [point.observation_of(lesion.id) for point in timeline.time_points]
+        states = [None if observation is None else observation.state for observation in seen]
+        notes += [f"{lesion.id}: {t.reason}" for at, t in doubtful_transitions(states) if at == last]
+    return notes
+
+
+def _broken_rules(timeline: Timeline, point: TimePointRow, protocol: Protocol) -> tuple[str, ...]:
+    """What RECIST says against the roles at baseline, once a reader has changed them."""
+    if len(timeline.time_points) > 1:
+        return ()
+    interval_mm, source = slice_interval(series_from_json(point.revision.series or {}))
+    candidates = [
+        Candidate(
+            lesion=lesion,
+            long_axis_um=seen.long_axis_um if seen.diameter_um is None else seen.diameter_um,
+            short_axis_um=seen.short_axis_um if seen.diameter_um is None else seen.diameter_um,
+            slice_interval_um=micrometres(interval_mm) if interval_mm else None,
+            interval_source=source,
+        )
+        for lesion in timeline.lesions
+        if (seen := timeline.time_points[0].observation_of(lesion.id)) is not None
+    ]
+    return check_choice(candidates, protocol.policies)
 
 
 def _labelled(timeline: Timeline, labels: dict[str, str]) -> Timeline:

@@ -10,7 +10,7 @@ from workflow.domain.report import LesionRole
 from workflow.domain.response import Lesion, Policies, micrometres
 from workflow.domain.response.eligibility import Candidate, measurability
 from workflow.domain.response.selection import choose_targets
-from workflow.domain.series import SeriesDescription
+from workflow.domain.series import SeriesDescription, slice_interval
 
 Found = tuple[LesionPrompt, LesionMeasurement | None, frozenset[Flag]]
 # A role and its reason; no role for what RECIST does not record (a normal node).
@@ -46,11 +46,11 @@ def roles_of_new(found: Sequence[Found], series: SeriesDescription, policies: Po
 def _candidate(index: int, found: Found, series: SeriesDescription) -> Candidate:
     prompt, size, flags = found
     site = site_of(prompt.finding_site, prompt.finding_site_meaning or prompt.label)
-    interval_mm, source = _interval(series)
+    interval_mm, source = slice_interval(series)
     return Candidate(
         lesion=Lesion(
             id=f"{index:04d}",
-            organ=site.organ if site else "",
+            organ=prompt.organ or (site.organ if site else ""),
             is_nodal=prompt.is_nodal or bool(site and site.is_nodal),
         ),
         long_axis_um=micrometres(size.long_axis.length_mm) if size else None,
@@ -59,11 +59,3 @@ def _candidate(index: int, found: Found, series: SeriesDescription) -> Candidate
         interval_source=source,
         is_reproducible=not flags & _DOUBTFUL,
     )
-
-
-def _interval(series: SeriesDescription) -> tuple[float | None, str]:
-    """The larger of slice thickness and slice spacing, mm: what decides whether a lesion is measurable."""
-    spacing = series.spacing_mm[0] if series.spacing_mm else None
-    if series.slice_thickness_mm is not None and series.slice_thickness_mm >= (spacing or 0):
-        return series.slice_thickness_mm, "slice thickness"
-    return spacing, "slice interval"

@@ -74,6 +74,19 @@ class Readiness(_Section):
     )
 
 
+class Prompts(_Section):
+    """Which ROIs and segments of others are lesions (docs/prompts.md)."""
+
+    always: tuple[str, ...] = Field(
+        default=(), description="Names that are lesions here, whatever the rules say."
+    )
+    never: tuple[str, ...] = Field(default=(), description="Names that are none.")
+    nodes_are_lesions: bool = Field(default=True, description="Whether ROIs named as lymph nodes are taken.")
+    fraction: float = Field(
+        default=0.5, gt=0, le=1, description="Share from which a FRACTIONAL voxel counts."
+    )
+
+
 class Models(_Section):
     """Which models do the work, and under which licences."""
 
@@ -154,6 +167,7 @@ class Settings(BaseSettings):
     )
     orthanc: Orthanc | None = None
     readiness: Readiness = Readiness()
+    prompts: Prompts = Prompts()
     models: Models = Models()
     response: Response = Response()
     results: Results = Results()

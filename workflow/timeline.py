@@ -96,6 +96,7 @@ def analysis_identity(point: PlannedTimePoint, settings: Settings) -> str:
         "series": [point.row.revision.series_sha256, point.row.revision.series_stack],
         "prompts": sorted(p.sha256 for p in point.prompt_objects),
         "priors": [row.analysis.identity if row.analysis else "" for row in point.prior_rows],
+        "prompt_rules": settings.prompts.model_dump(mode="json"),
         "models": settings.models.model_dump(mode="json", exclude={"device"}),
     }
     return hashlib.sha256(json.dumps(inputs, sort_keys=True).encode()).hexdigest()

@@ -82,3 +82,14 @@ class ScoredSeries:
     series: SeriesDescription
     score: float
     reasons: tuple[str, ...]
+
+
+def slice_interval(series: SeriesDescription) -> tuple[float | None, str]:
+    """The larger of slice thickness and slice spacing, mm, and which it is: what measurability asks for.
+
+    RECIST 1.1 (3.1.1) speaks of thickness; slices that are further apart than thick hide as much.
+    """
+    spacing = series.spacing_mm[0] if series.spacing_mm else None
+    if series.slice_thickness_mm is not None and series.slice_thickness_mm >= (spacing or 0):
+        return series.slice_thickness_mm, "slice thickness"
+    return spacing, "slice interval"

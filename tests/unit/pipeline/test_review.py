@@ -58,6 +58,12 @@ def test_a_decision_holds_when_more_studies_come(hospital):
     assert roles == [{"T01": "target", "T02": "non_target"}] * 3
 
 
+def test_a_role_that_breaks_a_rule_is_taken_and_said(hospital):
+    _decide(hospital, Decision.SET_DIAMETER, lesion="T02", day=date(2024, 3, 4), diameter_mm=6.0)
+    warnings = hospital.time_points()[0]["report"]["assessment"]["warnings"]
+    assert any("T02 is a target but" in warning for warning in warnings)
+
+
 def test_what_is_no_lesion_leaves_the_report_and_comes_back_when_that_is_withdrawn(hospital):
     made = _decide(hospital, Decision.NOT_A_LESION, lesion="T02")
     assert [o["label"] for o in hospital.time_points()[1]["report"]["lesions"]] == ["T01"]
