@@ -10,7 +10,8 @@ from io import BytesIO
 from typing import Any
 
 from dicom_io.results import equipment
-from dicom_io.results.key_images import KeyImage, font_path
+from dicom_io.results.key_images import KeyImage
+from dicom_io.results.pdf_style import INK, MUTED, RULE, WIDTH_MM, paragraph_styles, register_fonts, table_of
 from dicom_io.results.plots import sum_plot_png
 from dicom_io.results.settings import ResultSettings
 from workflow.domain.lesion import LesionState
@@ -18,8 +19,6 @@ from workflow.domain.report import LesionRole, ReportedLesion, ReviewStatus, Tim
 
 _MAXIMUM_COLUMNS = 6
 _SEPARATOR = "  ·  "
-_WIDTH_MM = 169.7  # A4 less margins and the frame's padding
-_INK, _MUTED, _RULE = "#1b2733", "#5d6b79", "#c9d2da"
 _RESPONSE_COLOURS = {
     "CR": "#1e8449", "PR": "#1e8449", "SD": "#9a7d0a", "PD": "#c0392b", "NE": "#5d6b79",
 }  # fmt: skip
@@ -66,7 +65,7 @@ def render_pdf(
     from reportlab.lib.units import mm
     from reportlab.platypus import SimpleDocTemplate
 
-    _register_fonts()
+    register_fonts()
     file = BytesIO()
     document = SimpleDocTemplate(
         file,
@@ -80,7 +79,7 @@ def render_pdf(
         subject=f"{report.assessment.criteria}: {report.assessment.overall}",
         invariant=1,
     )
-    styles = _styles()
+    styles = paragraph_styles()
     story = [
         *_head(report, header, styles),
         *_banner(report, styles),
@@ -94,7 +93,7 @@ def render_pdf(
     def foot(canvas: Any, doc: Any) -> None:
         canvas.saveState()
         canvas.setFont("DejaVu", 7)
-        canvas.setFillColor(_MUTED)
+        canvas.setFillColor(MUTED)
         left = [
             header.patient_id,
             f"{report.study_date:%Y-%m-%d}",
@@ -133,7 +132,7 @@ def _head(report: TimePointReport, header: PatientHeader, styles: dict[str, Any]
         ),
         Paragraph(escape(header.institution), styles["small_right"]),
     ]
-    table = _table([[left, right]], [0.5, 0.5])
+    table = table_of([[left, right]], [0.5, 0.5])
     return [Paragraph("Tumour response report", styles["title"]), table, Spacer(1, 6)]
 
 
@@ -152,7 +151,7 @@ def _banner(report: TimePointReport, styles: dict[str, Any]) -> list[Any]:
     else:
         words = "UNVERIFIED: made by software, not yet confirmed by a radiologist"
         colour, tint = "#b9460b", "#fdf0e6"
-    table = _table([[Paragraph(f"<b>{escape(words)}</b>", styles["banner"])]], [1.0])
+    table = table_of([[Paragraph(f"<b>{escape(words)}</b>", styles["banner"])]], [1.0])
     table.setStyle(
         [("BACKGROUND", (0, 0), (-1, -1), tint), ("LINEBEFORE", (0, 0), (0, -1), 3, colour)]
         + [(f"{side}PADDING", (0, 0), (-1, -1), 5) for side in ("TOP", "BOTTOM")]
@@ -165,7 +164,7 @@ def _response(report: TimePointReport, styles: dict[str, Any]) -> list[Any]:
     from reportlab.platypus import Paragraph, Spacer
 
     a = report.assessment
-    colour = _RESPONSE_COLOURS.get(a.overall, _INK)
+    colour = _RESPONSE_COLOURS.get(a.overall, INK)
     big = Paragraph(f'<font color="{colour}"><b>{escape(a.overall)}</b></font>', styles["response"])
     lines = [f"<b>Overall response ({escape(a.criteria)})</b>", escape(a.reason)]
     parts = (("target", a.target), ("non-target", a.non_target), ("new lesions", a.new_lesion))
@@ -174,7 +173,7 @@ def _response(report: TimePointReport, styles: dict[str, Any]) -> list[Any]:
         why = f" ({a.best_overall_response_reason})" if a.best_overall_response_reason else ""
         lines.append(escape(f"best overall response: {a.best_overall_response}{why}"))
     body = [Paragraph(line, styles["body"]) for line in lines if line]
-    return [_table([[big, body]], [0.24, 0.76], middle=True), Spacer(1, 7)]
+    return [table_of([[big, body]], [0.24, 0.76], middle=True), Spacer(1, 7)]
 
 
 def _lesion_table(
@@ -197,12 +196,12 @@ def _lesion_table(
         rows.append([Paragraph(c, styles["cell"]) for c in cells])
     first_sum = len(rows)
     rows += [[Paragraph(escape(c), styles["cell"]) for c in row] for row in _sum_rows(shown)]
-    table = _table(rows, [0.1, 0.19, 0.17, *([0.54 / len(shown)] * len(shown))], repeat=1)
+    table = table_of(rows, [0.1, 0.19, 0.17, *([0.54 / len(shown)] * len(shown))], repeat=1)
     table.setStyle(
         [
-            ("LINEBELOW", (0, 0), (-1, 0), 0.8, _INK),
-            ("LINEBELOW", (0, 1), (-1, -1), 0.3, _RULE),
-            ("LINEABOVE", (0, first_sum), (-1, first_sum), 0.8, _INK),
+            ("LINEBELOW", (0, 0), (-1, 0), 0.8, INK),
+            ("LINEBELOW", (0, 1), (-1, -1), 0.3, RULE),
+            ("LINEABOVE", (0, first_sum), (-1, first_sum), 0.8, INK),
             ("BACKGROUND", (0, first_sum), (-1, -1), "#f4f7f9"),
         ]
     )
@@ -258,7 +257,7 @@ def _plot(course: Sequence[TimePointReport]) -> list[Any]:
     from reportlab.platypus import Image, Spacer
 
     png = sum_plot_png(course)
-    return [] if png is None else [Image(BytesIO(png), _WIDTH_MM * mm, 62 * mm), Spacer(1, 6)]
+    return [] if png is None else [Image(BytesIO(png), WIDTH_MM * mm, 62 * mm), Spacer(1, 6)]
 
 
 def _key_images(images: Sequence[KeyImage], styles: dict[str, Any]) -> list[Any]:
@@ -270,7 +269,7 @@ def _key_images(images: Sequence[KeyImage], styles: dict[str, Any]) -> list[Any]
     side = 55 * mm
     cells = [Image(BytesIO(image.png()), side, side) for image in images]
     rows = [cells[i : i + 3] + [""] * (3 - len(cells[i : i + 3])) for i in range(0, len(cells), 3)]
-    first, *others = [_table([row], [1 / 3] * 3, padding=2) for row in rows]
+    first, *others = [table_of([row], [1 / 3] * 3, padding=2) for row in rows]
     head = Paragraph("Key images", styles["head"])
     return [KeepTogether([head, first]), *others]
 
@@ -296,65 +295,6 @@ def _remarks(report: TimePointReport, settings: ResultSettings, styles: dict[str
     )
     words = f"Made by {made_by}. Lengths are between pixel centres in the acquisition plane."
     return [*story, Paragraph(escape(words), styles["footnote"])]
-
-
-# ---------------------------------------------------------------- looks
-
-
-def _table(
-    rows: list[list[Any]],
-    shares: Sequence[float],
-    *,
-    middle: bool = False,
-    padding: float = 3,
-    repeat: int = 0,
-) -> Any:
-    from reportlab.lib.units import mm
-    from reportlab.platypus import Table
-
-    table = Table(rows, colWidths=[_WIDTH_MM * mm * share for share in shares], repeatRows=repeat)
-    sides = ("LEFT", "RIGHT", "TOP", "BOTTOM")
-    table.setStyle(
-        [("VALIGN", (0, 0), (-1, -1), "MIDDLE" if middle else "TOP")]
-        + [(f"{side}PADDING", (0, 0), (-1, -1), padding) for side in sides]
-    )
-    return table
-
-
-def _register_fonts() -> None:
-    from reportlab.pdfbase import pdfmetrics
-    from reportlab.pdfbase.ttfonts import TTFont
-
-    if "DejaVu" in pdfmetrics.getRegisteredFontNames():
-        return
-    pdfmetrics.registerFont(TTFont("DejaVu", str(font_path())))
-    pdfmetrics.registerFont(TTFont("DejaVu-Bold", str(font_path(bold=True))))
-    pdfmetrics.registerFontFamily("DejaVu", normal="DejaVu", bold="DejaVu-Bold")
-
-
-def _styles() -> dict[str, Any]:
-    from reportlab.lib.enums import TA_RIGHT
-    from reportlab.lib.styles import ParagraphStyle
-
-    def style(name: str, size: float, **said: Any) -> Any:
-        values = {"fontName": "DejaVu", "textColor": _INK, "leading": size * 1.35}
-        return ParagraphStyle(name, fontSize=size, **(values | said))
-
-    return {
-        "title": style("title", 15, fontName="DejaVu-Bold", spaceAfter=5),
-        "name": style("name", 11),
-        "right": style("right", 9, alignment=TA_RIGHT),
-        "small": style("small", 8, textColor=_MUTED),
-        "small_right": style("small_right", 8, textColor=_MUTED, alignment=TA_RIGHT),
-        "banner": style("banner", 9),
-        "response": style("response", 26, leading=32),
-        "body": style("body", 9),
-        "head": style("head", 10.5, fontName="DejaVu-Bold", spaceBefore=6, spaceAfter=3),
-        "cell": style("cell", 7.5),
-        "cell_head": style("cell_head", 7.5, textColor=_MUTED),
-        "bullet": style("bullet", 8, leftIndent=9, firstLineIndent=-7),
-        "footnote": style("footnote", 7, textColor=_MUTED, spaceBefore=8),
-    }
 
 
 def written_date(value: str | date) -> str:

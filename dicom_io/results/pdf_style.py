@@ -1,0 +1,70 @@
+"""How the report's pages look: colours, fonts, paragraph styles, tables."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from dicom_io.results.key_images import font_path
+
+WIDTH_MM = 169.7  # A4 less margins and the frame's padding
+INK, MUTED, RULE = "#1b2733", "#5d6b79", "#c9d2da"
+
+
+def table_of(
+    rows: list[list[Any]],
+    shares: Sequence[float],
+    *,
+    middle: bool = False,
+    padding: float = 3,
+    repeat: int = 0,
+) -> Any:
+    """A table as wide as the page, its columns by share."""
+    from reportlab.lib.units import mm
+    from reportlab.platypus import Table
+
+    table = Table(rows, colWidths=[WIDTH_MM * mm * share for share in shares], repeatRows=repeat)
+    sides = ("LEFT", "RIGHT", "TOP", "BOTTOM")
+    table.setStyle(
+        [("VALIGN", (0, 0), (-1, -1), "MIDDLE" if middle else "TOP")]
+        + [(f"{side}PADDING", (0, 0), (-1, -1), padding) for side in sides]
+    )
+    return table
+
+
+def register_fonts() -> None:
+    """Make DejaVu known to reportlab: it has Greek, Cyrillic and the signs that reports use."""
+    from reportlab.pdfbase import pdfmetrics
+    from reportlab.pdfbase.ttfonts import TTFont
+
+    if "DejaVu" in pdfmetrics.getRegisteredFontNames():
+        return
+    pdfmetrics.registerFont(TTFont("DejaVu", str(font_path())))
+    pdfmetrics.registerFont(TTFont("DejaVu-Bold", str(font_path(bold=True))))
+    pdfmetrics.registerFontFamily("DejaVu", normal="DejaVu", bold="DejaVu-Bold")
+
+
+def paragraph_styles() -> dict[str, Any]:
+    """The paragraph styles by name."""
+    from reportlab.lib.enums import TA_RIGHT
+    from reportlab.lib.styles import ParagraphStyle
+
+    def style(name: str, size: float, **said: Any) -> Any:
+        values = {"fontName": "DejaVu", "textColor": INK, "leading": size * 1.35}
+        return ParagraphStyle(name, fontSize=size, **(values | said))
+
+    return {
+        "title": style("title", 15, fontName="DejaVu-Bold", spaceAfter=5),
+        "name": style("name", 11),
+        "right": style("right", 9, alignment=TA_RIGHT),
+        "small": style("small", 8, textColor=MUTED),
+        "small_right": style("small_right", 8, textColor=MUTED, alignment=TA_RIGHT),
+        "banner": style("banner", 9),
+        "response": style("response", 26, leading=32),
+        "body": style("body", 9),
+        "head": style("head", 10.5, fontName="DejaVu-Bold", spaceBefore=6, spaceAfter=3),
+        "cell": style("cell", 7.5),
+        "cell_head": style("cell_head", 7.5, textColor=MUTED),
+        "bullet": style("bullet", 8, leftIndent=9, firstLineIndent=-7),
+        "footnote": style("footnote", 7, textColor=MUTED, spaceBefore=8),
+    }
