@@ -37,7 +37,7 @@ from models.prompt_geometry import (
 from models.recent import Recent
 from models.weights import load_state_dict, save_safetensors, sha256_of, single_file
 from models.windows import Window, choose_window, to_uint8
-from workflow.domain.errors import UnsuitableInputError
+from workflow.domain.errors import ConfigurationError, UnsuitableInputError
 from workflow.domain.geometry import BoolArray, Mask, Volume
 from workflow.domain.lesion import Flag, LesionPrompt, MaskPrompt, ModelIdentity, SegmentedLesion
 from workflow.ports import Progress, no_progress
@@ -91,13 +91,13 @@ def load_network(weights: Path, device: str = "auto", precision: str = "float32"
     import torch
     from transformers import Sam2VideoModel
 
+    if precision not in ("float32", "bfloat16"):
+        raise ConfigurationError(f"the precision '{precision}' is neither float32 nor bfloat16")
     picked = pick_device(device)
     # Not on the meta device: some of its buffers are computed, not loaded.
     model = Sam2VideoModel(configuration())
     state = sam_names.stack_point_embeddings(sam_names.rename(load_state_dict(weights), sam_names.SAM2))
     sam_names.load_strictly(model, state, what=str(weights))
-    if precision not in ("float32", "bfloat16"):
-        raise ValueError(f"the precision '{precision}' is neither float32 nor bfloat16")
     is_half = precision == "bfloat16" and picked.type == "cuda"
     return MedSam2Network(model.to(picked).eval(), picked, torch.bfloat16 if is_half else None)
 

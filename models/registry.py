@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
-from collections.abc import Collection
+import inspect
+import json
+from collections.abc import Collection, Sequence
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import Any
@@ -33,6 +35,7 @@ __all__ = [
     "open_localizer",
     "open_segmenter",
     "open_tracker",
+    "parameters_from_text",
     "resolve",
 ]
 
@@ -190,6 +193,29 @@ def open_detector(
     return opened
 
 
+def parameters_from_text(settings: Sequence[str]) -> dict[str, Any]:
+    """Parameters for `open_segmenter` and the others, from "name=value" as a command line has them.
+
+    Values are JSON (`clean_up=false`, `folds=[0,1]`, `window=[-160,240]`); what is no JSON is text
+    (`window=lung`).
+
+    Raises
+    ------
+    ConfigurationError
+        If one has no "=".
+    """
+    parameters: dict[str, Any] = {}
+    for setting in settings:
+        name, separator, value = setting.partition("=")
+        if not separator or not name.isidentifier():
+            raise ConfigurationError(f"the parameter '{setting}' is not NAME=VALUE, as in window=lung")
+        try:
+            parameters[name] = json.loads(value)
+        except json.JSONDecodeError:
+            parameters[name] = value
+    return parameters
+
+
 def resolve(reference: str) -> Any:
     """The object that "module:function" names."""
     module, _, attribute = reference.partition(":")
@@ -218,7 +244,14 @@ def _open(
         if read_pins(file) or any(one.sha256 for one in known.weights):
             require_verified(file, known)
         given = {"weights": file, "device": device, **parameters}
-    opened = resolve(known.factories[kind])(**given)
+    factory = resolve(known.factories[kind])
+    try:
+        inspect.signature(factory).bind(**given)
+    except TypeError as error:
+        raise ConfigurationError(
+            f"the model '{name}' can't be opened like this: {error}; docs/models.md lists its parameters"
+        ) from error
+    opened = factory(**given)
     if not isinstance(opened, PORTS[kind]):
         raise ConfigurationError(
             f"{known.factories[kind]} of {known.origin} returned {type(opened).__name__}, which is no {kind}"

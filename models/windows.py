@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.prompt_geometry import SlicePlan
+from workflow.domain.errors import ConfigurationError
 from workflow.domain.geometry import Volume
 from workflow.domain.lesion import LesionPrompt
 
@@ -43,20 +44,22 @@ def choose_window(
 
     Raises
     ------
-    ValueError
+    ConfigurationError
         If the name is unknown or the limits are not in order.
     """
     if not isinstance(window, str):
         low, high = float(window[0]), float(window[1])
         if low >= high:
-            raise ValueError(f"the window {window} has no width: give its lowest and highest value")
+            raise ConfigurationError(f"the window {window} has no width: give its lowest and highest value")
         return f"{low:g} to {high:g}", (low, high)
     if window == "percentile":
         limits = _percentiles(volume.array)
         return f"percentile ({limits[0]:g} to {limits[1]:g})", limits
     name = ("lung" if _is_in_lung(volume, prompt, plan) else "soft-tissue") if window == "auto" else window
     if name not in PRESETS:
-        raise ValueError(f"there is no window '{window}'; known are auto, percentile, {', '.join(PRESETS)}")
+        raise ConfigurationError(
+            f"there is no window '{window}'; known are auto, percentile, {', '.join(PRESETS)}"
+        )
     return name, PRESETS[name]
 
 

@@ -68,6 +68,7 @@ def segment_image(
     model: str = "weight-free",
     weights: Path | None = None,
     device: str = "auto",
+    parameters: Sequence[str] = (),
     progress: Progress | None = None,
 ) -> dict[str, Any]:
     """Segment each prompt's lesion, write the label map (1 to n) and return what was measured.
@@ -77,14 +78,21 @@ def segment_image(
     WorkflowError
         If the image, a prompt or the model can't be used; the message says which and what to do.
     """
-    from models.registry import open_segmenter
+    from models.registry import limits_of, open_segmenter, parameters_from_text
     from workflow.images import check_output, label_map, read_image, write_image
     from workflow.ports import no_progress
+    from workflow.settings import load_settings
 
     check_output(out)
     asked = [prompt for text in prompts for prompt in prompts_from_text(text)]
     volume = read_image(image)
-    segmenter = open_segmenter(model, weights, device=device)
+    segmenter = open_segmenter(
+        model,
+        weights,
+        device=device,
+        allowed_licences=load_settings().models.allowed_licences,
+        **parameters_from_text(parameters),
+    )
     found = segmenter.segment(volume, asked, progress=progress or no_progress)
     masks = {lesion.index + 1: lesion.mask for lesion in found}
     write_image(out, label_map(masks, volume.shape), volume)
@@ -92,6 +100,7 @@ def segment_image(
         "image": str(image),
         "mask": str(out),
         "model": described(segmenter.identity),
+        "limits": list(limits_of(segmenter.identity.name)),
         "lesions": [
             {
                 "label": lesion.index + 1,
@@ -172,6 +181,10 @@ def register(app: typer.Typer) -> None:
         model: Annotated[str, typer.Option(help="A segmenter's name.")] = "weight-free",
         weights: Annotated[Path | None, typer.Option(help="File or folder of the model's weights.")] = None,
         device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+        parameters: Annotated[
+            list[str] | None,
+            typer.Option("--set", metavar="NAME=VALUE", help="A parameter of the model; repeatable."),
+        ] = None,
     ) -> None:
         """Segment lesions from prompts and measure them; JSON on stdout.
 
@@ -183,10 +196,20 @@ def register(app: typer.Typer) -> None:
 
         `tumorline segment ct.nii.gz --prompt line:-70,18,-1240,-52,24,-1240 --prompt box:10,-5,80,34,20,99
         --out lesions.nii.gz | jq '.lesions[].measurement.long_axis_mm'`
+
+        `tumorline segment ct/ --model medsam --weights medsam_vit_b.pth --set window=lung
+        --prompt box:10,-5,80,34,20,99 --out lesions.nii.gz`
         """
         finish(
             lambda: segment_image(
-                image, prompt, out, model=model, weights=weights, device=device, progress=say
+                image,
+                prompt,
+                out,
+                model=model,
+                weights=weights,
+                device=device,
+                parameters=parameters or (),
+                progress=say,
             )
         )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -25,6 +26,7 @@ def track_images(
     model: str = "weight-free",
     weights: Path | None = None,
     device: str = "auto",
+    parameters: Sequence[str] = (),
     progress: Progress | None = None,
 ) -> dict[str, Any]:
     """Find each label of a baseline's mask on the follow-up; write and return what was found.
@@ -37,14 +39,21 @@ def track_images(
     WorkflowError
         If an image, the mask or the model can't be used; the message says which and what to do.
     """
-    from models.registry import open_tracker
+    from models.registry import limits_of, open_tracker, parameters_from_text
     from workflow.images import SUFFIXES, label_map, read_image, read_labels, write_image
     from workflow.ports import no_progress
+    from workflow.settings import load_settings
 
     prior = read_image(baseline)
     masks = read_labels(lesions, prior)
     volume = read_image(follow_up)
-    tracker = open_tracker(model, weights, device=device)
+    tracker = open_tracker(
+        model,
+        weights,
+        device=device,
+        allowed_licences=load_settings().models.allowed_licences,
+        **parameters_from_text(parameters),
+    )
     asked = [PriorLesion(tracking_uid=str(label), mask=mask) for label, mask in masks.items()]
     found = tracker.track(prior, asked, volume, progress=progress or no_progress)
     name = lesions.name
@@ -59,6 +68,7 @@ def track_images(
         "follow_up": str(follow_up),
         "mask": str(mask_path),
         "model": described(tracker.identity),
+        "limits": list(limits_of(tracker.identity.name)),
         "lesions": [_lesion(one, prior, masks[int(one.tracking_uid)], volume) for one in found],
     }
     (out / "result.json").write_text(json.dumps(result, indent=2) + "\n")
@@ -98,6 +108,10 @@ def register(app: typer.Typer) -> None:
         model: Annotated[str, typer.Option(help="A tracker's name.")] = "weight-free",
         weights: Annotated[Path | None, typer.Option(help="File or folder of the model's weights.")] = None,
         device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+        parameters: Annotated[
+            list[str] | None,
+            typer.Option("--set", metavar="NAME=VALUE", help="A parameter of the model; repeatable."),
+        ] = None,
     ) -> None:
         """Find a baseline's lesions again on a follow-up; JSON on stdout.
 
@@ -112,6 +126,14 @@ def register(app: typer.Typer) -> None:
         """
         finish(
             lambda: track_images(
-                baseline, lesions, follow_up, out, model=model, weights=weights, device=device, progress=say
+                baseline,
+                lesions,
+                follow_up,
+                out,
+                model=model,
+                weights=weights,
+                device=device,
+                parameters=parameters or (),
+                progress=say,
             )
         )

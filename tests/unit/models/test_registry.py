@@ -145,3 +145,15 @@ def test_an_entry_is_valid_from_birth():
         WeightFile(path="a.pth", sha256="ABC")
     with pytest.raises(ValueError, match="leaves the weight folder"):
         WeightFile(path="../a.pth")
+
+
+def test_parameters_are_read_from_text_as_json_or_words():
+    read = registry.parameters_from_text(["window=lung", "clean_up=false", "folds=[0,1]", "reach_mm=40"])
+    assert read == {"window": "lung", "clean_up": False, "folds": [0, 1], "reach_mm": 40}
+    with pytest.raises(ConfigurationError, match="'lung' is not NAME=VALUE"):
+        registry.parameters_from_text(["lung"])
+
+
+def test_a_parameter_that_the_model_does_not_have_is_named(tmp_path):
+    with pytest.raises(ConfigurationError, match=r"can't be opened like this: .*'colour'"):
+        registry.open_segmenter("medsam", tmp_path, colour="red")

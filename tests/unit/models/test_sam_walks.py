@@ -14,7 +14,7 @@ from models.medsam import MedSam
 from models.medsam2 import MedSam2
 from models.prompt_geometry import slice_plan
 from models.windows import BONE, LUNG, SOFT_TISSUE, choose_window, to_uint8
-from workflow.domain.errors import UnsuitableInputError
+from workflow.domain.errors import ConfigurationError, UnsuitableInputError
 from workflow.domain.geometry import Mask, Volume
 from workflow.domain.lesion import BoxPrompt, Flag, LinePrompt, MaskPrompt, OutlinePrompt, PointPrompt
 
@@ -247,9 +247,9 @@ def test_a_window_can_be_named_or_given():
     assert window_of(VOLUME, a_prompt(a_box()), "bone") == ("bone", BONE)
     assert window_of(VOLUME, a_prompt(a_box()), (0, 100)) == ("0 to 100", (0.0, 100.0))
     assert window_of(VOLUME, a_prompt(a_box()), "percentile")[1] == (40.0, 200.0)
-    with pytest.raises(ValueError, match="no window 'brain'"):
+    with pytest.raises(ConfigurationError, match="no window 'brain'"):
         window_of(VOLUME, a_prompt(a_box()), "brain")
-    with pytest.raises(ValueError, match="has no width"):
+    with pytest.raises(ConfigurationError, match="has no width"):
         window_of(VOLUME, a_prompt(a_box()), (5, 5))
 
 
