@@ -7,6 +7,7 @@ from io import BytesIO
 
 from workflow.domain.report import TimePointReport
 
+_SHORTEST_SPAN_DAYS = 28  # so that a single time point is not spread over fractions of a day
 _PROGRESSION, _RESPONSE, _LINE = "#c0392b", "#1e8449", "#1f4e79"
 
 
@@ -55,7 +56,7 @@ def sum_plot_png(
             )  # fmt: skip
     top = max([*sums, (last.nadir_sum_mm or 0) * 1.2, (last.baseline_sum_mm or 0) * 0.7, 1])
     axes.set_ylim(0, top * 1.3)
-    span = max(days[-1] - days[0], 1)
+    span = max(days[-1] - days[0], _SHORTEST_SPAN_DAYS)
     axes.set_xlim(days[0] - 0.08 * span, days[-1] + 0.12 * span)
     axes.set_xlabel("days from baseline", fontsize=7.5)
     axes.set_ylabel("sum of diameters (mm)", fontsize=7.5)
