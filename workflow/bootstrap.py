@@ -86,7 +86,9 @@ class DicomImages:
         from dicom_io.volumes import read_volume
 
         # The names hold the digest of the content, so the same key is the same voxels.
-        key = hashlib.sha256(json.dumps([*map(str, paths), series.stack]).encode()).hexdigest()
+        key = hashlib.sha256(
+            json.dumps([*map(str, paths), series.series_instance_uid, series.stack]).encode()
+        ).hexdigest()
         with self._lock:
             if key not in self._kept:
                 self._kept[key] = read_volume(paths, series)

@@ -80,7 +80,7 @@ def register(app: typer.Typer) -> None:
                 messages.print("The stack is running; Ctrl-C ends it.")
                 _wait_for_the_end(demo)
         unwell = bool(state["stopped"] or state["quarantine"] or state["outbox"].get("HELD"))
-        raise typer.Exit(int(unwell or any(row.agrees is False for row in rows)))
+        raise typer.Exit(int(unwell or not all(row.agrees for row in rows)))
 
 
 def _empty(folder: Path) -> None:
@@ -113,13 +113,20 @@ def _show(courses: list[dict[str, Any]], rows: list[Any]) -> None:
                 results.print(
                     f"  {point['study_date']}: {point['report']['assessment']['reason']}", markup=False
                 )
-    verdicts = {True: "yes", False: "NO", None: ""}
     results.print(
         table(
             "found beside the simulated truth",
-            ["patient", "lesion", "date", "truth", "found", "agrees", ""],
+            ["patient", "lesion", "date", "truth", "found", "agrees", "within"],
             [
-                (r.patient_id, r.lesion, r.study_date, r.expected, r.found, verdicts[r.agrees], r.note)
+                (
+                    r.patient_id,
+                    r.lesion,
+                    r.study_date,
+                    r.expected,
+                    r.found,
+                    "yes" if r.agrees else "NO",
+                    r.tolerance,
+                )
                 for r in rows
             ],
         )

@@ -145,6 +145,8 @@ def truth_of_case(
                 "role": role,
                 "organ": lesion.organ,
                 "is_nodal": lesion.is_nodal,
+                # A shape that was put in has one exact size; a contour of radiotherapy is one hand's opinion.
+                "outline": "exact" if any(at and at.nodule for at in lesion.at) else "drawn by hand",
                 "at": [_at(at) for at in lesion.at],
             }
             for lesion, role, uid in zip(case.lesions, roles, uids, strict=True)
