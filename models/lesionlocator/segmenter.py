@@ -25,6 +25,9 @@ from workflow.domain.geometry import Volume
 from workflow.domain.lesion import Flag, LesionPrompt, ModelIdentity, SegmentedLesion
 from workflow.ports import Progress, no_progress
 
+_LESIONS_AT_ONCE = 16
+"""Lesions whose logits are held in memory (64 MB each at full size)."""
+
 
 class LesionLocatorSegmenter:
     """Segments lesions on CT (HU) from points, lines, boxes, outlines and masks.
@@ -113,13 +116,25 @@ class LesionLocatorSegmenter:
         ensemble = self._ensembles[drawing]
         image = NetworkImage.of(view.array, view.spacing_mm, ensemble.checkpoint.plan)
         drawn = [draw(index, prompts[index], view, image, drawing) for index in indices]
-        regions = predict(image, drawn, ensemble, mirror=self._mirror, progress=progress)
         model = replace(
             self.identity,
             weights_sha256=ensemble.checkpoint.sha256,
             parameters=MappingProxyType(_parameters(ensemble, self._mirror, self._clean_up)),
         )
-        return [_lesion(index, image, region, model) for index, region in zip(indices, regions, strict=True)]
+        found: list[SegmentedLesion] = []
+        for first in range(0, len(indices), _LESIONS_AT_ONCE):
+            group = slice(first, first + _LESIONS_AT_ONCE)
+            share = first / len(indices)
+
+            def report(part: float, what: str, share: float = share, n: int = len(indices[group])) -> None:
+                progress(share + part * n / len(indices), what)
+
+            regions = predict(image, drawn[group], ensemble, mirror=self._mirror, progress=report)
+            found += [
+                _lesion(index, image, region, model)
+                for index, region in zip(indices[group], regions, strict=True)
+            ]
+        return found
 
     def _cleaned(
         self, found: list[SegmentedLesion], volume: Volume, prompts: Sequence[LesionPrompt]

@@ -145,6 +145,19 @@ def test_each_fold_and_mirroring_costs_one_pass_per_lesion(case, weights, monkey
     assert len(mirrorings((0, 1, 2))) == 8
 
 
+def test_many_lesions_keep_their_order_and_progress_never_goes_back(small, weights, monkeypatch):
+    monkeypatch.setattr(ResidualEncoderUNet, "forward", lambda net, x: x)
+    places = np.array([(4, 20 + k, 20 + k) for k in range(20)])
+    shown = [prompt(PointPrompt(position_lps=tuple(small.lps(place)))) for place in places]
+    shares = []
+    found = open_segmenter(weights, folds=[0], device="cpu").segment(
+        small, shown, progress=lambda share, what: shares.append(share)
+    )
+    assert [lesion.index for lesion in found] == list(range(20))
+    assert shares == sorted(shares)
+    assert shares[-1] == 1
+
+
 def test_lesions_that_go_through_together_are_those_that_go_through_alone(case, weights):
     loaded = case("seg_small_box")
     volume = volume_of(loaded["volume"])
