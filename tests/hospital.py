@@ -230,7 +230,9 @@ class Hospital:
     def __post_init__(self) -> None:
         settings = load_settings(None, **{"home": self.home / "home", **self.overrides})
         quick = settings.readiness.model_copy(update={"quiet_s": 0.01})
-        results = settings.results.model_copy(update={"encapsulated_pdf": False})
+        results = settings.results.model_copy(
+            update={"encapsulated_pdf": False, "course_report": self.writes_real_results}
+        )
         settings = settings.model_copy(update={"readiness": quick, "results": results})
         self.context = replace(
             build(settings, destination=FolderArchive(self.home / "archive")),

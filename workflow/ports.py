@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, runtime_checkable
@@ -183,6 +183,19 @@ class ResultWriter(Protocol):
         self, report: TimePointReport, image: ImageStack, course: Sequence[TimePointReport], folder: Path
     ) -> WrittenResults:
         """Write SEG, SR and what else is configured into a folder; same report, same bytes."""
+        ...
+
+    def write_course(
+        self,
+        course: Sequence[TimePointReport],
+        reports: Mapping[str, WrittenObject],
+        image: ImageStack,
+        folder: Path,
+    ) -> WrittenResults:
+        """Write one SR over all time points, into the study of the latest (whose image is given).
+
+        `reports` has each time point's own SR by its report's identity.
+        """
         ...
 
 

@@ -35,7 +35,7 @@ from workflow.domain.report import ReportedLesion, ReviewStatus, TimePointReport
 from workflow.inference import measurement_from_json, series_paths
 from workflow.ingest import series_from_json
 from workflow.jobs import Job, enqueue
-from workflow.ports import WrittenResults
+from workflow.ports import WrittenObject, WrittenResults
 from workflow.response import SeenLesion, VisitAssessment, assess_visit, protocol_of
 
 log = logging.getLogger(__name__)
@@ -65,6 +65,66 @@ def report_patient(job: Job, context: Context) -> None:
             _write(point, report, draft, course[: done + 1], visit, context)
         else:
             _make_current(point.id, known, context)
+    if len(course) > 1 and context.settings.results.course_report:
+        _write_course(points[-1], course, context)
+
+
+def _write_course(latest: TimePointRow, course: Sequence[TimePointReport], context: Context) -> None:
+    """Add the SR over all time points to the latest report, unless this very course is there already."""
+    role = f"course-{_identity([report.identity for report in course])[:8]}"
+    with context.reading() as session:
+        row = session.get_one(TimePointRow, latest.id)
+        report = row.report
+        if report is None or any(o.role == role for o in report.objects):
+            return
+        reports = {
+            own.report.identity: _sr_of(own.report)
+            for own in points_with_lesions(session, row.patient_key)
+            if own.report is not None and _sr_of(own.report) is not None
+        }
+        paths, folder = series_paths(session, row), Path(report.folder)
+    image = context.images.read_volume(paths, series_from_json(latest.revision.series or {}))
+    written = context.results.write_course(
+        course, {k: sr for k, sr in reports.items() if sr is not None}, image, folder
+    )
+    with context.unit() as session:
+        now = context.clock()
+        for made in written.objects:
+            path = made.path.replace(folder / f"{role}.dcm")
+            _add_object(session.get_one(ReportRow, report.id), role, made, path, written.errors)
+        enqueue(session, stage="deliver", subject=str(report.id), lane=f"report:{report.id}", due_at=now)
+
+
+def _sr_of(report: ReportRow) -> WrittenObject | None:
+    """The time point's own SR among a report's objects."""
+    for row in report.objects:
+        if row.role == "sr":
+            return WrittenObject(
+                role=row.role,
+                path=Path(row.path),
+                sop_instance_uid=row.sop_instance_uid,
+                sop_class_uid=row.sop_class_uid,
+                series_instance_uid=row.series_instance_uid,
+                study_instance_uid=row.study_instance_uid,
+            )
+    return None
+
+
+def _add_object(report: ReportRow, role: str, made: WrittenObject, path: Path, errors: Sequence[str]) -> None:
+    """Put an object into the outbox; what failed validation is kept there and not sent."""
+    report.objects.append(
+        ResultObjectRow(
+            role=role,
+            sop_instance_uid=made.sop_instance_uid,
+            sop_class_uid=made.sop_class_uid,
+            series_instance_uid=made.series_instance_uid,
+            study_instance_uid=made.study_instance_uid,
+            path=str(path),
+            sha256=hashlib.sha256(path.read_bytes()).hexdigest(),
+            state="HELD" if errors else "PENDING",
+            error="; ".join(errors),
+        )
+    )
 
 
 def overrides_of(session: Session, patient_key: int) -> list[Override]:
@@ -270,7 +330,6 @@ def _record(
         )
         session.add(assessment)
         session.flush()
-    state = "HELD" if written.errors else "PENDING"
     row = ReportRow(
         time_point_id=time_point_id,
         assessment_id=assessment.id,
@@ -286,20 +345,7 @@ def _record(
     )
     session.add(row)
     for made in written.objects:
-        path = folder / made.path.name
-        row.objects.append(
-            ResultObjectRow(
-                role=made.role,
-                sop_instance_uid=made.sop_instance_uid,
-                sop_class_uid=made.sop_class_uid,
-                series_instance_uid=made.series_instance_uid,
-                study_instance_uid=made.study_instance_uid,
-                path=str(path),
-                sha256=hashlib.sha256(path.read_bytes()).hexdigest(),
-                state=state,
-                error="; ".join(written.errors),
-            )
-        )
+        _add_object(row, made.role, made, folder / made.path.name, written.errors)
     session.flush()
     point.report_id, point.state = row.id, report.status.value.upper()
     if written.errors:

@@ -10,7 +10,7 @@ import os
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
@@ -113,6 +113,7 @@ class Results(_Section):
     series_number_start: int = 9100
     encapsulated_pdf: bool = True
     secondary_capture: bool = False
+    course_report: bool = Field(default=True, description="An SR over all time points, in the latest study.")
 
 
 class Web(_Section):
@@ -129,6 +130,11 @@ class Worker(_Section):
     """How jobs are carried out."""
 
     concurrency: int = Field(default=1, ge=1)
+    queues: tuple[Literal["pipeline", "inference"], ...] = Field(
+        default=("pipeline", "inference"),
+        min_length=1,
+        description="What a worker takes: a GPU worker only inference, the others only pipeline.",
+    )
     lease_s: float = Field(
         default=60.0, gt=0, description="A worker that is silent for this long has lost its job."
     )

@@ -96,6 +96,23 @@ def test_a_signed_report_is_verified_and_names_who_and_the_draft(real_results):
     assert sign(hospital.context, patient_id="P-1", day=date(2024, 5, 6), by="Roe^Jane") == 0
 
 
+def test_the_course_is_one_report_that_names_each_time_points_own(real_results):
+    latest = real_results.time_points()[1]
+    (path,) = [o["path"] for o in latest["objects"] if o["role"].startswith("course")]
+    named = {
+        item.ReferencedSOPSequence[0].ReferencedSOPInstanceUID
+        for group in pydicom.dcmread(path).ContentSequence
+        for part in group.get("ContentSequence", [])
+        for item in part.get("ContentSequence", [])
+        if item.ValueType == "COMPOSITE"
+    }
+    own = {
+        o["sop_instance_uid"] for p in real_results.time_points() for o in p["objects"] if o["role"] == "sr"
+    }
+    assert named == own
+    assert {o["state"] for o in latest["objects"]} == {"VERIFIED"}
+
+
 def test_a_change_makes_a_draft_of_a_signed_report(hospital):
     sign(hospital.context, patient_id="P-1", day=date(2024, 5, 6), by="Roe^Jane")
     hospital.work()

@@ -1,0 +1,215 @@
+"""DICOM as the stages want it: the ports for images, prompts and results, on top of `dicom_io`.
+
+Everything heavy is imported when it is first used: the listener and the page need none of it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import threading
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from workflow.domain.lesion import LesionPrompt
+from workflow.domain.patient import PatientIdentity
+from workflow.domain.report import TimePointReport
+from workflow.domain.series import SeriesDescription
+from workflow.ports import ImageStack, WrittenObject, WrittenResults
+from workflow.settings import Settings
+
+if TYPE_CHECKING:
+    from pydicom import Dataset
+
+    from dicom_io.results import ResultSettings
+    from dicom_io.volumes import SeriesVolume
+
+# A follow-up is analysed right after its prior: two volumes kept mean that none is decoded twice.
+_VOLUMES_KEPT = 2
+
+
+class DicomImages:
+    """Images out of DICOM files; the last volumes stay in memory."""
+
+    def __init__(self) -> None:
+        self._kept: OrderedDict[str, ImageStack] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def patient(self, path: Path) -> PatientIdentity:
+        """See `workflow.ports.ImageReader.patient`."""
+        from dicom_io.headers import read_header
+
+        header = read_header(path)
+        return PatientIdentity(
+            patient_id=header.patient_id,
+            issuer_of_patient_id=header.issuer_of_patient_id,
+            patient_name=header.patient_name,
+            birth_date=header.patient_birth_date,
+            sex=header.patient_sex,
+        )
+
+    def describe_study(self, paths: Sequence[Path]) -> list[SeriesDescription]:
+        """See `workflow.ports.ImageReader.describe_study`."""
+        from dicom_io.series import describe_study
+
+        return list(describe_study(paths))
+
+    def read_volume(self, paths: Sequence[Path], series: SeriesDescription) -> ImageStack:
+        """See `workflow.ports.ImageReader.read_volume`."""
+        from dicom_io.volumes import read_volume
+
+        # The names hold the digest of the content, so the same key is the same voxels.
+        key = hashlib.sha256(
+            json.dumps([*map(str, paths), series.series_instance_uid, series.stack]).encode()
+        ).hexdigest()
+        with self._lock:
+            if key not in self._kept:
+                self._kept[key] = read_volume(paths, series)
+                while len(self._kept) > _VOLUMES_KEPT:
+                    self._kept.popitem(last=False)
+            self._kept.move_to_end(key)
+            return self._kept[key]
+
+
+class DicomPrompts:
+    """Prompts out of RTSTRUCT, SEG, SR and GSPS."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings.prompts
+
+    def refers_to(self, path: Path) -> frozenset[str]:
+        """See `workflow.ports.PromptReader.refers_to`."""
+        from dicom_io.references import referenced_uids
+
+        return referenced_uids(path)
+
+    def read(
+        self, paths: Sequence[Path], image: ImageStack, study_images: Sequence[Path]
+    ) -> tuple[list[LesionPrompt], list[str]]:
+        """See `workflow.ports.PromptReader.read`."""
+        from dicom_io.prompts import LesionRules, ProblemKind, images_beside, read_study_prompts
+
+        if not paths:
+            return [], []
+        source = _series_volume(image)
+        rules = LesionRules(
+            always=frozenset(self._settings.always),
+            never=frozenset(self._settings.never),
+            nodes_are_lesions=self._settings.nodes_are_lesions,
+            fraction=self._settings.fraction,
+        )
+        reading = read_study_prompts(paths, [source, *images_beside(study_images, source)], rules=rules)
+        others = [p for p in reading.problems if p.kind is ProblemKind.NOT_A_LESION]
+        notes = [str(problem) for problem in reading.problems if problem not in others]
+        if others:
+            notes.append(f"not taken for lesions: {', '.join(problem.item for problem in others)}")
+        notes += [f"key image marked by a reader: {hint.title} {hint.description}" for hint in reading.hints]
+        return list(reading.prompts), [*notes, *reading.notes]
+
+
+class DicomResults:
+    """SEG, SR, PDF and the course SR, with the validation gate."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings.results
+
+    def write(
+        self, report: TimePointReport, image: ImageStack, course: Sequence[TimePointReport], folder: Path
+    ) -> WrittenResults:
+        """See `workflow.ports.ResultWriter.write`."""
+        from dicom_io.parsing import quiet
+        from dicom_io.results import build_results, validate
+
+        source = _series_volume(image)
+        with quiet():  # highdicom's warnings quote patient names
+            results = build_results(report, source, settings=self._result_settings(), course=course)
+            checked = validate(results, source)
+        named = {"seg": results.seg, "sr": results.sr, "pdf": results.pdf}
+        named |= {f"key{number:02d}": extra for number, extra in enumerate(results.extras, start=1)}
+        self._draw(report, image, course, folder)
+        return WrittenResults(
+            objects=tuple(_written(role, made, folder) for role, made in named.items() if made is not None),
+            errors=tuple(f"{f.check.value}: {f.message}" for f in checked.findings),
+            warnings=checked.skipped,
+        )
+
+    def write_course(
+        self,
+        course: Sequence[TimePointReport],
+        reports: Mapping[str, WrittenObject],
+        image: ImageStack,
+        folder: Path,
+    ) -> WrittenResults:
+        """See `workflow.ports.ResultWriter.write_course`."""
+        from dicom_io.parsing import quiet
+        from dicom_io.results import InstanceReference, SummarizedTimePoint, build_summary, validate_summary
+
+        source = _series_volume(image)
+        points = []
+        for report in course:
+            sr = reports.get(report.identity)
+            reference = None
+            if sr is not None:
+                reference = InstanceReference(
+                    sr.study_instance_uid, sr.series_instance_uid, sr.sop_class_uid, sr.sop_instance_uid
+                )
+            points.append(SummarizedTimePoint(report=report, sr=reference))
+        with quiet():
+            made = build_summary(points, source, settings=self._result_settings())
+            errors = validate_summary(made, source)
+        return WrittenResults(objects=(_written("course", made, folder),), errors=tuple(errors), warnings=())
+
+    def _result_settings(self) -> ResultSettings:
+        from dicom_io.results import ResultSettings, SegmentationType, TrackingIdentifierForm
+
+        return ResultSettings(
+            segmentation_type=SegmentationType(self._settings.segmentation_type),
+            tracking_identifier=TrackingIdentifierForm(self._settings.tracking_identifier),
+            series_number=self._settings.series_number_start,
+            writes_pdf=self._settings.encapsulated_pdf,
+            writes_key_images=self._settings.secondary_capture,
+        )
+
+    def _draw(
+        self, report: TimePointReport, image: ImageStack, course: Sequence[TimePointReport], folder: Path
+    ) -> None:
+        """Key images for the page: the same field of view at every time point, so that they compare."""
+        from dicom_io.results.key_images import key_image_field_mm, render_key_image
+
+        for lesion in report.lesions:
+            seen = [o for r in course for o in r.lesions if o.tracking_uid == lesion.tracking_uid]
+            picture = render_key_image(
+                image.volume,
+                lesion,
+                modality=image.series.modality,
+                field_mm=max(key_image_field_mm(o) for o in (*seen, lesion)),
+                centre_lps=lesion.expected_lps,
+            )
+            if picture is not None:
+                (folder / f"{lesion.tracking_uid}.png").write_bytes(picture.png())
+
+
+def _series_volume(image: ImageStack) -> SeriesVolume:
+    """The same image as its DICOM reader gave it: prompts and results need the instances behind it."""
+    from dicom_io.volumes import SeriesVolume
+
+    if not isinstance(image, SeriesVolume):
+        raise TypeError(f"DICOM objects refer to a SeriesVolume, not to a {type(image).__name__}")
+    return image
+
+
+def _written(role: str, made: Dataset, folder: Path) -> WrittenObject:
+    from dicom_io.results import to_bytes
+
+    path = folder / f"{role}.dcm"
+    path.write_bytes(to_bytes(made))
+    return WrittenObject(
+        role=role,
+        path=path,
+        sop_instance_uid=str(made.SOPInstanceUID),
+        sop_class_uid=str(made.SOPClassUID),
+        series_instance_uid=str(made.SeriesInstanceUID),
+        study_instance_uid=str(made.StudyInstanceUID),
+    )
