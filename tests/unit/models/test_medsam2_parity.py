@@ -8,8 +8,7 @@ import torch
 
 from models import medsam2
 from models.windows import SOFT_TISSUE
-from workflow.domain.geometry import Volume
-from workflow.domain.lesion import BoxPrompt, LesionPrompt, PromptSource
+from workflow.commands.segment import segment_image
 
 pytestmark = pytest.mark.slow
 
@@ -62,16 +61,33 @@ def test_both_directions_and_their_union_are_upstreams(segmenter, session, case,
     assert report["ok"], report
 
 
-def test_the_segmenter_gives_that_union_for_a_box_in_the_patient(segmenter, case, parity):
+def test_the_products_own_command_gives_that_union_for_a_box_in_the_patient(weights, case, parity, tmp_path):
+    import SimpleITK
+
     x0, y0, x1, y1 = case["meta"]["box_xyxy"]
-    volume = Volume(array=case["volume_hu"], affine=np.diag([5.0, 0.8, 0.8, 1.0])[[2, 1, 0, 3]])
-    low, high = (volume.lps(np.array([case["meta"]["key_slice"], y, x])) for y, x in ((y0, x0), (y1, x1)))
-    prompt = LesionPrompt(
-        shapes=(BoxPrompt(minimum_lps=tuple(low), maximum_lps=tuple(high)),), source=PromptSource.READER
+    image = SimpleITK.GetImageFromArray(case["volume_hu"])
+    image.SetSpacing((0.8, 0.8, 5.0))
+    image.SetOrigin((-50.0, -60.0, 300.0))
+    SimpleITK.WriteImage(image, str(tmp_path / "ct.nii.gz"))
+    corners = [
+        image.TransformIndexToPhysicalPoint((x, y, case["meta"]["key_slice"]))
+        for x, y in ((x0, y0), (x1, y1))
+    ]
+    box = ",".join(str(value) for corner in corners for value in corner)
+    result = segment_image(
+        tmp_path / "ct.nii.gz",
+        [f"box:{box}"],
+        tmp_path / "mask.nii.gz",
+        model="medsam2",
+        weights=weights,
+        device="cpu",
+        parameters=["clean_up=false"],
     )
-    (found,) = segmenter.segment(volume, [prompt])
+    assert result["model"]["name"] == "medsam2"
+    assert len(result["model"]["weights_sha256"]) == 64
+    got = SimpleITK.GetArrayFromImage(SimpleITK.ReadImage(str(tmp_path / "mask.nii.gz"))) > 0
     want = parity.unpack(case["union_bits"], case["meta"]["shape"])
-    assert np.count_nonzero(found.mask.array() ^ want) <= parity.TOL["sam_mask_fraction"] * want.sum()
+    assert np.count_nonzero(got ^ want) <= parity.TOL["sam_mask_fraction"] * want.sum()
 
 
 @pytest.mark.parametrize(

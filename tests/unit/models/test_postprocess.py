@@ -148,6 +148,15 @@ def test_a_disputed_voxel_goes_to_the_nearer_lesion_in_mm():
     assert same(right, a_mask(SHAPE, (S(4, 8), S(10, 20), S(21, 32))))
 
 
+def test_nearer_means_millimetres_not_voxels():
+    # Two slices of 3 mm up, or five columns of 0.5 mm to the side.
+    one = a_mask(SHAPE, (S(6, 7), S(20, 21), S(25, 26)), (S(4, 5), S(20, 21), S(25, 26)))
+    other = a_mask(SHAPE, (S(6, 7), S(20, 21), S(25, 26)), (S(6, 7), S(20, 21), S(30, 31)))
+    (left, _), (right, _) = separate([one, other], VOLUME)
+    assert right.array()[6, 20, 25]
+    assert not left.array()[6, 20, 25]
+
+
 def test_lesions_that_touch_are_flagged_and_keep_their_voxels():
     one = a_mask(SHAPE, (S(4, 8), S(10, 20), S(10, 20)))
     other = a_mask(SHAPE, (S(8, 9), S(20, 25), S(20, 25)))
