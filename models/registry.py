@@ -128,6 +128,7 @@ def open_segmenter(
     *,
     device: str = "auto",
     allowed_licences: Collection[str] = DEFAULT_ALLOWED_LICENCES,
+    perturb_mm: float | None = None,
     **parameters: Any,
 ) -> Segmenter:
     """Open a model that turns prompts into lesions.
@@ -142,6 +143,9 @@ def open_segmenter(
         "auto" (a GPU if there is one), "cpu", "cuda" or "cuda:<n>".
     allowed_licences
         SPDX identifiers; a model under any other licence is refused.
+    perturb_mm
+        If set, confidence is the mean Dice with results of prompts moved that far (`models.confidence`), at
+        five times the decoding; else it is the model's own.
     **parameters
         The model's own, see `docs/models.md`.
 
@@ -151,7 +155,11 @@ def open_segmenter(
         If the model is unknown, not installed, not allowed, not a segmenter, or its weights are not there.
     """
     opened: Segmenter = _open(Kind.SEGMENTER, name, weights, device, allowed_licences, parameters)
-    return opened
+    if perturb_mm is None:
+        return opened
+    from models.confidence import PromptSensitivity
+
+    return PromptSensitivity(inner=opened, shift_mm=perturb_mm)
 
 
 def open_tracker(

@@ -157,3 +157,9 @@ def test_parameters_are_read_from_text_as_json_or_words():
 def test_a_parameter_that_the_model_does_not_have_is_named(tmp_path):
     with pytest.raises(ConfigurationError, match=r"can't be opened like this: .*'colour'"):
         registry.open_segmenter("medsam", tmp_path, colour="red")
+
+
+def test_confidence_from_moved_prompts_can_be_asked_for_with_any_model():
+    opened = registry.open_segmenter("weight-free", perturb_mm=3.0)
+    assert opened.identity.parameters["confidence"] == "mean Dice with the prompt moved by 3 mm"
+    assert "confidence" not in registry.open_segmenter("weight-free").identity.parameters
