@@ -12,13 +12,13 @@ from workflow.domain.geometry import Mask, Volume, dice
 
 
 def detached(body: np.ndarray, patch: Patch, fields: Fields) -> np.ndarray:
-    """The part of a body around the hint, without what hangs on it by less than a third of its thickness."""
+    """The part of a body around the hint, without what hangs on it by less than 0.4 of its thickness."""
     if not body.any():
         return body
     padded = np.pad(body, 1)
     depth = ndimage.distance_transform_edt(padded, sampling=patch.spacing_mm)[1:-1, 1:-1, 1:-1]
     core = np.where(fields.inside, depth, 0).max()
-    reach = 0.3 * float(core or depth.max())
+    reach = 0.4 * float(core or depth.max())
     if reach < 0.75 * max(patch.spacing_mm):
         reach = 0.0
     opened = depth > reach

@@ -12,6 +12,7 @@ from scipy import ndimage
 from models.weight_free.hints import Fields
 from models.weight_free.patch import Patch
 
+_UNLIKELY = -2.5  # log odds from shape below which nothing is added: a vessel that leaves has no edge
 _LEAST_CONTRAST = 3.0  # local difference over local spread; below, the random walk's edge stays
 
 
@@ -40,7 +41,7 @@ def at_half_height(
             break
         depth = _signed_depth(body, patch.spacing_mm)
         height, trusted = _height(patch.array, depth, voxel)
-        band = (np.abs(depth) <= 1.6 * voxel) & trusted & ~fields.inside & ~fields.outside
+        band = (np.abs(depth) <= 1.6 * voxel) & trusted & ~fields.inside & (fields.log_odds > _UNLIKELY)
         result = np.where(band, height, result).astype(np.float32)
     return np.asarray(result)
 

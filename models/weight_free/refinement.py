@@ -18,6 +18,7 @@ Array = NDArray[np.float32]
 
 _REACH_MM = 9.0  # how far the registration may be off
 _SURROUNDINGS_MM = 12.0
+_VESSEL_MM = 4.0  # radius of what may be a vessel rather than the rest of a lesion
 _SCALES = (0.35, 0.45, 0.58, 0.72, 0.86, 1.0, 1.17, 1.38, 1.65, 2.0)
 
 
@@ -177,6 +178,7 @@ def _look(
     prior_score = _ball_scores(likeness_before * (1 - known), radius_mm, step)
     own = float(prior_score[_middle(depth)])
     best: tuple[float, float, float, FloatArray] = (-np.inf, 1.0, 0.0, np.zeros(3))
+    found_at = np.zeros(3)
     middle = np.asarray(_middle(depth))
     away = _distances_from(_middle(depth), before.shape, step)
     for scale in _SCALES:
@@ -192,13 +194,32 @@ def _look(
         if chosen[place] > best[0]:
             shift: FloatArray = (np.array(place) - middle + offset)[::-1] * step
             best = (float(chosen[place]), scale, float(score[place]), shift)
+            found_at = np.asarray(place, dtype=np.float64)
+    found_mm = best[1] * radius_mm
+    is_stump = (
+        best[1] < 0.5 and found_mm < _VESSEL_MM and _passes_through(likeness_after, found_at, found_mm, step)
+    )
     return Finding(
         shift_lps=best[3],
         scale=best[1],
         similarity=similarity,
-        evidence=float(np.clip(best[2] / max(own, 1e-3), 0, 1.5)),
+        evidence=0.0 if is_stump else float(np.clip(best[2] / max(own, 1e-3), 0, 1.5)),
         distinctness=float(np.clip(own, 0, 1)),
     )
+
+
+def _passes_through(likeness: FloatArray, place: FloatArray, radius_mm: float, step: float) -> bool:
+    """Whether what looks like a small lesion goes on, as thick, in two opposite directions: a vessel."""
+    count = 120
+    height = 1 - (2 * np.arange(count) + 1) / count
+    turn = np.pi * (3 - np.sqrt(5)) * np.arange(count)
+    ring = np.sqrt(1 - height**2)
+    directions = np.column_stack([height, ring * np.sin(turn), ring * np.cos(turn)])
+    lengths = np.linspace(radius_mm + step, 2.2 * radius_mm + 2 * step, 5) / step
+    rays = place + lengths[:, None, None] * directions
+    values = ndimage.map_coordinates(likeness, rays.reshape(-1, 3).T, order=1, mode="nearest")
+    goes_on = directions[values.reshape(rays.shape[:2]).min(axis=0) > 0.5]
+    return bool(len(goes_on) > 1 and (goes_on @ goes_on.T).min() < -0.4)
 
 
 def _middle(depth: Array) -> tuple[int, int, int]:

@@ -105,7 +105,7 @@ class WeightFreeTracker:
             return self._failed(
                 lesion, volume, "the prior's mask is empty; track from the last time point where it was seen"
             )
-        hint = mask_hint(_cropped(prior, lesion.mask), slope=0.35, limit=0.8)
+        hint = mask_hint(_cropped(prior, lesion.mask), slope=0.6, limit=0.8)
         to_new = registration.local_affine(hint.centre_lps, hint.radius_mm + 3.0, hint.radius_mm + 14.0)
         expected = lps_from_ijk(hint.centre_lps, to_new)
         similarity, folding, covered = registration.around(hint.centre_lps, hint.radius_mm + 15.0)
