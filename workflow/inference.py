@@ -38,6 +38,7 @@ from workflow.domain.response import Policies
 from workflow.domain.series_choice import comparability
 from workflow.ingest import PROMPT_MODALITIES, series_from_json
 from workflow.jobs import Job, enqueue
+from workflow.parts import separate
 from workflow.ports import ImageStack, Progress
 from workflow.roles import roles_at_baseline, roles_of_new
 from workflow.timeline import PlannedTimePoint, analysis_identity, plan_patient
@@ -214,29 +215,28 @@ def _segment_all(
     image: ImageStack, prompts: Sequence[LesionPrompt], context: Context, progress: Progress
 ) -> list[tuple[LesionPrompt, SegmentedLesion]]:
     """Segment each prompt; what a reader has drawn voxel by voxel stays as it was drawn."""
-    drawn: dict[int, SegmentedLesion] = {}
-    for index, prompt in enumerate(prompts):
-        mask = _drawn_mask(prompt, image.volume)
-        if mask is not None:
-            drawn[index] = SegmentedLesion(index=index, mask=mask, confidence=1.0, model=AS_DRAWN)
-    to_do = [index for index in range(len(prompts)) if index not in drawn]
-    found = (
-        context.open_segmenter().segment(image.volume, [prompts[i] for i in to_do], progress=progress)
-        if to_do
-        else []
-    )
-    segmented = drawn | {
-        index: replace(lesion, index=index) for index, lesion in zip(to_do, found, strict=True)
-    }
-    return [(prompts[index], segmented[index]) for index in range(len(prompts))]
+    asked = [prompt for prompt in prompts if not _has_mask(prompt)]
+    segmented = context.open_segmenter().segment(image.volume, asked, progress=progress) if asked else []
+    by_prompt = {id(prompt): lesion for prompt, lesion in zip(asked, segmented, strict=True)}
+    found: list[tuple[LesionPrompt, SegmentedLesion]] = []
+    for prompt in prompts:
+        if id(prompt) in by_prompt:
+            found.append((prompt, by_prompt[id(prompt)]))
+            continue
+        for part, mask in separate(prompt, _drawn_mask(prompt, image.volume), image.volume.spacing_mm):
+            drawn = SegmentedLesion(index=len(found), mask=mask, confidence=1.0, model=AS_DRAWN)
+            found.append((part, drawn))
+    return found
 
 
-def _drawn_mask(prompt: LesionPrompt, volume: Volume) -> Mask | None:
-    """The union of a prompt's masks on the volume's grid, if it has any: a line beside it says less."""
-    shapes = [shape for shape in prompt.shapes if isinstance(shape, MaskPrompt)]
-    if not shapes:
-        return None
-    return union([mask_on_grid(shape.volume, volume) for shape in shapes])
+def _has_mask(prompt: LesionPrompt) -> bool:
+    """Whether the prompt has a mask: a line beside it says less."""
+    return any(isinstance(shape, MaskPrompt) for shape in prompt.shapes)
+
+
+def _drawn_mask(prompt: LesionPrompt, volume: Volume) -> Mask:
+    """The union of a prompt's masks on the volume's grid."""
+    return union([mask_on_grid(s.volume, volume) for s in prompt.shapes if isinstance(s, MaskPrompt)])
 
 
 def _join(
