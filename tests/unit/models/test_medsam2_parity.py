@@ -97,7 +97,6 @@ def test_the_products_own_command_gives_that_union_for_a_box_in_the_patient(weig
         "mask_decoder.transformer.layers.0.cross_attn_token_to_image.v_proj.weight",
         "memory_encoder.projection.weight",
         "memory_attention.layers.1.cross_attn_image.v_proj.weight",
-        "memory_temporal_positional_encoding",
         "mask_decoder.conv_s0.weight",
         "vision_encoder.backbone.blocks.3.mlp.proj_out.weight",
     ],
