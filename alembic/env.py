@@ -22,6 +22,10 @@ else:
             render_as_batch=connection.dialect.name == "sqlite",
         )
         with context.begin_transaction():
+            if connection.dialect.name == "postgresql":
+                # Services of one site start together: the first migrates, the others wait (SQLite
+                # takes its write lock with BEGIN).
+                connection.exec_driver_sql("SELECT pg_advisory_xact_lock(7464269)")
             context.run_migrations()
         connection.commit()
     engine.dispose()

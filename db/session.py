@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import Any
 
 from sqlalchemy import Engine, create_engine, event
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.orm import Session, sessionmaker
 
 from workflow.domain.errors import ConfigurationError, TransientError
@@ -49,7 +50,8 @@ def reading(engine: Engine) -> UnitOfWork:
 def unit_of_work(engine: Engine) -> UnitOfWork:
     """Make the unit of work: `with unit() as session:` commits at the end or rolls everything back.
 
-    A database that can't be reached raises `TransientError`, so that the job is tried again.
+    A database that can't be reached, or is locked for too long, raises `TransientError`, so that the work
+    is tried again. What is wrong for good (a missing column, a constraint) stays SQLAlchemy's error.
     """
     sessions = sessionmaker(engine, expire_on_commit=False)
 
@@ -58,10 +60,44 @@ def unit_of_work(engine: Engine) -> UnitOfWork:
         try:
             with sessions.begin() as session:
                 yield session
-        except OperationalError as error:
-            raise TransientError(f"the database did not answer: {error.orig}") from error
+        except DBAPIError as error:
+            if is_transient(error):
+                raise TransientError(f"the database did not answer: {error.orig}") from error
+            raise
 
     return unit
+
+
+# SQLite's primary result codes (sqlite.org/rescode.html) that another try may not meet again.
+_SQLITE_TRANSIENT = frozenset(
+    {
+        sqlite3.SQLITE_BUSY,
+        sqlite3.SQLITE_LOCKED,
+        sqlite3.SQLITE_NOMEM,
+        sqlite3.SQLITE_INTERRUPT,
+        sqlite3.SQLITE_IOERR,
+        sqlite3.SQLITE_FULL,
+        sqlite3.SQLITE_CANTOPEN,
+        sqlite3.SQLITE_PROTOCOL,
+    }
+)
+# PostgreSQL's classes of SQLSTATE (manual, appendix A): connection, rolled back (deadlock), out of
+# resources, lock not available, told to end.
+_POSTGRESQL_TRANSIENT = ("08", "40", "53", "55", "57")
+
+
+def is_transient(error: DBAPIError) -> bool:
+    """Whether the same statement may work later: the database was away, locked or out of room."""
+    if error.connection_invalidated:
+        return True
+    if not isinstance(error, OperationalError):
+        return False
+    code = getattr(error.orig, "sqlite_errorcode", None)
+    if code is not None:
+        return code & 0xFF in _SQLITE_TRANSIENT  # the rest of the code is detail
+    state = getattr(error.orig, "sqlstate", None)
+    # No state: the server could not be asked at all.
+    return state is None or state.startswith(_POSTGRESQL_TRANSIENT)
 
 
 def migrations_folder() -> Path:
@@ -80,12 +116,34 @@ def migrations_folder() -> Path:
 
 
 def migrate(url: str, revision: str = "head") -> None:
-    """Bring the database to a revision of the schema."""
+    """Bring the database to a revision of the schema; several processes may do so at once.
+
+    Raises
+    ------
+    TransientError
+        If the database is not there.
+    ConfigurationError
+        If its schema is newer than this version of the program knows.
+    """
     from alembic.config import Config
+    from alembic.script import ScriptDirectory
+    from alembic.util import CommandError
 
     from alembic import command
 
     config = Config()
     config.set_main_option("script_location", str(migrations_folder()))
     config.attributes["url"] = url
-    command.upgrade(config, revision)
+    try:
+        command.upgrade(config, revision)
+    except CommandError as error:
+        newest = ScriptDirectory.from_config(config).get_current_head()
+        where = make_url(url).render_as_string(hide_password=True)
+        raise ConfigurationError(
+            f"{where} has a schema that this version does not know (its newest is {newest}): {error}; "
+            "install the version that wrote it, or a newer one"
+        ) from error
+    except DBAPIError as error:
+        if is_transient(error):
+            raise TransientError(f"the database did not answer: {error.orig}") from error
+        raise

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -124,8 +124,11 @@ class RemoteNode:
         query.SOPInstanceUID = ""
         return frozenset(str(match.SOPInstanceUID) for match in self._find(query))
 
-    def study_instance_count(self, study_instance_uid: str) -> int:
-        """How many instances the node has of a study: its own count, or the images counted.
+    def study_instance_count(self, study_instance_uid: str, without_series: Collection[str] = ()) -> int:
+        """How many instances the node has of a study, some series left out.
+
+        Its own count is taken (NumberOfStudyRelatedInstances, optional: PS3.4 C.6.2.1.2); where it gives
+        none, the instances are listed and counted.
 
         Raises
         ------
@@ -135,10 +138,20 @@ class RemoteNode:
         query = pydicom.Dataset()
         query.QueryRetrieveLevel = "STUDY"
         query.StudyInstanceUID, query.NumberOfStudyRelatedInstances = study_instance_uid, ""
-        for match in self._find(query):
-            if match.get("NumberOfStudyRelatedInstances") not in (None, ""):
-                return int(match.NumberOfStudyRelatedInstances)
-        return 0
+        matches = self._find(query)
+        if not matches:
+            return 0
+        count = matches[0].get("NumberOfStudyRelatedInstances")
+        if count not in (None, ""):
+            return int(count) - sum(len(self.held(study_instance_uid, uid)) for uid in without_series)
+        series = set(self._series(study_instance_uid)) - set(without_series)
+        return sum(len(self.held(study_instance_uid, uid)) for uid in series)
+
+    def _series(self, study_instance_uid: str) -> list[str]:
+        query = pydicom.Dataset()
+        query.QueryRetrieveLevel = "SERIES"
+        query.StudyInstanceUID, query.SeriesInstanceUID = study_instance_uid, ""
+        return [str(match.SeriesInstanceUID) for match in self._find(query)]
 
     def _find(self, query: pydicom.Dataset) -> list[pydicom.Dataset]:
         ae = AE(ae_title=self.calling_ae_title)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -31,7 +31,8 @@ class Context:
     destination: Destination
     open_segmenter: Callable[[], Segmenter]
     open_tracker: Callable[[], Tracker]
-    pacs_instance_count: Callable[[str], int] | None = None
+    # How many instances the PACS has of a study, the series named second left out.
+    pacs_instance_count: Callable[[str, Collection[str]], int] | None = None
 
 
 def audit(session: Session, now: datetime, *, actor: str, action: str, about: str, **detail: object) -> None:

@@ -12,9 +12,18 @@ from pathlib import Path
 from typing import Any
 
 from sqlalchemy import select
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from db.tables import InstanceRow, PatientRow, QuarantineRow, RevisionRow, StudyRow, TimePointRow
+from db.tables import (
+    InstanceRow,
+    PatientRow,
+    QuarantineRow,
+    ResultObjectRow,
+    RevisionRow,
+    StudyRow,
+    TimePointRow,
+)
 from workflow.context import Context, audit
 from workflow.domain.errors import TransientError, UnsuitableInputError
 from workflow.domain.patient import PatientIdentity, why_not_same
@@ -45,7 +54,9 @@ def close_quiet_studies(context: Context) -> int:
         except TransientError as error:  # no count is no agreement; the study waits, others go on
             log.warning("study %d: %s", study_id, error)
         with context.unit() as session:
-            study = session.get_one(StudyRow, study_id)
+            study = session.get_one(StudyRow, study_id, with_for_update=True)
+            if study.state != "RECEIVING":  # closed by another reconciler
+                continue
             now = context.clock()
             modalities = session.scalars(
                 select(InstanceRow.modality).where(InstanceRow.study_instance_uid == study.study_instance_uid)
@@ -67,17 +78,29 @@ def close_quiet_studies(context: Context) -> int:
 
 
 def _poll_pacs(study_id: int, context: Context) -> None:
-    """Compare the PACS's count with ours, once per quiet period: two polls in a burst prove nothing."""
+    """Compare the PACS's count with ours, once per quiet period: two polls in a burst prove nothing.
+
+    Our own results are counted on neither side. A PACS that does not answer agrees with nothing.
+    """
     if context.pacs_instance_count is None:
         return
     with context.reading() as session:
         study = session.get_one(StudyRow, study_id)
         uid, polled_at = study.study_instance_uid, study.polled_at
         ours = len(_instances(session, uid))
+        results = set(
+            session.scalars(
+                select(ResultObjectRow.series_instance_uid).where(ResultObjectRow.study_instance_uid == uid)
+            )
+        )
     now = context.clock()
     if polled_at is not None and (now - polled_at).total_seconds() < context.settings.readiness.quiet_s / 2:
         return
-    theirs = context.pacs_instance_count(uid)
+    theirs: int | None = None
+    try:
+        theirs = context.pacs_instance_count(uid, results)
+    except TransientError as error:
+        log.warning("study %s can't be counted: %s", uid, error)
     with context.unit() as session:
         study = session.get_one(StudyRow, study_id)
         agrees = theirs == ours
@@ -111,7 +134,7 @@ def ingest(job: Job, context: Context) -> None:
         if choice is not None and choice.chosen is None:
             raise UnsuitableInputError(f"no series of the study can be measured: {choice.reason}")
         with context.unit() as session:
-            study = session.get_one(StudyRow, int(job.subject))
+            study = session.get_one(StudyRow, int(job.subject), with_for_update=True)
             patient = _patient(session, identity)
             study.patient_key = patient.id
             for row in _instances(session, study.study_instance_uid):
@@ -164,17 +187,19 @@ def _patient(session: Session, identity: PatientIdentity) -> PatientRow:
     UnsuitableInputError
         If name, birth date or sex contradict what is known under this PatientID.
     """
-    row = session.scalar(
-        select(PatientRow).where(
-            PatientRow.patient_id == identity.patient_id,
-            PatientRow.issuer_of_patient_id == identity.issuer_of_patient_id,
-        )
+    same = select(PatientRow).where(
+        PatientRow.patient_id == identity.patient_id,
+        PatientRow.issuer_of_patient_id == identity.issuer_of_patient_id,
     )
+    row = session.scalar(same)
     if row is None:
         row = PatientRow(**asdict(identity))
-        session.add(row)
-        session.flush()
-        return row
+        try:
+            with session.begin_nested():
+                session.add(row)
+            return row
+        except IntegrityError:  # another study of a new patient was ingested at the same moment
+            row = session.scalars(same).one()
     known = PatientIdentity(
         patient_id=row.patient_id,
         issuer_of_patient_id=row.issuer_of_patient_id,

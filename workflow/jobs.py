@@ -51,22 +51,39 @@ Stage = Callable[[Job], None]
 
 
 def enqueue(session: Session, *, stage: str, subject: str, lane: str, due_at: datetime) -> None:
-    """Ask for a stage on a subject; one that waits is enough, one that runs is followed by another."""
-    waiting = session.scalar(
-        select(JobRow).where(JobRow.stage == stage, JobRow.subject == subject, JobRow.state == SCHEDULED)
-    )
-    if waiting is not None:
-        waiting.due_at = min(waiting.due_at, due_at)
-        return
-    try:
-        with session.begin_nested():
-            session.add(
-                JobRow(
-                    stage=stage, subject=subject, lane=lane, due_at=due_at, created_at=due_at, state=SCHEDULED
+    """Ask for a stage on a subject; one that waits is enough, one that runs is followed by another.
+
+    Raises
+    ------
+    TransientError
+        If others ask for, and begin, the same work again and again in the meantime.
+    """
+    for _ in range(5):
+        # Locked, so that it begins only after this transaction: it must see what this one writes.
+        waiting = session.scalar(
+            select(JobRow)
+            .where(JobRow.stage == stage, JobRow.subject == subject, JobRow.state == SCHEDULED)
+            .with_for_update()
+        )
+        if waiting is not None:
+            waiting.due_at = min(waiting.due_at, due_at)
+            return
+        try:
+            with session.begin_nested():
+                session.add(
+                    JobRow(
+                        stage=stage,
+                        subject=subject,
+                        lane=lane,
+                        due_at=due_at,
+                        created_at=due_at,
+                        state=SCHEDULED,
+                    )
                 )
-            )
-    except IntegrityError:
-        log.debug("%s on %s waits already", stage, subject)
+            return
+        except IntegrityError:
+            log.debug("%s on %s was asked for at the same moment", stage, subject)
+    raise TransientError(f"{stage} on {subject} could not be queued beside others that ask for it; try again")
 
 
 def due_job_ids(session: Session, now: datetime, limit: int = 100) -> list[int]:
@@ -113,9 +130,9 @@ def take_over_expired(session: Session, now: datetime, maximum_losses: int) -> i
     """Put jobs of workers that went silent back into the queue; give up on one that keeps killing them."""
     expired = list(
         session.scalars(
-            select(JobRow).where(
-                JobRow.state == IN_PROGRESS, or_(JobRow.lease_until < now, JobRow.lease_until.is_(None))
-            )
+            select(JobRow)
+            .where(JobRow.state == IN_PROGRESS, or_(JobRow.lease_until < now, JobRow.lease_until.is_(None)))
+            .with_for_update(skip_locked=True)  # its worker is just writing its end
         )
     )
     for row in expired:
@@ -157,6 +174,11 @@ def execute(
             )
     except TransientError as error:
         _retry(unit, job, str(error), clock(), settings)
+    except IntegrityError as error:  # another worker wrote the same at the same moment; if not, it is a bug
+        if job.attempts < settings.maximum_losses:
+            _retry(unit, job, str(error.orig), clock(), settings)
+        else:
+            _end(unit, job, CANCELED, "dead", traceback.format_exc(limit=-8), clock())
     except (UnsuitableInputError, ConfigurationError) as error:
         log.warning("%s on %s stopped: %s", job.stage, job.subject, error)
         _end(unit, job, CANCELED, "unsuitable", str(error), clock())
@@ -189,7 +211,7 @@ def _cancel(row: JobRow, outcome: str, now: datetime) -> None:
 
 def _own(session: Session, job: Job) -> JobRow | None:
     """The job's row, if this process still holds it: a lease that was lost stays lost."""
-    row = session.get_one(JobRow, job.id)
+    row = session.get_one(JobRow, job.id, with_for_update=True)
     if row.state == IN_PROGRESS and row.worker == WORKER_NAME and row.attempts == job.attempts:
         return row
     log.warning("job %d was taken over; this end of it does not count", job.id)
@@ -229,22 +251,31 @@ def _retry(unit: UnitOfWork, job: Job, error: str, now: datetime, settings: Work
 def _heartbeat(
     job: Job, unit: UnitOfWork, clock: Clock, lease_s: float
 ) -> Iterator[Callable[[float, str], None]]:
-    """Extend the lease while the stage works, and store its progress on the way."""
-    stop = threading.Event()
+    """Extend the lease while the stage works, and store its progress on the way.
+
+    A stage that reports progress on a job that was taken over is stopped there (`TransientError`): another
+    worker does the same now.
+    """
+    stop, is_lost = threading.Event(), threading.Event()
     latest: list[tuple[float, str]] = [(0.0, "")]
 
     def beat() -> None:
         while not stop.wait(min(lease_s / 4, 2.0)):
             try:
                 with unit() as session:
-                    if row := _own(session, job):
-                        row.lease_until = clock() + timedelta(seconds=lease_s)
-                        row.progress, row.doing = latest[0]
+                    row = _own(session, job)
+                    if row is None:
+                        is_lost.set()
+                        return
+                    row.lease_until = clock() + timedelta(seconds=lease_s)
+                    row.progress, row.doing = latest[0]
             except TransientError as error:
                 log.warning("job %d: heartbeat missed: %s", job.id, error)
 
     def report_progress(share: float, what: str) -> None:
         latest[0] = (share, what)
+        if is_lost.is_set():
+            raise TransientError(f"job {job.id} was taken over by another worker")
 
     thread = threading.Thread(target=beat, name=f"heartbeat-{job.id}", daemon=True)
     thread.start()

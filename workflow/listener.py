@@ -107,7 +107,10 @@ def _receive(received: Received, session: Session, now: datetime) -> bool:
     known.source, known.received_at, known.is_own_result = received.source, now, is_own
     if is_own:
         return False
-    study = session.scalar(select(StudyRow).where(StudyRow.study_instance_uid == header.study_instance_uid))
+    # Locked: a study must not be closed on what it held before this instance.
+    study = session.scalar(
+        select(StudyRow).where(StudyRow.study_instance_uid == header.study_instance_uid).with_for_update()
+    )
     if study is None:
         study = StudyRow(study_instance_uid=header.study_instance_uid, first_received_at=now)
         session.add(study)

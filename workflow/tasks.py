@@ -8,10 +8,12 @@ from collections.abc import Sequence
 from typing import Any
 
 from celery import Celery
+from kombu.exceptions import OperationalError
 
 from db.tables import JobRow
 from workflow.bootstrap import build
 from workflow.context import Context
+from workflow.domain.errors import TransientError
 from workflow.jobs import due_job_ids
 from workflow.reconciler import run_job
 from workflow.settings import Settings
@@ -21,7 +23,6 @@ log = logging.getLogger(__name__)
 RUN_JOB = "tumorline.run_job"
 # GPU work goes to a queue of its own, so that a GPU worker takes nothing else.
 DEFAULT_QUEUE, INFERENCE_QUEUE = "pipeline", "inference"
-QUEUES = (DEFAULT_QUEUE, INFERENCE_QUEUE)
 
 
 def make_app(settings: Settings) -> Celery:
@@ -57,24 +58,33 @@ def make_app(settings: Settings) -> Celery:
 
 
 def announce(app: Celery, context: Context, job_ids: Sequence[int]) -> None:
-    """Send the ids of due jobs to the workers. Losing one costs a few seconds, nothing else."""
+    """Send the ids of due jobs to the workers. Losing one costs a few seconds, nothing else.
+
+    Raises
+    ------
+    TransientError
+        If the broker is not there.
+    """
     with context.reading() as session:
         queues = {
             job_id: INFERENCE_QUEUE if session.get_one(JobRow, job_id).stage == "infer" else DEFAULT_QUEUE
             for job_id in job_ids
         }
-    for job_id, queue in queues.items():
-        app.send_task(RUN_JOB, args=(job_id,), queue=queue)
+    try:
+        for job_id, queue in queues.items():
+            app.send_task(RUN_JOB, args=(job_id,), queue=queue)
+    except OperationalError as error:
+        raise TransientError(f"the broker is not there: {error}") from error
 
 
-def run_worker(settings: Settings, queues: Sequence[str] = QUEUES) -> None:
+def run_worker(settings: Settings) -> None:
     """Be a worker until told to end (SIGTERM finishes the running job first)."""
     app = make_app(settings)
     app.worker_main(
         [
             "worker",
             "--loglevel=WARNING",
-            f"--queues={','.join(queues)}",
+            f"--queues={','.join(settings.worker.queues)}",
             "--without-gossip",
             "--without-mingle",
             "--pool=prefork" if settings.worker.concurrency > 1 else "--pool=solo",

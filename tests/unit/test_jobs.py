@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 from threading import Barrier, Thread
+from time import monotonic, sleep
 
 import pytest
 
@@ -156,6 +157,29 @@ def test_a_transient_failure_is_tried_again_later_and_later_but_never_given_up(u
         clock.advance(waits[-1])
     assert waits == [10, 20, 40, 60, 60, 60]
     assert (_row(unit).state, _row(unit).error) == ("SCHEDULED", "the PACS is not there")
+
+
+def test_a_worker_that_lost_its_job_stops_at_its_next_report_of_progress(unit, clock, monkeypatch):
+    _enqueue(unit)
+    stopped = []
+
+    def stage(job) -> None:
+        clock.advance(120)
+        with unit() as session:
+            take_over_expired(session, clock(), 3)
+        end = monotonic() + 10
+        while monotonic() < end:
+            try:
+                job.report_progress(0.5, "working")
+            except TransientError as error:
+                stopped.append(str(error))
+                raise
+            sleep(0.01)
+
+    quick = SETTINGS.model_copy(update={"lease_s": 0.1})
+    execute(1, {"infer": stage}, unit, clock, quick)
+    assert stopped == ["job 1 was taken over by another worker"]
+    assert _row(unit).state == "SCHEDULED"
 
 
 def test_unsuitable_input_is_never_tried_again_and_says_why(unit, clock):
