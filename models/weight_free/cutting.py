@@ -49,7 +49,7 @@ def mask_of(soft: np.ndarray, patch: Patch, volume: Volume, fields: Fields, thre
     found = _largest(found)
     found = ndimage.binary_fill_holes(found)
     # A click beside the lesion holds even where the lesion closes around it.
-    found &= patch.to_volume(fields.outside.astype(np.float32), volume)[0] < 0.9
+    found &= patch.to_volume(fields.outside.astype(np.float32), volume)[0] < 0.5
     return Mask.from_array(found, start, volume.shape)
 
 

@@ -303,7 +303,7 @@ def outline_hint(outlines: Sequence[OutlinePrompt], volume: Volume) -> ShapeHint
             f"the outline of {len(outlines[0].points_lps)} points encloses no voxel centre of the volume; "
             "draw it larger or give a point"
         )
-    return mask_hint(mask, slope=1.2 if len(outlines) > 1 else 0.8)
+    return mask_hint(mask, slope=1.8 if len(outlines) > 1 else 1.4)
 
 
 def points_of(prompt: LesionPrompt, *, positive: bool) -> list[FloatArray]:

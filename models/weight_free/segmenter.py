@@ -250,7 +250,7 @@ def _with_clicks(
     fields: Fields, patch: Patch, clicks: Sequence[FloatArray], beside: Sequence[FloatArray]
 ) -> Fields:
     inside, outside = fields.inside.copy(), fields.outside.copy()
-    reach = max(1.0, 0.8 * max(patch.spacing_mm))
+    reach = 1.5 * max(patch.spacing_mm)
     for points, decided, other in ((clicks, inside, outside), (beside, outside, inside)):
         for point in points:
             near = np.linalg.norm(patch.positions_lps() - point, axis=-1) <= reach
