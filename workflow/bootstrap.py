@@ -73,6 +73,8 @@ def _segmenter(settings: Settings) -> Segmenter:
         models.segmenter_weights,
         device=models.device,
         allowed_licences=models.allowed_licences,
+        perturb_mm=models.perturb_prompts_mm,
+        **models.segmenter_parameters,
     )
 
 
@@ -81,5 +83,9 @@ def _tracker(settings: Settings) -> Tracker:
 
     models = settings.models
     return open_tracker(
-        models.tracker, models.tracker_weights, device=models.device, allowed_licences=models.allowed_licences
+        models.tracker,
+        models.tracker_weights,
+        device=models.device,
+        allowed_licences=models.allowed_licences,
+        **models.tracker_parameters,
     )

@@ -94,7 +94,16 @@ class Models(_Section):
     tracker: str = "weight-free"
     segmenter_weights: Path | None = None
     tracker_weights: Path | None = None
-    device: str = "auto"
+    segmenter_parameters: dict[str, Any] = Field(
+        default_factory=dict, description="The model's own; docs/models.md."
+    )
+    tracker_parameters: dict[str, Any] = Field(
+        default_factory=dict, description="The model's own; docs/models.md."
+    )
+    perturb_prompts_mm: float | None = Field(
+        default=None, gt=0, description="Confidence from prompts moved so far, at five times the decoding."
+    )
+    device: str = Field(default="auto", description="auto, cpu, cuda or cuda:N.")
     allowed_licences: tuple[str, ...] = tuple(sorted(DEFAULT_ALLOWED_LICENCES))
 
 
