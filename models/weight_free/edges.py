@@ -12,7 +12,7 @@ from scipy import ndimage
 from models.weight_free.hints import Fields
 from models.weight_free.patch import Patch
 
-_UNLIKELY = -2.5  # log odds from shape below which nothing is added: a vessel that leaves has no edge
+_UNLIKELY = -3.5  # log odds from shape below which nothing is added: a vessel that leaves has no edge
 _LEAST_CONTRAST = 3.0  # local difference over local spread; below, the random walk's edge stays
 
 
