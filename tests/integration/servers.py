@@ -83,6 +83,7 @@ class OrthancServer:
     modalities: Mapping[str, Sequence[Any]] = field(default_factory=dict)
     dicom_port: int = field(default_factory=free_port)
     http_port: int = field(default_factory=free_port)
+    overrides: Mapping[str, Any] = field(default_factory=dict)
     process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -113,6 +114,7 @@ class OrthancServer:
             "HttpCompressionEnabled": False,
             "DicomModalities": dict(self.modalities),
             "Plugins": [],
+            **self.overrides,
         }
         path = self.folder / "orthanc.json"
         path.write_text(json.dumps(configuration))
@@ -142,6 +144,11 @@ class OrthancServer:
             urllib.request.Request(f"{self.url}{path}", data=data, method="POST"), timeout=60
         ) as answer:
             return json.load(answer)
+
+    def wait_until_stable(self) -> None:
+        """Wait until it has announced everything as stable, and what that sets off is over."""
+        wait_until(lambda: all(s["IsStable"] for s in self.get("/series?expand")), "all series to be stable")
+        wait_until(lambda: all(j["State"] == "Success" for j in self.get("/jobs?expand")), "all jobs to end")
 
     def send_study(self, study_instance_uid: str, to: str) -> None:
         """Forward a study to a modality, as a router would."""
