@@ -130,8 +130,8 @@ class Web(_Section):
 
     host: str = "127.0.0.1"
     port: int = Field(default=8080, ge=1, le=65535)
-    username: str = "reader"
-    password: SecretStr | None = None
+    username: str = Field(default="reader", pattern=r"^[^:]+$", description="Not empty, without a colon.")
+    password: SecretStr | None = Field(default=None, min_length=8, description="8 characters or more.")
     login: bool = Field(default=True, description="Only the demo turns this off, and only on loopback.")
 
 

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-import secrets
 from pathlib import Path
 from typing import Any
 
 from fastapi import Depends, FastAPI, HTTPException, Request, Response
 from fastapi.responses import FileResponse, HTMLResponse, JSONResponse
-from fastapi.security import HTTPBasic, HTTPBasicCredentials
 from fastapi.staticfiles import StaticFiles
 from fastapi.templating import Jinja2Templates
 from sqlalchemy import select
+from starlette.middleware.trustedhost import TrustedHostMiddleware
 
 from db.tables import PatientRow, ReportRow, ResultObjectRow
 from workflow.context import Context
 from workflow.overview import patient_course, system_status, worklist
 from workflow.settings import Settings
+from workflow.web.access import LOOPBACK_NAMES, login_check
 from workflow.web.plot import sum_plot_svg
 from workflow.web.view import course_table
 
@@ -32,22 +32,18 @@ _SECURITY_HEADERS = {
 
 
 def make_app(context: Context, settings: Settings) -> FastAPI:
-    """Make the application on an open database."""
+    """Make the application on an open database.
+
+    Raises
+    ------
+    ConfigurationError
+        If a login is wanted with an empty name or password.
+    """
     templates = Jinja2Templates(_FOLDER / "templates")
-    password = web_password(settings) if settings.web.login else None
-    basic = HTTPBasic(auto_error=False)
-
-    def login(credentials: HTTPBasicCredentials | None = Depends(basic)) -> None:
-        if password is None:
-            return
-        given = credentials or HTTPBasicCredentials(username="", password="")
-        is_user = secrets.compare_digest(given.username.encode(), settings.web.username.encode())
-        is_password = secrets.compare_digest(given.password.encode(), password.encode())
-        if not (is_user and is_password):
-            raise HTTPException(401, "log in", {"WWW-Authenticate": 'Basic realm="Tumorline"'})
-
+    guarded = [Depends(login_check(settings))] if settings.web.login else []
     app = FastAPI(title="Tumorline", docs_url=None, redoc_url=None, openapi_url=None)
-    guarded = [Depends(login)]
+    if not settings.web.login:
+        app.add_middleware(TrustedHostMiddleware, allowed_hosts=LOOPBACK_NAMES)
 
     @app.middleware("http")
     async def secure(request: Request, call_next: Any) -> Response:
@@ -125,15 +121,3 @@ def _file(path: Path, media_type: str) -> FileResponse:
     if not path.is_file():
         raise HTTPException(404, "the file is gone")
     return FileResponse(path, media_type=media_type)
-
-
-def web_password(settings: Settings) -> str:
-    """The page's password: the one that is set, else one made at first start and kept in the home folder."""
-    if settings.web.password is not None:
-        return settings.web.password.get_secret_value()
-    kept = settings.home / "web-password"
-    if not kept.exists():
-        settings.home.mkdir(parents=True, exist_ok=True)
-        kept.touch(mode=0o600)
-        kept.write_text(secrets.token_urlsafe(12))
-    return kept.read_text().strip()

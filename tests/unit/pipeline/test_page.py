@@ -7,12 +7,14 @@ import re
 import pytest
 from fastapi.testclient import TestClient
 from hospital import Hospital
+from pydantic import SecretStr
 from test_course_of_a_patient import BASELINE, FOLLOW_UP, PROGRESS
 
 from workflow.domain.errors import ConfigurationError
 from workflow.services import check_exposure
+from workflow.settings import load_settings
 from workflow.web import make_app
-from workflow.web.app import web_password
+from workflow.web.access import web_password
 from workflow.web.plot import sum_plot_svg
 
 
@@ -23,9 +25,10 @@ def hospital(tmp_path_factory) -> Hospital:
     return hospital
 
 
-def _client(hospital, *, login: bool) -> TestClient:
+def _client(hospital, *, login: bool, host: str = "localhost:8080") -> TestClient:
     web = hospital.settings.web.model_copy(update={"login": login})
-    return TestClient(make_app(hospital.context, hospital.settings.model_copy(update={"web": web})))
+    app = make_app(hospital.context, hospital.settings.model_copy(update={"web": web}))
+    return TestClient(app, base_url=f"http://{host}")
 
 
 @pytest.fixture
@@ -74,6 +77,46 @@ def test_without_the_password_nothing_is_shown(hospital, path):
     assert client.get(path).status_code == 401
     assert client.get(path, auth=("reader", "wrong")).status_code == 401
     assert client.get(path, auth=("reader", web_password(hospital.settings))).status_code in (200, 404)
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"password": ""}, {"password": "short"}, {"username": ""}, {"username": "a:b"}]
+)
+def test_a_login_that_is_none_is_refused_in_the_settings(wrong):
+    with pytest.raises(ConfigurationError, match=f"web.{next(iter(wrong))}"):
+        load_settings(None, web=wrong)
+
+
+@pytest.mark.parametrize("empty", [{"username": ""}, {"password": SecretStr("")}])
+def test_no_page_is_served_behind_an_empty_login(hospital, empty):
+    web = hospital.settings.web.model_copy(update=empty)
+    with pytest.raises(ConfigurationError, match="must not be empty"):
+        make_app(hospital.context, hospital.settings.model_copy(update={"web": web}))
+
+
+def test_the_password_is_made_once_for_its_owners_eyes(tmp_path):
+    settings = load_settings(None, home=tmp_path / "home")
+    password = web_password(settings)
+    assert len(password) >= 16
+    assert web_password(settings) == password
+    (kept,) = (tmp_path / "home").iterdir()
+    assert kept.stat().st_mode & 0o777 == 0o600
+
+
+def test_a_password_file_that_a_crash_left_empty_is_made_anew(tmp_path):
+    (tmp_path / "web-password").touch()
+    assert len(web_password(load_settings(None, home=tmp_path))) >= 16
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1:8080", "localhost", "[::1]:8080"])
+def test_without_a_login_this_machine_sees_the_page(hospital, host):
+    assert _client(hospital, login=False, host=host).get("/").status_code == 200
+
+
+@pytest.mark.parametrize("host", ["evil.example", "127.0.0.1.evil.example:8080", "localhost.evil.example"])
+def test_without_a_login_a_name_that_was_pointed_at_this_machine_is_refused(hospital, host):
+    for path in ("/", "/api/worklist", "/health"):
+        assert _client(hospital, login=False, host=host).get(path).status_code == 400
 
 
 @pytest.mark.parametrize("path", ["/patients/99", "/key-images/1/2.25.1.png", "/objects/1.2.3.dcm"])
