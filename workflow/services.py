@@ -23,7 +23,9 @@ log = logging.getLogger(__name__)
 # A service that dies is started again, at first at once, then ever slower.
 _RESTART_AFTER_S = (0.0, 1.0, 5.0, 15.0, 60.0)
 _LIVED_LONG_ENOUGH_S = 60.0
-_END_AFTER_S = 20.0
+# Tells a service that its standard input ends with its supervisor: nothing is left when that is killed.
+_SUPERVISED = "_TUMORLINE_SUPERVISED"
+_END_AFTER_S = 15.0
 
 
 def serve_listener(settings: Settings, stop: threading.Event) -> None:
@@ -91,6 +93,7 @@ def serve_web(settings: Settings, stop: threading.Event) -> None:
             port=settings.web.port,
             log_level="warning",
             access_log=False,  # paths hold keys of patients
+            timeout_graceful_shutdown=5,
         )
     )
 
@@ -131,8 +134,10 @@ def wanted_services(settings: Settings) -> list[str]:
 
 
 def run_service(name: str, settings: Settings) -> None:
-    """Run one service in this process until SIGTERM or SIGINT."""
+    """Run one service in this process until SIGTERM or SIGINT, or until its supervisor is gone."""
     stop = threading.Event()
+    if os.environ.get(_SUPERVISED):
+        threading.Thread(target=_end_with_supervisor, daemon=True).start()
     if name != "worker":
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: stop.set())
@@ -144,6 +149,13 @@ def run_service(name: str, settings: Settings) -> None:
         SERVICES[name](settings, stop)
     finally:
         pid_file.unlink(missing_ok=True)
+
+
+def _end_with_supervisor() -> None:
+    """Wait for the end of standard input: the supervisor holds its other end for as long as it lives."""
+    while os.read(0, 1024):
+        pass
+    os.kill(os.getpid(), signal.SIGTERM)
 
 
 class Supervisor:
@@ -171,8 +183,8 @@ class Supervisor:
         with (self._settings.home / "logs" / f"{name}.log").open("ab") as output:
             self._children[name] = subprocess.Popen(
                 [sys.executable, "-m", "workflow", "up", "--only", name],
-                env=self._environment,
-                stdin=subprocess.DEVNULL,
+                env={**self._environment, _SUPERVISED: "1"},
+                stdin=subprocess.PIPE,
                 stdout=output,
                 stderr=output,
                 start_new_session=True,  # Ctrl-C reaches the supervisor, which ends them in order
@@ -200,10 +212,12 @@ class Supervisor:
                 )
             if now >= self._due[name]:
                 del self._due[name]
+                if child.stdin is not None:
+                    child.stdin.close()
                 self._spawn(name)
 
-    def wait_until_ready(self, timeout_s: float = 60.0) -> None:
-        """Wait until every network service accepts connections.
+    def wait_until_ready(self, timeout_s: float = 60.0, stop: threading.Event | None = None) -> None:
+        """Wait until every network service accepts connections, or until `stop` is set.
 
         Raises
         ------
@@ -216,7 +230,7 @@ class Supervisor:
         ports = {"archive": s.archive.port, "listener": s.listener.port, "web": s.web.port}
         end = time.monotonic() + timeout_s
         for name in (n for n in self._names if n in ports):
-            while True:
+            while stop is None or not stop.is_set():
                 try:
                     socket.create_connection(("127.0.0.1", ports[name]), timeout=1).close()
                     break
@@ -245,6 +259,8 @@ class Supervisor:
                 log.warning("%s did not end and is killed; its job will be taken over", name)
                 child.kill()
                 child.wait()
+            if child.stdin is not None:
+                child.stdin.close()
 
 
 def last_line(path: Path) -> str:

@@ -35,6 +35,8 @@ def register(app: typer.Typer) -> None:
             tumorline up --config site.toml
 
             tumorline up --config site.toml --only worker
+
+            TUMORLINE_WORKER__QUEUES='["inference"]' tumorline up --config site.toml --only worker
         """
         import os
 
@@ -59,7 +61,7 @@ def register(app: typer.Typer) -> None:
             signal.signal(number, lambda *_: stop.set())
         try:
             supervisor.start()
-            supervisor.wait_until_ready()
+            supervisor.wait_until_ready(stop=stop)
             listener, web = settings.listener, settings.web
             messages.print(f"DICOM listener  {listener.ae_title}@{listener.host}:{listener.port}")
             messages.print(f"web page        http://{web.host}:{web.port}/")
