@@ -18,7 +18,7 @@ from workflow.overview import patient_course, system_status, worklist
 from workflow.settings import Settings
 from workflow.web.access import LOOPBACK_NAMES, login_check
 from workflow.web.plot import sum_plot_svg
-from workflow.web.view import course_table
+from workflow.web.view import course_table, page_status
 
 _FOLDER = Path(__file__).parent
 # Everything comes from here: no script, no other host.
@@ -60,7 +60,7 @@ def make_app(context: Context, settings: Settings) -> FastAPI:
     @app.get("/", response_class=HTMLResponse, dependencies=guarded)
     def show_worklist(request: Request) -> Response:
         with context.reading() as session:
-            values = {"patients": worklist(session), "status": system_status(session)}
+            values = {"patients": worklist(session), "status": page_status(system_status(session))}
         return templates.TemplateResponse(request, "worklist.html", values)
 
     @app.get("/patients/{key}", response_class=HTMLResponse, dependencies=guarded)
@@ -81,7 +81,7 @@ def make_app(context: Context, settings: Settings) -> FastAPI:
     @app.get("/api/status", dependencies=guarded)
     def api_status() -> JSONResponse:
         with context.reading() as session:
-            return JSONResponse(system_status(session))
+            return JSONResponse(page_status(system_status(session)))
 
     @app.get("/key-images/{time_point_key}/{tracking_uid}.png", dependencies=guarded)
     def key_image(time_point_key: int, tracking_uid: str) -> FileResponse:

@@ -1,7 +1,8 @@
-"""The patient page's table, ready for the template."""
+"""What the pages show, ready for the templates."""
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 ROLE_ORDER = {"target": 0, "non_target": 1, "new": 2}
@@ -14,6 +15,28 @@ STATE_WORDS = {
     "merged": "merged",
     "split": "split",
 }
+
+
+_TRACEBACK = "Traceback (most recent call last):"
+
+
+def page_status(status: dict[str, Any]) -> dict[str, Any]:
+    """The system's state without the words of unforeseen errors: they may quote a header's values.
+
+    Messages that were written for people (unsuitable input, something not there) stay whole.
+    """
+    return {**status, "stopped": [{**job, "error": _shown_error(job)} for job in status["stopped"]]}
+
+
+def _shown_error(job: dict[str, Any]) -> str:
+    if _TRACEBACK not in job["error"]:
+        return str(job["error"])
+    _, _, last = job["error"].rpartition(_TRACEBACK)
+    # Frames are indented; the first line that is not begins with the type. Its message may go on below.
+    raised = next((line for line in last.splitlines() if line[:1].strip()), "")
+    kind = re.match(r"[A-Za-z_][\w.]*(?=:|$)", raised)
+    what = kind[0] if kind else "an unforeseen error"
+    return f"{what} in {job['stage']}; `tumorline status --json` and the worker's log have the rest"
 
 
 def course_table(course: dict[str, Any]) -> dict[str, Any]:

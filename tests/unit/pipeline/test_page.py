@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import traceback
 
 import pytest
 from fastapi.testclient import TestClient
@@ -10,6 +11,7 @@ from hospital import Hospital
 from pydantic import SecretStr
 from test_course_of_a_patient import BASELINE, FOLLOW_UP, PROGRESS
 
+from db.tables import JobRow
 from workflow.domain.errors import ConfigurationError
 from workflow.services import check_exposure
 from workflow.settings import load_settings
@@ -117,6 +119,38 @@ def test_without_a_login_this_machine_sees_the_page(hospital, host):
 def test_without_a_login_a_name_that_was_pointed_at_this_machine_is_refused(hospital, host):
     for path in ("/", "/api/worklist", "/health"):
         assert _client(hospital, login=False, host=host).get(path).status_code == 400
+
+
+def _stop(hospital, error: str, outcome: str = "dead") -> None:
+    with hospital.context.unit() as session:
+        now = hospital.context.clock()
+        session.add(
+            JobRow(stage="infer", subject="7", lane="p", state="CANCELED", outcome=outcome, error=error,
+                   due_at=now, created_at=now)
+        )  # fmt: skip
+
+
+def _traceback(error: Exception) -> str:
+    try:
+        try:
+            raise KeyError("PatientID 4711")
+        except KeyError as cause:
+            raise error from cause
+    except type(error):
+        return traceback.format_exc()
+
+
+def test_the_words_of_an_unforeseen_error_are_not_on_the_pages(tmp_path):
+    hospital = Hospital(tmp_path)
+    _stop(hospital, _traceback(ValueError("invalid name: 'Doe^Jane'\nDoe: born 1950")))
+    _stop(hospital, "the study has no axial series", outcome="unsuitable")
+    page = _client(hospital, login=False)
+    for text in (page.get("/").text, page.get("/api/status").text):
+        assert "ValueError in infer" in text
+        assert "tumorline status" in text
+        assert "the study has no axial series" in text
+        assert not re.search("Jane|Doe|4711|Traceback|File ", text)
+    assert "Doe^Jane" in hospital.status()["stopped"][0]["error"]  # what the command line shows
 
 
 @pytest.mark.parametrize("path", ["/patients/99", "/key-images/1/2.25.1.png", "/objects/1.2.3.dcm"])
