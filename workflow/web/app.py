@@ -12,7 +12,7 @@ from fastapi.templating import Jinja2Templates
 from sqlalchemy import select
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
-from db.tables import PatientRow, ReportRow, ResultObjectRow
+from db.tables import PatientRow, ReportRow, ResultObjectRow, TimePointRow
 from workflow.context import Context
 from workflow.overview import patient_course, system_status, worklist
 from workflow.settings import Settings
@@ -86,11 +86,11 @@ def make_app(context: Context, settings: Settings) -> FastAPI:
     @app.get("/key-images/{time_point_key}/{tracking_uid}.png", dependencies=guarded)
     def key_image(time_point_key: int, tracking_uid: str) -> FileResponse:
         with context.reading() as session:
+            # The newest report need not be the current one: a withdrawn decision brings an older one back.
             report = session.scalar(
                 select(ReportRow)
-                .where(ReportRow.time_point_id == time_point_key)
-                .order_by(ReportRow.id.desc())
-                .limit(1)
+                .join(TimePointRow, TimePointRow.report_id == ReportRow.id)
+                .where(TimePointRow.id == time_point_key)
             )
         lesions = report.document["lesions"] if report else []
         if report is None or tracking_uid not in {lesion["tracking_uid"] for lesion in lesions}:

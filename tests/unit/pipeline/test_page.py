@@ -11,7 +11,7 @@ from hospital import Hospital
 from pydantic import SecretStr
 from test_course_of_a_patient import BASELINE, FOLLOW_UP, PROGRESS
 
-from db.tables import JobRow
+from db.tables import JobRow, ReportRow, TimePointRow
 from workflow.domain.errors import ConfigurationError
 from workflow.services import check_exposure
 from workflow.settings import load_settings
@@ -59,6 +59,20 @@ def test_every_key_image_is_a_picture(page):
     assert len(images) == 6
     for image in images:
         assert page.get(image).content.startswith(b"\x89PNG")
+
+
+def test_key_images_are_those_of_the_current_report_though_a_newer_one_exists(page, hospital, tmp_path):
+    image = re.findall(r'src="(/key-images/[^"]+)"', page.get("/patients/1").text)[0]
+    shown = page.get(image).content
+    with hospital.context.unit() as session:
+        now = session.get_one(ReportRow, session.get_one(TimePointRow, int(image.split("/")[2])).report_id)
+        copied = {c.key: getattr(now, c.key) for c in ReportRow.__table__.columns if c.key != "id"}
+        session.add(newer := ReportRow(**copied | {"identity": "withdrawn", "folder": str(tmp_path)}))
+        session.flush()
+        newer_id = newer.id
+    assert page.get(image).content == shown
+    with hospital.context.unit() as session:
+        session.delete(session.get_one(ReportRow, newer_id))
 
 
 def test_result_objects_can_be_fetched(page, hospital):
