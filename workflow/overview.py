@@ -6,9 +6,10 @@ from datetime import date
 from typing import Any
 
 from sqlalchemy import func, select
-from sqlalchemy.orm import InstrumentedAttribute, Session
+from sqlalchemy.orm import InstrumentedAttribute, Session, selectinload
 
 from db.tables import (
+    AnalysisRow,
     InstanceRow,
     JobRow,
     PatientRow,
@@ -21,17 +22,40 @@ from db.tables import (
 
 
 def worklist(session: Session) -> list[dict[str, Any]]:
-    """One entry per patient, the one with the latest study first."""
-    patients = session.scalars(select(PatientRow)).all()
+    """One entry per patient, the one with the latest study first; its time points in short.
+
+    Two statements, however many patients there are: the page asks for this every few seconds.
+    """
+    points: dict[int, list[dict[str, Any]]] = {}
+    rows = session.execute(
+        select(
+            TimePointRow.patient_key,
+            TimePointRow.id.label("key"),
+            TimePointRow.order,
+            StudyRow.study_instance_uid,
+            StudyRow.study_date,
+            StudyRow.description.label("study_description"),
+            StudyRow.accession_number,
+            TimePointRow.state,
+            TimePointRow.reason,
+            ReportRow.document["assessment", "overall"].as_string().label("overall_response"),
+        )
+        .join(StudyRow, StudyRow.id == TimePointRow.study_id)
+        .join(ReportRow, ReportRow.id == TimePointRow.report_id, isouter=True)
+        .order_by(TimePointRow.patient_key, TimePointRow.order)
+    )
+    for row in rows.mappings():
+        point = {**row, "study_date": _iso(row["study_date"])}
+        points.setdefault(point.pop("patient_key"), []).append(point)
     entries = [
         {
             "patient_key": patient.id,
             "patient_id": patient.patient_id,
             "patient_name": readable_name(patient.patient_name),
-            "time_points": (points := [time_point(p) for p in _points(session, patient.id)]),
-            "latest_study_date": max((p["study_date"] or "" for p in points), default=""),
+            "time_points": (known := points.get(patient.id, [])),
+            "latest_study_date": max((p["study_date"] or "" for p in known), default=""),
         }
-        for patient in patients
+        for patient in session.scalars(select(PatientRow))
     ]
     return sorted(entries, key=lambda e: (e["latest_study_date"], e["patient_key"]), reverse=True)
 
@@ -141,8 +165,15 @@ def readable_name(patient_name: str) -> str:
 
 
 def _points(session: Session, patient_key: int) -> list[TimePointRow]:
+    """A patient's time points with what `time_point` reads, and without the masks."""
     rows = session.scalars(
-        select(TimePointRow).where(TimePointRow.patient_key == patient_key).order_by(TimePointRow.order)
+        select(TimePointRow)
+        .where(TimePointRow.patient_key == patient_key)
+        .order_by(TimePointRow.order)
+        .options(
+            selectinload(TimePointRow.analysis).lazyload(AnalysisRow.observations),
+            selectinload(TimePointRow.report).selectinload(ReportRow.objects),
+        )
     )
     return list(rows)
 

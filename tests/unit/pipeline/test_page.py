@@ -9,6 +9,7 @@ import pytest
 from fastapi.testclient import TestClient
 from hospital import Hospital
 from pydantic import SecretStr
+from sqlalchemy import event
 from test_course_of_a_patient import BASELINE, FOLLOW_UP, PROGRESS
 
 from db.tables import JobRow, ReportRow, TimePointRow
@@ -42,6 +43,25 @@ def test_the_worklist_has_the_patient_with_the_latest_response(page):
     text = page.get("/").text
     assert "Test, Person" in text
     assert re.search(r'class="response r-pd">PD<', text)
+
+
+@pytest.mark.parametrize(("path", "most"), [("/api/worklist", 2), ("/patients/1", 6)])
+def test_pages_ask_a_few_statements_and_load_no_mask(page, hospital, path, most):
+    statements: list[str] = []
+
+    def note(connection, cursor, statement, *_):
+        statements.append(statement)
+
+    with hospital.context.reading() as session:
+        engine = session.get_bind()
+    event.listen(engine, "before_cursor_execute", note)
+    try:
+        assert page.get(path).status_code == 200
+    finally:
+        event.remove(engine, "before_cursor_execute", note)
+    asked = [statement for statement in statements if statement.startswith("SELECT")]
+    assert 0 < len(asked) <= most
+    assert not [statement for statement in asked if "observation" in statement]
 
 
 def test_the_patient_page_has_every_diameter_sum_and_reason_of_the_reports(page, hospital):
