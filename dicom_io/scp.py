@@ -8,6 +8,7 @@ import os
 import secrets
 import shutil
 import ssl
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -85,10 +86,12 @@ def keep_file(content: bytes, folder: Path, source: str) -> ReceivedFile:
         raise UnsuitableInputError(f"{reason} (kept as {rejected})") from error
     # The digest in the name: an instance that comes again with other content loses nothing.
     final = folder / header.study_instance_uid / header.series_instance_uid
+    changed = {final, *(part.parent for part in (final, final.parent) if not part.exists())}
     final.mkdir(parents=True, exist_ok=True)
     path = final / f"{header.sop_instance_uid}-{sha256[:8]}.dcm"
     temporary.replace(path)
-    _sync_folder(final)
+    for part in changed:  # a folder's entry outlives a power cut like a file's content
+        _sync_folder(part)
     return ReceivedFile(
         header=InstanceHeader(**{**vars(header), "path": path}),
         path=path,
@@ -104,6 +107,18 @@ def _sync_folder(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def discard_unfinished(folder: Path, older_than_s: float = 3600.0) -> int:
+    """Remove what a process that was killed while writing left; nobody was told that it was kept."""
+    left = [
+        part
+        for part in (folder / "incoming").glob("*.part")
+        if time.time() - part.stat().st_mtime > older_than_s
+    ]
+    for part in left:
+        part.unlink(missing_ok=True)
+    return len(left)
 
 
 def serve_listener(
@@ -150,6 +165,7 @@ def serve_listener(
         return SUCCESS
 
     folder.mkdir(parents=True, exist_ok=True)
+    discard_unfinished(folder)
     ae = _application_entity(ae_title, allowed_calling_ae_titles, maximum_associations)
     return _start(ae, host, port, [(evt.EVT_C_STORE, store)], tls)
 
@@ -249,6 +265,7 @@ def serve_archive(
         yield from ((0xFF00, match) for match in archive.find(event.identifier))
 
     folder.mkdir(parents=True, exist_ok=True)
+    discard_unfinished(folder)
     ae = _application_entity(ae_title, None, 16)
     ae.add_supported_context(StudyRootQueryRetrieveInformationModelFind)
     return _start(ae, host, port, [(evt.EVT_C_STORE, store), (evt.EVT_C_FIND, find)], tls)

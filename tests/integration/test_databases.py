@@ -11,6 +11,7 @@ from itertools import pairwise
 import pytest
 import sqlalchemy as sa
 from alembic.config import Config
+from alembic.script import ScriptDirectory
 from hospital import Hospital, diameters
 from studies import BASELINE, FOLLOW_UP
 
@@ -96,7 +97,7 @@ def test_an_older_schema_is_brought_to_the_newest_with_what_is_in_it(database_ur
         assert session.scalars(sa.select(PatientRow.patient_id)).all() == ["P-7"]
         newest = session.execute(sa.text("SELECT version_num FROM alembic_version")).scalar()
     engine.dispose()
-    assert newest == "0002"
+    assert newest == ScriptDirectory(str(migrations_folder())).get_current_head() != "0001"
 
 
 def test_a_schema_that_is_newer_than_the_program_is_refused_by_name(engine, database_url):

@@ -15,7 +15,14 @@ from test_course_of_a_patient import BASELINE
 
 from db.tables import InstanceRow
 from dicom_io.parsing import quiet
-from dicom_io.scp import CANNOT_UNDERSTAND, FolderArchive, file_digest, serve_archive, serve_listener
+from dicom_io.scp import (
+    CANNOT_UNDERSTAND,
+    FolderArchive,
+    discard_unfinished,
+    file_digest,
+    serve_archive,
+    serve_listener,
+)
 from dicom_io.scu import RemoteNode
 from workflow.demo import free_port
 from workflow.domain.errors import TransientError
@@ -146,6 +153,14 @@ def test_a_database_that_is_not_there_asks_the_sender_to_try_later(hospital, tmp
             )
     finally:
         server.shutdown()
+
+
+def test_what_a_killed_listener_left_half_written_is_removed_when_it_is_old(tmp_path):
+    (tmp_path / "incoming").mkdir()
+    (tmp_path / "incoming" / "1.part").write_bytes(b"half")
+    assert discard_unfinished(tmp_path) == 0
+    assert discard_unfinished(tmp_path, older_than_s=-1) == 1
+    assert list((tmp_path / "incoming").iterdir()) == []
 
 
 def test_the_archive_lists_what_it_holds(tmp_path):
