@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -97,12 +98,12 @@ def keeper(context: Context) -> Callable[[bytes, str], Any]:
 def export(context: Context, out: Path, imported: ImportResult) -> RunResult:
     """Lay the results out by patient and study."""
     with context.reading() as session:
-        keys = list(session.scalars(select(PatientRow.id).order_by(PatientRow.patient_id)))
+        keys = list(session.scalars(select(PatientRow.id).order_by(PatientRow.patient_id, PatientRow.id)))
         courses = [patient_course(session, key) for key in keys]
         status = system_status(session)
     folders = []
-    for course in courses:
-        folder = out / _safe(course["patient_id"])
+    for course, name in zip(courses, folder_names(courses), strict=True):
+        folder = out / name
         for point in course["time_points"]:
             if point["report"] is None:
                 continue
@@ -129,6 +130,18 @@ def export(context: Context, out: Path, imported: ImportResult) -> RunResult:
     )
 
 
-def _safe(name: str) -> str:
-    """A PatientID as a folder name: it may hold anything, also a path."""
-    return re.sub(r"[^A-Za-z0-9._-]", "_", name).strip(".") or "_"
+def folder_names(courses: Sequence[Mapping[str, Any]]) -> list[str]:
+    """A folder name per patient, no two the same: a PatientID may hold anything, also a path.
+
+    A digest of PatientID and issuer is added where the ID can't be a name as it is ("A/B" and "A_B" are
+    two patients), and where the same ID of another issuer came before it.
+    """
+    names: list[str] = []
+    for course in courses:
+        patient_id = str(course["patient_id"])
+        name = re.sub(r"[^A-Za-z0-9._-]", "_", patient_id).strip(".") or "_"
+        if name != patient_id or name in names:
+            whole = json.dumps([patient_id, course["issuer_of_patient_id"]])
+            name = f"{name}-{hashlib.sha256(whole.encode()).hexdigest()[:8]}"
+        names.append(name)
+    return names
