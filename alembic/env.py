@@ -15,17 +15,19 @@ if context.is_offline_mode():
         context.run_migrations()
 else:
     engine = open_engine(url)
-    with engine.connect() as connection:
-        context.configure(
-            connection=connection,
-            target_metadata=Table.metadata,
-            render_as_batch=connection.dialect.name == "sqlite",
-        )
-        with context.begin_transaction():
-            if connection.dialect.name == "postgresql":
-                # Services of one site start together: the first migrates, the others wait (SQLite
-                # takes its write lock with BEGIN).
-                connection.exec_driver_sql("SELECT pg_advisory_xact_lock(7464269)")
-            context.run_migrations()
-        connection.commit()
-    engine.dispose()
+    try:
+        with engine.connect() as connection:
+            context.configure(
+                connection=connection,
+                target_metadata=Table.metadata,
+                render_as_batch=connection.dialect.name == "sqlite",
+            )
+            with context.begin_transaction():
+                if connection.dialect.name == "postgresql":
+                    # Services of one site start together: the first migrates, the others wait (SQLite
+                    # takes its write lock with BEGIN).
+                    connection.exec_driver_sql("SELECT pg_advisory_xact_lock(7464269)")
+                context.run_migrations()
+            connection.commit()
+    finally:
+        engine.dispose()

@@ -152,6 +152,7 @@ class TimePointRow(Table):
     prior_id: Mapped[int | None] = mapped_column(ForeignKey("time_point.id"))
     # The identity whose analysis failed for good: it is not tried again until something changes.
     failed_identity: Mapped[str] = mapped_column(String(64), default="")
+    failure: Mapped[str] = mapped_column(Text, default="")
     analysis_id: Mapped[int | None] = mapped_column(ForeignKey("analysis.id", use_alter=True))
     report_id: Mapped[int | None] = mapped_column(ForeignKey("report.id", use_alter=True))
     # What stages read after their transaction is over is loaded with the row.
@@ -173,9 +174,12 @@ class AnalysisRow(Table):
     id: Mapped[int] = mapped_column(primary_key=True)
     time_point_id: Mapped[int] = mapped_column(ForeignKey("time_point.id"), index=True)
     identity: Mapped[str] = mapped_column(String(64))
-    prior_analysis_id: Mapped[int | None] = mapped_column(ForeignKey("analysis.id"))
     created_at: Mapped[datetime]
     seconds: Mapped[float] = mapped_column(default=0.0)
+    # The verdict for the worklist: ANALYSED, AWAITING_PROMPTS or NO_MATCH, and why.
+    state: Mapped[str] = mapped_column(String(24), default="ANALYSED")
+    reason: Mapped[str] = mapped_column(Text, default="")
+    is_baseline: Mapped[bool] = mapped_column(default=False)
     notes: Mapped[list[Any]]
     # Loaded with the analysis: stages work on it after the transaction is over.
     observations: Mapped[list[ObservationRow]] = relationship(
@@ -216,6 +220,7 @@ class ObservationRow(Table):
     mask: Mapped[bytes | None] = mapped_column(LargeBinary)
     measurement: Mapped[dict[str, Any] | None]
     expected_lps: Mapped[list[Any] | None]  # where tracking puts the centre, mm
+    is_equivocal: Mapped[bool] = mapped_column(default=False)  # of a new lesion: it may be an old one
     confidence: Mapped[float | None]
     flags: Mapped[list[Any]]
     model: Mapped[dict[str, Any]]
@@ -273,7 +278,10 @@ class ReportRow(Table):
     identity: Mapped[str] = mapped_column(String(64))
     version: Mapped[int]
     status: Mapped[str] = mapped_column(String(16))
-    draft_identity: Mapped[str] = mapped_column(String(64))  # what a signature is put under
+    # What it says (signature included), and what it says unsigned: a signature is put under that. The
+    # same words can be said again after others, so the identity, which UIDs derive from, can differ.
+    content_identity: Mapped[str] = mapped_column(String(64))
+    draft_identity: Mapped[str] = mapped_column(String(64))
     created_at: Mapped[datetime]
     document: Mapped[dict[str, Any]]  # report.json
     folder: Mapped[str] = mapped_column(Text)
@@ -300,7 +308,8 @@ class ResultObjectRow(Table):
     study_instance_uid: Mapped[str] = mapped_column(UID)
     path: Mapped[str] = mapped_column(Text)
     sha256: Mapped[str] = mapped_column(String(64))
-    # PENDING, SENT (C-STORE succeeded), VERIFIED (the destination lists it), HELD (validation failed)
+    # PENDING, SENT (C-STORE succeeded), VERIFIED (the destination lists it), HELD (validation failed),
+    # REFUSED (by the destination, for good)
     state: Mapped[str] = mapped_column(String(16), default="PENDING", index=True)
     destination: Mapped[str] = mapped_column(String(128), default="")
     verified_at: Mapped[datetime | None]

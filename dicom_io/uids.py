@@ -25,13 +25,17 @@ def uid_of(*parts: str) -> UID:
 
 
 def seg_sop_instance_uid(report: TimePointReport) -> UID:
-    """SOP Instance UID of a report's SEG. Signing changes no mask, so it does not change this UID."""
-    return uid_of(report.identity, str(report.version), report.series_instance_uid, "seg")
+    """SOP Instance UID of a report's SEG."""
+    return uid_of(report.identity, report.series_instance_uid, "seg")
 
 
 def sop_instance_uid(report: TimePointReport, role: str) -> UID:
-    """SOP Instance UID of another object of the report ("sr", "pdf" ...), in this version and status."""
-    return uid_of(report.identity, str(report.version), report.status.value, role)
+    """SOP Instance UID of another object of the report ("sr", "pdf" ...).
+
+    The identity covers what the report says and its status. The version is left out: it counts how
+    often something else was said before, and so depends on the order in which studies arrived.
+    """
+    return uid_of(report.identity, report.status.value, role)
 
 
 def series_instance_uid_of(object_uid: str) -> UID:

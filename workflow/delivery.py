@@ -33,15 +33,20 @@ def deliver(job: Job, context: Context) -> None:
             (o for o in report.objects if o.state in ("PENDING", "SENT")),
             key=lambda o: (ROLE_ORDER.index(o.role) if o.role in ROLE_ORDER else len(ROLE_ORDER), o.id),
         )
-    unsent = [o for o in waiting if o.state == "PENDING"]
-    try:
-        if unsent:
-            job.report_progress(0.1, f"sending {len(unsent)} objects to {context.destination.name}")
-            context.destination.store([Path(o.path) for o in unsent])
-            _mark([o.id for o in unsent], "SENT", report.id, context)
-    except (TransientError, UnsuitableInputError) as error:
-        _mark([o.id for o in unsent], "PENDING", report.id, context, str(error))
-        raise
+    refused = []
+    for number, result in enumerate(o for o in waiting if o.state == "PENDING"):
+        job.report_progress(number / len(waiting), f"sending {result.role} to {context.destination.name}")
+        try:
+            context.destination.store([Path(result.path)])
+        except UnsuitableInputError as error:  # the others may still be taken
+            refused.append(result)
+            _mark([result.id], "REFUSED", report.id, context, str(error))
+        except TransientError as error:
+            _mark([result.id], "PENDING", report.id, context, str(error))
+            raise
+        else:
+            _mark([result.id], "SENT", report.id, context)
+    waiting = [o for o in waiting if o not in refused]
     by_series = defaultdict(list)
     for result in waiting:
         by_series[(result.study_instance_uid, result.series_instance_uid)].append(result)
@@ -57,6 +62,8 @@ def deliver(job: Job, context: Context) -> None:
         raise TransientError(
             f"{context.destination.name} does not list {', '.join(o.sop_instance_uid for o in missing)} yet"
         )
+    if refused:
+        raise UnsuitableInputError(f"{context.destination.name} refused {', '.join(o.role for o in refused)}")
 
 
 def _mark(object_ids: list[int], state: str, report_id: int, context: Context, error: str = "") -> None:

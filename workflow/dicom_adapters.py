@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import threading
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,6 +28,8 @@ if TYPE_CHECKING:
     from dicom_io.results import ResultSettings
     from dicom_io.volumes import SeriesVolume
 
+# PS3.5 9.1
+_UID = re.compile(r"[0-9]+(\.[0-9]+)*")
 # A follow-up is analysed right after its prior: two volumes kept mean that none is decoded twice.
 _VOLUMES_KEPT = 2
 
@@ -106,7 +110,8 @@ class DicomPrompts:
         if others:
             notes.append(f"not taken for lesions: {', '.join(problem.item for problem in others)}")
         notes += [f"key image marked by a reader: {hint.title} {hint.description}" for hint in reading.hints]
-        return list(reading.prompts), [*notes, *reading.notes]
+        prompts = [_with_valid_uid(prompt, notes) for prompt in reading.prompts]
+        return prompts, [*notes, *reading.notes]
 
 
 class DicomResults:
@@ -189,6 +194,15 @@ class DicomResults:
             )
             if picture is not None:
                 (folder / f"{lesion.tracking_uid}.png").write_bytes(picture.png())
+
+
+def _with_valid_uid(prompt: LesionPrompt, notes: list[str]) -> LesionPrompt:
+    """The prompt without a tracking UID that is none: it comes from outside and names files and rows."""
+    uid = prompt.tracking_uid
+    if uid is None or (len(uid) <= 64 and _UID.fullmatch(uid)):
+        return prompt
+    notes.append(f"{prompt.item or 'a lesion'} of {prompt.sop_instance_uid}: its tracking UID is not a UID")
+    return replace(prompt, tracking_uid=None)
 
 
 def _series_volume(image: ImageStack) -> SeriesVolume:

@@ -132,11 +132,14 @@ def ingest(job: Job, context: Context) -> None:
         }
         choice = choose_series(series) if series else None
         if choice is not None and choice.chosen is None:
-            raise UnsuitableInputError(f"no series of the study can be measured: {choice.reason}")
+            if not any(row.modality in PROMPT_MODALITIES for row in rows):
+                raise UnsuitableInputError(f"no series of the study can be measured: {choice.reason}")
+            choice = None  # a study of its own for prompts (RTSTRUCT beside RTPLAN and RTDOSE)
         with context.unit() as session:
             study = session.get_one(StudyRow, int(job.subject), with_for_update=True)
             patient = _patient(session, identity)
-            study.patient_key = patient.id
+            former, study.patient_key = study.patient_key, patient.id
+            _resolve(session, study, context.clock())
             for row in _instances(session, study.study_instance_uid):
                 if row.sop_instance_uid in references:
                     row.refers_to = references[row.sop_instance_uid]
@@ -144,13 +147,8 @@ def ingest(job: Job, context: Context) -> None:
                 _place(session, study, patient, rows, choice, is_complete, context.clock())
             if study.state.startswith("INGESTING"):  # else an instance came meanwhile: it is looked at again
                 study.state, study.reason = "INGESTED", ""
-            enqueue(
-                session,
-                stage="timeline",
-                subject=str(patient.id),
-                lane=f"patient:{patient.id}",
-                due_at=context.clock(),
-            )
+            for patient_key in {patient.id, former or patient.id}:  # corrected: it left another's timeline
+                _look_at_timeline(session, patient_key, context.clock())
     except UnsuitableInputError as error:
         with context.unit() as session:
             _quarantine(session, int(job.subject), str(error), context.clock())
@@ -168,12 +166,11 @@ def _instances(session: Session, study_instance_uid: str) -> list[InstanceRow]:
 
 
 def _one_patient(rows: list[InstanceRow], context: Context) -> PatientIdentity:
-    """Whose study it is, when all its series agree."""
-    first_of_series = {row.series_instance_uid: row for row in reversed(rows)}
-    identities = [context.images.patient(Path(row.path)) for row in first_of_series.values()]
+    """Whose study it is, when all its instances agree: a correction may have arrived by half."""
+    identities = list(dict.fromkeys(context.images.patient(Path(row.path)) for row in rows))
     for identity in identities[1:]:
         if reason := why_not_same(identities[0], identity):
-            raise UnsuitableInputError(f"the study's series name different patients: {reason}")
+            raise UnsuitableInputError(f"the study's instances name different patients: {reason}")
     if not identities[0].patient_id:
         raise UnsuitableInputError("the study has no PatientID; have it corrected in the PACS and sent again")
     return identities[0]
@@ -210,6 +207,7 @@ def _patient(session: Session, identity: PatientIdentity) -> PatientRow:
     if reason := why_not_same(known, identity):
         raise UnsuitableInputError(f"{reason}: a person has to decide whose study this is")
     row.birth_date, row.sex = row.birth_date or identity.birth_date, row.sex or identity.sex
+    row.patient_name = row.patient_name or identity.patient_name
     return row
 
 
@@ -265,9 +263,36 @@ def _place(
     time_point.revision_id, time_point.patient_key = latest.id, patient.id
 
 
+def fail(job: Job, reason: str, context: Context) -> None:
+    """Keep a study whose ingest failed for good in view of a person, unless it is quarantined already."""
+    with context.unit() as session:
+        if session.get_one(StudyRow, int(job.subject)).state != "QUARANTINED":
+            _quarantine(session, int(job.subject), f"ingest failed: {reason}", context.clock())
+
+
+def _look_at_timeline(session: Session, patient_key: int, now: datetime) -> None:
+    enqueue(session, stage="timeline", subject=str(patient_key), lane=f"patient:{patient_key}", due_at=now)
+
+
+def _resolve(session: Session, study: StudyRow, now: datetime) -> None:
+    """Close what was kept for a person about a study that is now in order."""
+    kept = session.scalars(
+        select(QuarantineRow).where(
+            QuarantineRow.study_instance_uid == study.study_instance_uid, QuarantineRow.resolved_at.is_(None)
+        )
+    )
+    for row in kept:
+        row.resolved_at = now
+
+
 def _quarantine(session: Session, study_id: int, reason: str, now: datetime) -> None:
     study = session.get_one(StudyRow, study_id)
     study.state, study.reason = "QUARANTINED", reason
+    _resolve(session, study, now)  # the newest reason is enough
+    point = session.scalar(select(TimePointRow).where(TimePointRow.study_id == study_id))
+    if point is not None:  # nothing is compared with it any more
+        point.state, point.reason = "QUARANTINED", reason
+        _look_at_timeline(session, point.patient_key, now)
     session.add(
         QuarantineRow(
             what=f"study {study.study_instance_uid}",

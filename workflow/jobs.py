@@ -48,6 +48,7 @@ class Job:
 
 
 Stage = Callable[[Job], None]
+Failure = Callable[[Job, str], None]
 
 
 def enqueue(session: Session, *, stage: str, subject: str, lane: str, due_at: datetime) -> None:
@@ -126,8 +127,13 @@ def claim(unit: UnitOfWork, job_id: int, clock: Clock, lease_s: float) -> Job | 
         return None  # another job of the lane is running
 
 
-def take_over_expired(session: Session, now: datetime, maximum_losses: int) -> int:
-    """Put jobs of workers that went silent back into the queue; give up on one that keeps killing them."""
+def take_over_expired(
+    session: Session, now: datetime, maximum_losses: int, given_up: list[Job] | None = None
+) -> int:
+    """Put jobs of workers that went silent back into the queue; give up on one that keeps killing them.
+
+    Those are added to `given_up`.
+    """
     expired = list(
         session.scalars(
             select(JobRow)
@@ -140,6 +146,8 @@ def take_over_expired(session: Session, now: datetime, maximum_losses: int) -> i
         row.losses += 1
         if row.losses >= maximum_losses:
             _cancel(row, "dead", now)
+            if given_up is not None:
+                given_up.append(Job(id=row.id, stage=row.stage, subject=row.subject, attempts=row.attempts))
             continue
         twin = session.scalar(
             select(JobRow.id).where(
@@ -155,9 +163,18 @@ def take_over_expired(session: Session, now: datetime, maximum_losses: int) -> i
 
 
 def execute(
-    job_id: int, stages: Mapping[str, Stage], unit: UnitOfWork, clock: Clock, settings: Worker
+    job_id: int,
+    stages: Mapping[str, Stage],
+    unit: UnitOfWork,
+    clock: Clock,
+    settings: Worker,
+    failures: Mapping[str, Failure] | None = None,
 ) -> bool:
-    """Claim a job and carry it out; its end is in its row. Return whether it was ours to do."""
+    """Claim a job and carry it out; its end is in its row. Return whether it was ours to do.
+
+    `failures` has, by stage, what is to be done when a job ended for good without success: its subject
+    must not look as if it were still being worked on.
+    """
     job = claim(unit, job_id, clock, settings.lease_s)
     if job is None:
         return False
@@ -178,13 +195,13 @@ def execute(
         if job.attempts < settings.maximum_losses:
             _retry(unit, job, str(error.orig), clock(), settings)
         else:
-            _end(unit, job, CANCELED, "dead", traceback.format_exc(limit=-8), clock())
+            _fail(unit, job, "dead", traceback.format_exc(limit=-8), clock(), failures)
     except (UnsuitableInputError, ConfigurationError) as error:
         log.warning("%s on %s stopped: %s", job.stage, job.subject, error)
-        _end(unit, job, CANCELED, "unsuitable", str(error), clock())
+        _fail(unit, job, "unsuitable", str(error), clock(), failures)
     except Exception:  # the edge of the process: the bug is kept in the row for replay
         log.exception("%s on %s failed", job.stage, job.subject)
-        _end(unit, job, CANCELED, "dead", traceback.format_exc(limit=-8), clock())
+        _fail(unit, job, "dead", traceback.format_exc(limit=-8), clock(), failures)
     else:
         _end(unit, job, COMPLETED, "", "", clock())
     return True
@@ -203,6 +220,21 @@ def replay(session: Session, job_id: int, now: datetime) -> None:
         raise ValueError(f"job {job_id} is {row.state}; only a cancelled one can be replayed")
     enqueue(session, stage=row.stage, subject=row.subject, lane=row.lane, due_at=now)
     row.outcome = "replayed"
+
+
+def _fail(
+    unit: UnitOfWork,
+    job: Job,
+    outcome: str,
+    error: str,
+    now: datetime,
+    failures: Mapping[str, Failure] | None,
+) -> None:
+    on_failure = (failures or {}).get(job.stage)
+    if on_failure is not None:
+        reason = error if outcome == "unsuitable" else f"a defect of the software; see job {job.id}"
+        on_failure(job, reason)
+    _end(unit, job, CANCELED, outcome, error, now)
 
 
 def _cancel(row: JobRow, outcome: str, now: datetime) -> None:

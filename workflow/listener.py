@@ -105,6 +105,7 @@ def _receive(received: Received, session: Session, now: datetime) -> bool:
     known.modality = header.modality
     known.path, known.sha256, known.size = str(received.path), received.sha256, received.size
     known.source, known.received_at, known.is_own_result = received.source, now, is_own
+    known.refers_to = None  # what it names is read again
     if is_own:
         return False
     # Locked: a study must not be closed on what it held before this instance.
@@ -117,9 +118,10 @@ def _receive(received: Received, session: Session, now: datetime) -> bool:
     elif study.state != "RECEIVING":
         study.first_received_at = now  # a late instance opens a new wait
     study.last_received_at, study.state, study.reason, study.agreeing_polls = now, "RECEIVING", "", 0
-    study.description = study.description or header.study_description
-    study.accession_number = study.accession_number or header.accession_number
-    if study.study_date is None and header.study_at is not None:
+    # The newest word counts: a PACS corrects dates and descriptions by sending the study again.
+    study.description = header.study_description or study.description
+    study.accession_number = header.accession_number or study.accession_number
+    if header.study_at is not None:
         study.study_date, study.study_time = header.study_at.date(), header.study_at.time()
     return True
 

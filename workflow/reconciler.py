@@ -13,13 +13,15 @@ from db.tables import JobRow, StudyRow
 from workflow import delivery, inference, ingest, report, timeline
 from workflow.context import Context
 from workflow.domain.errors import TransientError
-from workflow.jobs import IN_PROGRESS, SCHEDULED, Stage, due_job_ids, execute, take_over_expired
+from workflow.jobs import IN_PROGRESS, SCHEDULED, Failure, Job, Stage, due_job_ids, execute, take_over_expired
 
 log = logging.getLogger(__name__)
 
 Announce = Callable[[Sequence[int]], None]
 # A message that was not answered by a claim for this long is taken for lost and sent again.
 _ANNOUNCE_AGAIN_S = 10.0
+# More than any site's workers take at once; each worker announces what comes after its own job.
+_ANNOUNCED_AT_ONCE = 16
 
 
 def stages(context: Context) -> dict[str, Stage]:
@@ -33,9 +35,19 @@ def stages(context: Context) -> dict[str, Stage]:
     }
 
 
+def failures(context: Context) -> dict[str, Failure]:
+    """What a job that ended for good without success leaves on the worklist."""
+    return {
+        "ingest": lambda job, reason: ingest.fail(job, reason, context),
+        "infer": lambda job, reason: inference.give_up(job, reason, context),
+    }
+
+
 def run_job(job_id: int, context: Context) -> bool:
     """Carry out one job if it can be claimed; see `workflow.jobs.execute`."""
-    return execute(job_id, stages(context), context.unit, context.clock, context.settings.worker)
+    return execute(
+        job_id, stages(context), context.unit, context.clock, context.settings.worker, failures(context)
+    )
 
 
 class Reconciler:
@@ -53,11 +65,15 @@ class Reconciler:
             ingest.close_quiet_studies(context)
             with context.unit() as session:
                 now = context.clock()
-                taken = take_over_expired(session, now, context.settings.worker.maximum_losses)
+                lost: list[Job] = []
+                taken = take_over_expired(session, now, context.settings.worker.maximum_losses, lost)
+            for job in lost:
+                if (on_failure := failures(context).get(job.stage)) is not None:
+                    on_failure(job, f"it ended its worker {context.settings.worker.maximum_losses} times")
             if taken:
                 log.warning("%d jobs of silent workers were taken over", taken)
             with context.reading() as session:
-                due = due_job_ids(session, context.clock())
+                due = due_job_ids(session, context.clock(), limit=_ANNOUNCED_AT_ONCE)
             moment = time.monotonic()
             self._announced = {i: t for i, t in self._announced.items() if i in due}
             fresh = [i for i in due if moment - self._announced.get(i, -1e9) > _ANNOUNCE_AGAIN_S]
@@ -87,7 +103,7 @@ def work_until_idle(
     Raises
     ------
     TransientError
-        If work is still left after `timeout_s`.
+        If nothing was done for `timeout_s` and work is still left.
     """
     end = time.monotonic() + timeout_s
     while time.monotonic() < end:
@@ -98,6 +114,7 @@ def work_until_idle(
         if name is not None:
             on_job(name.stage, name.subject)
             run_job(name.id, context)
+            end = time.monotonic() + timeout_s
             continue
         if is_idle(context):
             return

@@ -7,7 +7,7 @@ import json
 import logging
 import shutil
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from enum import Enum
 from pathlib import Path
@@ -28,17 +28,32 @@ from db.tables import (
     TimePointRow,
 )
 from workflow.context import PIPELINE_VERSION, Context, audit
+from workflow.domain.errors import UnsuitableInputError
 from workflow.domain.geometry import Mask
 from workflow.domain.lesion import Flag, LesionState, ModelIdentity
 from workflow.domain.lesion_life import Override
 from workflow.domain.report import ReportedLesion, ReviewStatus, TimePointReport
-from workflow.inference import measurement_from_json, series_paths
+from workflow.inference import series_paths
 from workflow.ingest import series_from_json
 from workflow.jobs import Job, enqueue
 from workflow.ports import WrittenObject, WrittenResults
-from workflow.response import SeenLesion, VisitAssessment, assess_visit, protocol_of
+from workflow.recording import measurement_from_json
+from workflow.response import SeenLesion, VisitAssessment, assess_visit, protocol_of, visit_day
+from workflow.timeline import settle
 
 log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Told:
+    """What is said about a time point: the report, its identities, and its row if it was written already."""
+
+    point: TimePointRow
+    visit: VisitAssessment
+    report: TimePointReport
+    content: str
+    draft: str
+    known: int | None
 
 
 def report_patient(job: Job, context: Context) -> None:
@@ -51,22 +66,22 @@ def report_patient(job: Job, context: Context) -> None:
         points = points_with_lesions(session, int(job.subject))
         protocol = protocol_of(context.settings.response)
         overrides = overrides_of(session, int(job.subject))
-        visits = [assess_visit(points, point, protocol, overrides) for point in points]
-        reports = [
-            _report(session, point, points, visit, context)
-            for point, visit in zip(points, visits, strict=True)
-        ]
-    course = [report for report, _ in reports]
-    for done, (point, visit, (report, draft)) in enumerate(zip(points, visits, reports, strict=True)):
-        job.report_progress(done / len(points), f"writing the report of {report.study_date}")
-        with context.reading() as session:
-            known = _known_report(session, point.id, report.identity)
-        if known is None:
-            _write(point, report, draft, course[: done + 1], visit, context)
-        else:
-            _make_current(point.id, known, context)
-    if len(course) > 1 and context.settings.results.course_report:
-        _write_course(points[-1], course, context)
+        told = [_tell(session, point, points, assess_visit(points, point, protocol, overrides), context)
+                for point in points]  # fmt: skip
+    unsuitable = []
+    for done, one in enumerate(told):
+        job.report_progress(done / len(told), f"writing the report of {one.report.study_date}")
+        try:
+            if one.known is None:
+                _write(one, [other.report for other in told[: done + 1]], context)
+            else:
+                _make_current(one, context)
+        except UnsuitableInputError as error:  # one study that can't be written stops no other
+            unsuitable.append(f"{one.report.study_date}: {error}")
+    if unsuitable:
+        raise UnsuitableInputError("; ".join(unsuitable))
+    if len(told) > 1 and context.settings.results.course_report:
+        _write_course(points[-1], [one.report for one in told], context)
 
 
 def _write_course(latest: TimePointRow, course: Sequence[TimePointReport], context: Context) -> None:
@@ -147,27 +162,22 @@ def points_with_lesions(session: Session, patient_key: int) -> list[TimePointRow
     ]
 
 
-def _known_report(session: Session, time_point_id: int, identity: str) -> int | None:
-    return session.scalar(
-        select(ReportRow.id).where(ReportRow.time_point_id == time_point_id, ReportRow.identity == identity)
-    )
-
-
-def _make_current(time_point_id: int, report_id: int, context: Context) -> None:
+def _make_current(told: Told, context: Context) -> None:
     with context.unit() as session:
-        row = session.get_one(TimePointRow, time_point_id)
-        row.report_id = report_id
-        row.state = session.get_one(ReportRow, report_id).status.upper()
+        row = session.get_one(TimePointRow, told.point.id)
+        row.report_id = told.known
+        row.report = session.get_one(ReportRow, told.known)
+        settle(row)
 
 
-def _report(
+def _tell(
     session: Session,
     point: TimePointRow,
     points: Sequence[TimePointRow],
     visit: VisitAssessment,
     context: Context,
-) -> tuple[TimePointReport, str]:
-    """What is said about one time point, as a value, and the identity of its draft (what is signed)."""
+) -> Told:
+    """What is to be said about one time point, and whether the newest report says it already."""
     analysis, series = point.analysis, series_from_json(point.revision.series or {})
     if analysis is None or point.study.study_date is None:
         raise ValueError(f"time point {point.id} has nothing to report")
@@ -175,64 +185,76 @@ def _report(
         (o for o in analysis.observations if o.tracking_uid in visit.lesions), key=lambda o: o.lesion.label
     )
     models = {json.dumps(o.model, sort_keys=True): ModelIdentity(**o.model) for o in shown}
-    told = {
-        "pipeline": PIPELINE_VERSION,
-        "study": point.study.study_instance_uid,
-        "analysis": analysis.identity,
-        "assessment": visit.sha256,
-        "lesions": [[o.tracking_uid, o.lesion.label, o.state] for o in shown],
-        "models": sorted(models),
-        "results": context.settings.results.model_dump(mode="json"),
-    }
-    draft = _identity(told)
-    signature = session.get(SignatureRow, draft)
-    identity = draft
-    if signature is not None:
-        identity = _identity([draft, signature.signed_by, signature.signed_at.isoformat()])
-    latest = session.scalar(
-        select(ReportRow)
-        .where(ReportRow.time_point_id == point.id)
-        .order_by(ReportRow.version.desc())
-        .limit(1)
+    days = sorted({visit_day(p, points) for p in points})
+    day = visit_day(point, points)
+    order = 1 + days.index(day)
+    notes = (*analysis.notes, *point.revision.notes[1:])
+    draft = _identity(
+        {
+            "pipeline": PIPELINE_VERSION,
+            "study": point.study.study_instance_uid,
+            "place": [order, (day - days[0]).days],
+            "analysis": analysis.identity,
+            "assessment": visit.sha256,
+            "lesions": [[o.tracking_uid, o.lesion.label, o.state] for o in shown],
+            "models": sorted(models),
+            "notes": notes,
+            "results": context.settings.results.model_dump(mode="json"),
+        }
     )
-    predecessor = latest if latest is not None and latest.identity != identity else None
-    first = min(p.study.study_date for p in points if p.study.study_date)
+    signature = session.get(SignatureRow, draft)
+    content = draft
+    if signature is not None:
+        content = _identity([draft, signature.signed_by, signature.signed_at.isoformat()])
+    reports = list(
+        session.scalars(
+            select(ReportRow).where(ReportRow.time_point_id == point.id).order_by(ReportRow.version)
+        )
+    )
+    latest = reports[-1] if reports else None
+    is_said = latest is not None and latest.content_identity == content
+    # The same words after others are a new version: the PACS would show the others as the newest.
+    was_said = any(report.identity == content for report in reports)
+    identity = _identity([content, latest.identity]) if latest is not None and was_said else content
+    predecessor = None if latest is None else latest.predecessor if is_said else latest
     a = visit.assessment
     report = TimePointReport(
         patient_key=str(point.patient_key),
         study_instance_uid=point.study.study_instance_uid,
         series_instance_uid=series.series_instance_uid,
         study_date=point.study.study_date,
-        time_point_id=f"TP{_visit_number(point, points)}",
-        order=_visit_number(point, points),
+        time_point_id=f"TP{order}",
+        order=order,
         is_baseline=a.is_baseline,
         is_nadir=a.sum_um is not None and not a.is_baseline and (a.nadir_um is None or a.sum_um < a.nadir_um),
-        identity=identity,
+        identity=latest.identity if latest is not None and is_said else identity,
         lesions=tuple(_lesion(o, visit.lesions[o.tracking_uid]) for o in shown),
         assessment=visit.reported(),
         models=tuple(models[key] for key in sorted(models)),
         status=ReviewStatus.DRAFT if signature is None else ReviewStatus.SIGNED,
         signed_by=signature.signed_by if signature else None,
         signed_at=signature.signed_at if signature else None,
-        version=1 if predecessor is None else predecessor.version + 1,
+        version=1 if latest is None else latest.version if is_said else latest.version + 1,
         predecessor_sop_instance_uids=tuple(
             o.sop_instance_uid for o in (predecessor.objects if predecessor else []) if o.role == "sr"
         ),
         # The revision's own time: the same report has the same bytes, however often it is written.
         created_at=point.revision.created_at,
-        days_from_baseline=(point.study.study_date - first).days,
-        notes=(*analysis.notes, *point.revision.notes[1:]),
+        days_from_baseline=(day - days[0]).days,
+        notes=notes,
     )
-    return report, draft
+    return Told(
+        point=point,
+        visit=visit,
+        report=report,
+        content=content,
+        draft=draft,
+        known=latest.id if latest is not None and is_said else None,
+    )
 
 
 def _identity(told: object) -> str:
     return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
-
-
-def _visit_number(point: TimePointRow, points: Sequence[TimePointRow]) -> int:
-    days = sorted({p.study.study_date for p in points if p.study.study_date})
-    return 1 + days.index(point.study.study_date) if point.study.study_date else 0
 
 
 def _lesion(row: ObservationRow, seen: SeenLesion) -> ReportedLesion:
@@ -275,15 +297,9 @@ def mask_of(row: ObservationRow) -> Mask | None:
     return unpack_mask(row.mask) if row.mask else None
 
 
-def _write(
-    point: TimePointRow,
-    report: TimePointReport,
-    draft: str,
-    course: Sequence[TimePointReport],
-    visit: VisitAssessment,
-    context: Context,
-) -> None:
+def _write(told: Told, course: Sequence[TimePointReport], context: Context) -> None:
     """Write the objects into a folder that appears whole, then the rows that point to it."""
+    point, report = told.point, told.report
     with context.reading() as session:
         paths = series_paths(session, session.get_one(TimePointRow, point.id))
     image = context.images.read_volume(paths, series_from_json(point.revision.series or {}))
@@ -297,31 +313,20 @@ def _write(
         shutil.rmtree(folder)
     temporary.rename(folder)
     with context.unit() as session:
-        _record(session, point.id, report, draft, visit, written, folder, context)
+        _record(session, told, written, folder, context)
 
 
-def _record(
-    session: Session,
-    time_point_id: int,
-    report: TimePointReport,
-    draft: str,
-    visit: VisitAssessment,
-    written: WrittenResults,
-    folder: Path,
-    context: Context,
-) -> None:
-    if _known_report(session, time_point_id, report.identity) is not None:
-        return
-    now = context.clock()
-    point = session.get_one(TimePointRow, time_point_id)
+def _record(session: Session, told: Told, written: WrittenResults, folder: Path, context: Context) -> None:
+    now, report, visit = context.clock(), told.report, told.visit
+    point = session.get_one(TimePointRow, told.point.id)
     assessment = session.scalar(
         select(AssessmentRow).where(
-            AssessmentRow.time_point_id == time_point_id, AssessmentRow.sha256 == visit.sha256
+            AssessmentRow.time_point_id == point.id, AssessmentRow.sha256 == visit.sha256
         )
     )
     if assessment is None:
         assessment = AssessmentRow(
-            time_point_id=time_point_id,
+            time_point_id=point.id,
             analysis_id=point.analysis_id,
             sha256=visit.sha256,
             protocol=visit.course.protocol.to_dict(),
@@ -331,10 +336,11 @@ def _record(
         session.add(assessment)
         session.flush()
     row = ReportRow(
-        time_point_id=time_point_id,
+        time_point_id=point.id,
         assessment_id=assessment.id,
         identity=report.identity,
-        draft_identity=draft,
+        content_identity=told.content,
+        draft_identity=told.draft,
         version=report.version,
         status=report.status.value,
         created_at=now,
@@ -347,9 +353,9 @@ def _record(
     for made in written.objects:
         _add_object(row, made.role, made, folder / made.path.name, written.errors)
     session.flush()
-    point.report_id, point.state = row.id, report.status.value.upper()
+    point.report_id, point.report = row.id, row
+    settle(point)
     if written.errors:
-        point.reason = f"the results were not sent, validation failed: {'; '.join(written.errors)}"
         log.error("report %s is held: %s", report.identity[:16], "; ".join(written.errors))
     else:
         enqueue(session, stage="deliver", subject=str(row.id), lane=f"report:{row.id}", due_at=now)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
 from typing import Any
 
-from db.tables import ObservationRow, TimePointRow
+from db.tables import LesionRow, ObservationRow, TimePointRow
 from workflow.domain.lesion import LesionState
 from workflow.domain.lesion_life import Override, apply_overrides, doubtful_transitions
 from workflow.domain.report import LesionRole, ReportedAssessment
@@ -30,8 +30,8 @@ from workflow.domain.response import (
 from workflow.domain.response.eligibility import Candidate
 from workflow.domain.response.selection import check_choice
 from workflow.domain.series import slice_interval
-from workflow.inference import measurement_from_json
 from workflow.ingest import series_from_json
+from workflow.recording import measurement_from_json
 from workflow.settings import Response as ResponseSettings
 
 
@@ -122,11 +122,11 @@ def assess_visit(
     overrides
         Readers' decisions; lesions by tracking UID, time points by their day (ISO).
     """
-    day = _day(point)
+    day = visit_day(point, points)
     visits: dict[date, dict[str, ObservationRow]] = {}
     for other in points:
-        if _day(other) <= day and other.analysis is not None:
-            visit = visits.setdefault(_day(other), {})
+        if visit_day(other, points) <= day and other.analysis is not None:
+            visit = visits.setdefault(visit_day(other, points), {})
             for row in other.analysis.observations:
                 if other.id == point.id or row.tracking_uid not in visit:
                     visit[row.tracking_uid] = row
@@ -134,10 +134,11 @@ def assess_visit(
     # What was decided about a later day says nothing about this one (ISO days compare as dates do).
     overrides = [o for o in overrides if o.time_point is None or o.time_point <= day.isoformat()]
     overridden = apply_overrides(_timeline(visits, lesions.values()), overrides)
-    timeline = _labelled(overridden.timeline, {uid: lesion.label for uid, lesion in lesions.items()})
+    labels = _unique_labels(lesions)
+    timeline = _labelled(overridden.timeline, labels)
     course = assess(timeline, protocol)
     assessment = course.assessment_of(day.isoformat())
-    uids = {lesion.label: uid for uid, lesion in lesions.items()}
+    uids = {label: uid for uid, label in labels.items()}
     here = next(tp for tp in timeline.time_points if tp.id == day.isoformat())
     return VisitAssessment(
         course=course,
@@ -170,7 +171,7 @@ def _doubts(timeline: Timeline) -> list[str]:
 def _broken_rules(timeline: Timeline, point: TimePointRow, protocol: Protocol) -> tuple[str, ...]:
     """What RECIST says against the roles at baseline, once a reader has changed them."""
     if len(timeline.time_points) > 1:
-        return ()
+        return ()  # the baseline's own report says it
     interval_mm, source = slice_interval(series_from_json(point.revision.series or {}))
     candidates = [
         Candidate(
@@ -184,6 +185,15 @@ def _broken_rules(timeline: Timeline, point: TimePointRow, protocol: Protocol) -
         if (seen := timeline.time_points[0].observation_of(lesion.id)) is not None
     ]
     return check_choice(candidates, protocol.policies)
+
+
+def _unique_labels(lesions: Mapping[str, LesionRow]) -> dict[str, str]:
+    """Label by tracking UID; where two lesions were given one label, the later one says which it is."""
+    labels: dict[str, str] = {}
+    for uid in sorted(lesions):
+        label = lesions[uid].label
+        labels[uid] = f"{label} ({uid[-6:]})" if label in labels.values() else label
+    return labels
 
 
 def _labelled(timeline: Timeline, labels: dict[str, str]) -> Timeline:
@@ -209,10 +219,19 @@ def _contribution(assessment: Assessment, seen: Observation) -> int | None:
     return seen.diameter_um
 
 
-def _day(point: TimePointRow) -> date:
+def visit_day(point: TimePointRow, points: Sequence[TimePointRow]) -> date:
+    """The day of the visit that a study belongs to: its own, or the first one's within the baseline.
+
+    Chest and abdomen that were looked at on two days before treatment are one baseline.
+    """
     if point.study.study_date is None:
         raise ValueError(f"study {point.study.study_instance_uid} has no place in time")
-    return point.study.study_date
+    if point.analysis is None or not point.analysis.is_baseline:
+        return point.study.study_date
+    return min(
+        (p.study.study_date for p in points if p.study.study_date and p.analysis and p.analysis.observations),
+        default=point.study.study_date,
+    )
 
 
 def _timeline(visits: dict[date, dict[str, ObservationRow]], lesions: Any) -> Timeline:
@@ -251,6 +270,7 @@ def _observation(row: ObservationRow) -> Observation:
     return Observation(
         lesion=row.tracking_uid,
         state=state,
+        is_equivocal=row.is_equivocal,
         long_axis_um=micrometres(size.long_axis.length_mm) if size and is_measured else None,
         short_axis_um=micrometres(size.short_axis.length_mm) if size and is_measured else None,
     )

@@ -8,7 +8,7 @@ from datetime import date
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from db.tables import LesionRow, OverrideRow, PatientRow, ReportRow, SignatureRow, StudyRow, TimePointRow
+from db.tables import OverrideRow, PatientRow, ReportRow, SignatureRow, StudyRow, TimePointRow
 from workflow.context import Context, audit
 from workflow.domain.errors import UnsuitableInputError
 from workflow.domain.lesion import LesionState
@@ -16,6 +16,8 @@ from workflow.domain.lesion_life import Decision, Override
 from workflow.domain.report import LesionRole
 from workflow.domain.response import micrometres
 from workflow.jobs import enqueue
+from workflow.report import points_with_lesions
+from workflow.response import visit_day
 
 
 def decide(
@@ -43,7 +45,7 @@ def decide(
         patient = _patient(session, patient_id)
         now = context.clock()
         if day is not None:
-            _time_point(session, patient, day)
+            day = visit_day(_time_point(session, patient, day)[0], points_with_lesions(session, patient.id))
         try:
             override = Override(
                 id=str(uuid.uuid4()),
@@ -107,7 +109,7 @@ def sign(context: Context, *, patient_id: str, day: date, by: str) -> int:
 def _assess_again(session: Session, patient_key: int, context: Context) -> None:
     enqueue(
         session,
-        stage="report",
+        stage="timeline",  # which asks for the reports once all analyses are up to date
         subject=str(patient_key),
         lane=f"patient:{patient_key}",
         due_at=context.clock(),
@@ -138,7 +140,11 @@ def _time_point(session: Session, patient: PatientRow, day: date) -> list[TimePo
 
 def _tracking_uid(session: Session, patient: PatientRow, lesion: str) -> str:
     """The tracking UID of a lesion that is named by its label or by the UID itself."""
-    rows = list(session.scalars(select(LesionRow).where(LesionRow.patient_key == patient.id)))
+    points = session.scalars(select(TimePointRow).where(TimePointRow.patient_key == patient.id))
+    seen = [o.lesion for p in points for o in (p.analysis.observations if p.analysis else [])]
+    rows = list(
+        {row.tracking_uid: row for row in seen}.values()
+    )  # what an older analysis called so is another
     for row in rows:
         if lesion in (row.label, row.tracking_uid):
             return row.tracking_uid

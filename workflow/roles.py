@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 
 from workflow.domain.anatomy import site_of
@@ -9,6 +10,7 @@ from workflow.domain.lesion import Flag, LesionMeasurement, LesionPrompt
 from workflow.domain.report import LesionRole
 from workflow.domain.response import Lesion, Policies, micrometres
 from workflow.domain.response.eligibility import Candidate, measurability
+from workflow.domain.response.organs import rule_organ
 from workflow.domain.response.selection import choose_targets
 from workflow.domain.series import SeriesDescription, slice_interval
 
@@ -22,10 +24,37 @@ _DOUBTFUL = frozenset(
 )
 
 
-def roles_at_baseline(found: Sequence[Found], series: SeriesDescription, policies: Policies) -> list[Role]:
-    """Choose the targets among a baseline's lesions: at most five, two per organ (RECIST 1.1, 3.2)."""
-    selection = choose_targets([_candidate(i, one, series) for i, one in enumerate(found)], policies)
-    return [(choice.role, choice.reason) for choice in selection.choices]
+def roles_at_baseline(
+    found: Sequence[Found],
+    series: SeriesDescription,
+    policies: Policies,
+    taken: Counter[tuple[str, bool]],
+) -> list[Role]:
+    """Choose the targets among a baseline's lesions: at most five, two per organ (RECIST 1.1, 3.2).
+
+    `taken` counts the targets by (organ, is_nodal) that other studies of the baseline have already.
+    """
+    candidates = [_candidate(i, one, series) for i, one in enumerate(found)]
+    choices = choose_targets(candidates, policies).choices
+    roles: dict[int, Role] = {}
+    number, per_organ = sum(taken.values()), Counter[str]()
+    for (organ, is_nodal), count in taken.items():
+        per_organ[rule_organ(Lesion(id="", organ=organ, is_nodal=is_nodal))] += count
+    for index in sorted(range(len(found)), key=lambda i: -(candidates[i].size_um or 0)):
+        role, reason = choices[index].role, choices[index].reason
+        organ = rule_organ(candidates[index].lesion)
+        if role is LesionRole.TARGET:
+            is_full = bool(organ) and per_organ[organ] >= policies.maximum_targets_per_organ
+            if is_full or number >= policies.maximum_targets:
+                role, reason = (
+                    LesionRole.NON_TARGET,
+                    "non-target: another study of the baseline has the targets",
+                )
+            else:
+                number += 1
+                per_organ[organ] += 1
+        roles[index] = (role, reason)
+    return [roles[index] for index in range(len(found))]
 
 
 def roles_of_new(found: Sequence[Found], series: SeriesDescription, policies: Policies) -> list[Role]:

@@ -111,6 +111,11 @@ class Response(_Section):
     """The study protocol: criteria and policies (`tumorline recist --explain` lists them)."""
 
     criteria: str = "recist-1.1"
+    baseline_window_days: int = Field(
+        default=28,
+        ge=0,
+        description="Regions first looked at so long after the first still belong to the baseline.",
+    )
     policy: dict[str, Any] = Field(default_factory=dict)
 
 

@@ -50,7 +50,7 @@ def make_app(settings: Settings) -> Celery:
         context = contexts.get(os.getpid()) or contexts.setdefault(os.getpid(), build(settings))
         if run_job(job_id, context):
             with context.reading() as session:
-                due = due_job_ids(session, context.clock())
+                due = due_job_ids(session, context.clock(), limit=2)
             announce(app, context, due)  # the chain goes on without waiting for the reconciler
 
     app.task(run_job_task, name=RUN_JOB)

@@ -10,6 +10,7 @@ import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import PurePath
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
@@ -46,25 +47,42 @@ def update_timeline(job: Job, context: Context) -> None:
         for order, point in enumerate(planned, start=1):
             point.row.order = order
             point.row.prior_id = point.prior_rows[0].id if point.prior_rows else None
+        waits_for: PlannedTimePoint | None = None
         for place, point in enumerate(planned):
-            wanted = analysis_identity(point, context.settings)
-            if point.row.failed_identity == wanted:
-                continue
+            wanted = analysis_identity(point, planned[:place], context.settings)
             done = session.scalar(
                 select(AnalysisRow).where(
                     AnalysisRow.time_point_id == point.row.id, AnalysisRow.identity == wanted
                 )
             )
             if done is not None:
-                point.row.analysis_id = done.id
                 point.row.analysis = done
-                continue
-            point.row.state, point.row.reason = "PROCESSING", point.priors.reason
-            for later in planned[place + 1 :]:
-                later.row.state = "WAITING"
-            enqueue(session, stage="infer", subject=str(point.row.id), lane=lane, due_at=now)
-            return
-        enqueue(session, stage="report", subject=str(patient_key), lane=lane, due_at=now)
+                settle(point.row)
+            elif point.row.failed_identity == wanted:
+                settle(point.row)
+            elif waits_for is not None:
+                # What it would be tracked from may change: its own turn comes after that.
+                point.row.state = "WAITING"
+                point.row.reason = f"waits for the study of {waits_for.study.study_date}"
+            else:
+                waits_for = point
+                point.row.state, point.row.reason = "PROCESSING", point.priors.reason
+                enqueue(session, stage="infer", subject=str(point.row.id), lane=lane, due_at=now)
+        if waits_for is None:
+            enqueue(session, stage="report", subject=str(patient_key), lane=lane, due_at=now)
+
+
+def settle(row: TimePointRow) -> None:
+    """Set a time point's state on the worklist from what is known of it: the one place that does."""
+    if row.analysis is None:
+        row.state, row.reason = ("FAILED", row.failure) if row.failed_identity else ("WAITING", "")
+    elif row.analysis.state != "ANALYSED" or row.report is None:
+        row.state, row.reason = row.analysis.state, row.analysis.reason
+    else:
+        row.state, row.reason = row.report.status.upper(), row.analysis.reason
+        held = [o.error for o in row.report.objects if o.state == "HELD"]
+        if held:
+            row.reason = f"the results were not sent, validation failed: {held[0]}"
 
 
 def plan_patient(session: Session, patient_key: int) -> list[PlannedTimePoint]:
@@ -89,15 +107,37 @@ def plan_patient(session: Session, patient_key: int) -> list[PlannedTimePoint]:
     return planned
 
 
-def analysis_identity(point: PlannedTimePoint, settings: Settings) -> str:
-    """What an analysis depends on, as one digest: the same inputs make the same results."""
+# Of the response policies, those that decide what is recorded, and not only how it is judged.
+_ROLE_POLICIES = ("maximum_targets", "maximum_targets_per_organ", "node_double_slice_rule")
+
+
+def analysis_identity(
+    point: PlannedTimePoint, earlier: Sequence[PlannedTimePoint], settings: Settings
+) -> str:
+    """What an analysis depends on, as one digest: the same inputs make the same results.
+
+    `earlier` are all the patient's time points before this one: labels and roles depend on them too.
+    """
+    models = settings.models.model_dump(mode="json", exclude={"device", "allowed_licences"})
+    for weights in ("segmenter_weights", "tracker_weights"):  # a worker's own path is nobody else's
+        models[weights] = PurePath(models[weights]).name if models[weights] else None
     inputs = {
         "pipeline": PIPELINE_VERSION,
+        "day": point.study.study_date.isoformat(),
         "series": [point.row.revision.series_sha256, point.row.revision.series_stack],
         "prompts": sorted(p.sha256 for p in point.prompt_objects),
         "priors": [row.analysis.identity if row.analysis else "" for row in point.prior_rows],
+        "earlier": [
+            [p.study.study_date.isoformat(), p.row.analysis.identity]
+            for p in earlier
+            if p.row.analysis and p.row.analysis.observations
+        ],
         "prompt_rules": settings.prompts.model_dump(mode="json"),
-        "models": settings.models.model_dump(mode="json", exclude={"device"}),
+        "role_rules": [
+            settings.response.baseline_window_days,
+            *(settings.response.policy.get(name) for name in _ROLE_POLICIES),
+        ],
+        "models": models,
     }
     return hashlib.sha256(json.dumps(inputs, sort_keys=True).encode()).hexdigest()
 

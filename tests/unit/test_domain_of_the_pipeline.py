@@ -93,6 +93,8 @@ def test_what_can_not_be_compared_is_no_prior_and_says_why(name, earlier, reason
         ("the region is not said", _study("a", 1, text="")),
         ("regions overlap", _study("a", 1, text="CT CHEST ABDOMEN PELVIS")),
         ("whole body", _study("a", 1, text="PET whole body")),
+        ("an abbreviation that names both", _study("a", 1, text="CT CAP")),
+        ("a word that only holds another", _study("a", 1, text="Beurteilung legacy Darm")),
         ("one frame of reference", _study("a", 1, text="ABDOMEN", frame="1.2")),
     ],
 )

@@ -2,21 +2,30 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, time
 
-# Words in BodyPartExamined and descriptions that tell the region, most telling first. A study can
-# show several regions ("CHEST ABDOMEN PELVIS"); an unknown one is compared with everything.
-REGION_WORDS: dict[str, tuple[str, ...]] = {
-    "head": ("brain", "head", "skull", "cranium", "schaedel", "cerebr"),
-    "neck": ("neck", "hals", "larynx", "thyroid"),
-    "chest": ("chest", "thorax", "lung", "mediastin", "breast", "heart"),
-    "abdomen": ("abdomen", "abdom", "liver", "kidney", "pancreas", "spleen", "leber"),
-    "pelvis": ("pelvis", "prostate", "bladder", "rectum", "uterus", "becken"),
-    "limb": ("leg", "arm", "thigh", "knee", "hand", "foot", "ankle", "shoulder", "extremity", "femur"),
+# Words in BodyPartExamined (PS3.16 annex L) and descriptions, English and German, that tell the region.
+# Whole words only: "Beurteilung" is no lung. A study can show several regions; an unknown one is compared
+# with everything, because a wrong "not comparable" makes old lesions look new.
+_REGION_WORDS: dict[str, str] = {
+    "head": "brain head skull cranium cerebrum kopf schaedel schädel hirn ccthirn neurocranium nnh",
+    "neck": "neck hals larynx thyroid headneck",
+    "chest": "chest thorax lung lungs pulmonary mediastinum breast heart thx lunge brust cap tap tabd "
+    "chestabdpelvis chestabdomen thoraxabdomen",
+    "abdomen": "abdomen abdominal abd liver kidney pancreas spleen leber oberbauch bauch cap tap ap tabd "
+    "chestabdpelvis chestabdomen thoraxabdomen abdomenpelvis",
+    "pelvis": "pelvis pelvic prostate bladder rectum uterus becken cap tap ap chestabdpelvis abdomenpelvis",
+    "limb": "leg arm thigh knee hand foot ankle shoulder extremity femur bein oberschenkel",
 }
-WHOLE_BODY_WORDS = ("whole body", "wholebody", "whole-body", "ganzkoerper", "skullbase to thigh")
+_REGIONS_OF: dict[str, frozenset[str]] = {
+    word: frozenset(region for region, words in _REGION_WORDS.items() if word in words.split())
+    for words in _REGION_WORDS.values()
+    for word in words.split()
+}
+_WHOLE_BODY = ("whole body", "wholebody", "ganzkoerper", "ganzkörper", "skullbase to thigh", "wb")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,12 +47,11 @@ class TimelineStudy:
     @property
     def regions(self) -> frozenset[str]:
         """Regions that its texts name; empty if they name none."""
-        text = self.region_text.lower().replace("_", " ")
-        if any(word in text for word in WHOLE_BODY_WORDS):
-            return frozenset(REGION_WORDS)
-        return frozenset(
-            region for region, words in REGION_WORDS.items() if any(word in text for word in words)
-        )
+        words = re.findall(r"[a-zäöüß]+", self.region_text.lower())
+        text = f" {' '.join(words)} "
+        if any(f" {name} " in text for name in _WHOLE_BODY):
+            return frozenset(_REGION_WORDS)
+        return frozenset(region for word in words for region in _REGIONS_OF.get(word, ()))
 
 
 @dataclass(frozen=True, kw_only=True)
