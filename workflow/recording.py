@@ -132,19 +132,23 @@ def _with_former_identity(recorded: Recorded, volume: Volume, findings: Sequence
     A corrected structure set or SR comes as a new object; the lesion, and what readers decided about
     it, stay the same.
     """
+    claimed = {_uid(finding) for finding in findings}
     former = [
-        (seen, unpack_mask(seen.mask))
+        (seen.tracking_uid, unpack_mask(seen.mask))
         for seen in (recorded.point.row.analysis.observations if recorded.point.row.analysis else [])
-        if seen.mask and seen.lesion.first_study_instance_uid == recorded.point.study.study_instance_uid
+        if seen.mask
+        and seen.tracking_uid not in claimed
+        and seen.lesion.first_study_instance_uid == recorded.point.study.study_instance_uid
     ]
-    former = [(seen, mask) for seen, mask in former if mask.shape == volume.shape]
-    open_places = [i for i, f in enumerate(findings) if f.known is None and _uid(f) is None]
+    former = [(uid, mask) for uid, mask in former if mask.shape == volume.shape]
+    # A new object has a tracking UID of its own making; the one that is known already counts.
+    open_places = [i for i, f in enumerate(findings) if f.known is None]
     pairs = match([findings[i].mask for i in open_places], [mask for _, mask in former], volume.spacing_mm)
     settled = list(findings)
     for place, which in pairs.items():
         finding = findings[open_places[place]]
         if finding.prompt is not None:
-            prompt = replace(finding.prompt, tracking_uid=former[which][0].tracking_uid)
+            prompt = replace(finding.prompt, tracking_uid=former[which][0])
             settled[open_places[place]] = replace(finding, prompt=prompt)
     return settled
 
