@@ -16,7 +16,7 @@ from typing import Any
 
 from workflow.domain.lesion import LesionState
 from workflow.domain.report import LesionRole
-from workflow.domain.response import Course, Observation, Timeline, TimePoint
+from workflow.domain.response import Observation, Timeline, TimePoint
 
 S = LesionState
 
@@ -358,18 +358,3 @@ def _sizes(seen: Observation | None, is_nodal: bool) -> tuple[int, ...]:
     if measured is None:
         measured = seen.short_axis_um if is_nodal else seen.long_axis_um
     return () if measured is None else (measured,)
-
-
-# ---------------------------------------------------------------- versions
-
-
-def changed_time_points(before: Course | None, after: Course) -> tuple[str, ...]:
-    """Ids of the time points whose assessment is not what it was: each gets a new version, the old one stays.
-
-    A late or corrected time point can change every later one, and an equivocal lesion that proves to be new
-    an earlier one, so all are compared.
-    """
-    if before is None or before.protocol != after.protocol:
-        return tuple(assessment.time_point for assessment in after.assessments)
-    known = {assessment.time_point: assessment for assessment in before.assessments}
-    return tuple(a.time_point for a in after.assessments if known.get(a.time_point) != a)

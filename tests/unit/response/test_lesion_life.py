@@ -12,7 +12,6 @@ from workflow.domain.lesion_life import (
     Override,
     Passage,
     apply_overrides,
-    changed_time_points,
     doubtful_transitions,
     in_force,
     transition,
@@ -57,6 +56,12 @@ def timeline(*visits, roles=None):
         for number, visit in enumerate(visits)
     )
     return Timeline(lesions=lesions, time_points=points)
+
+
+def changed_time_points(before, after) -> tuple[str, ...]:
+    """Ids of the time points whose assessment is not what it was."""
+    known = {} if before is None else {a.time_point: a for a in before.assessments}
+    return tuple(a.time_point for a in after.assessments if known.get(a.time_point) != a)
 
 
 def test_the_table_of_transitions_holds_every_pair_and_a_reason_for_each_doubtful_one():
