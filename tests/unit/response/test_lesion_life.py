@@ -60,7 +60,8 @@ def timeline(*visits, roles=None):
 
 def changed_time_points(before, after) -> tuple[str, ...]:
     """Ids of the time points whose assessment is not what it was."""
-    known = {} if before is None else {a.time_point: a for a in before.assessments}
+    is_comparable = before is not None and before.protocol == after.protocol
+    known = {a.time_point: a for a in before.assessments} if is_comparable else {}
     return tuple(a.time_point for a in after.assessments if known.get(a.time_point) != a)
 
 
