@@ -138,7 +138,8 @@ def serve_listener(
 
     `on_received` records an instance and returns when that is durable: only then is success answered.
     `on_rejected(source, reason)` is told of objects that could not be read. Pixels are never decoded.
-    A calling AE title that is not allowed is refused; with none allowed, nobody may send.
+    A calling AE title that is not allowed is refused; with none allowed, nobody may send. `tls` is made by
+    `dicom_io.tls.listener_context`; without it the listener speaks plain DICOM.
 
     Raises
     ------

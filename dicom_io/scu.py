@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import ssl
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -36,13 +37,19 @@ _MAXIMUM_CONTEXTS = 128
 
 @dataclass(frozen=True, kw_only=True)
 class RemoteNode:
-    """An application entity to talk to, and the title we call ourselves."""
+    """An application entity to talk to, and the title we call ourselves.
+
+    With `tls` (see `dicom_io.tls.node_context`) the node must show a trusted certificate for `server_name`,
+    or for `host` if that is empty.
+    """
 
     ae_title: str
     host: str
     port: int
     calling_ae_title: str = "TUMORLINE"
     timeout_s: float = 30.0
+    tls: ssl.SSLContext | None = None
+    server_name: str = ""
 
     @property
     def name(self) -> str:
@@ -171,13 +178,15 @@ class RemoteNode:
     def _association(self, ae: AE) -> Iterator[Association]:
         ae.maximum_pdu_size = 0
         ae.connection_timeout = ae.acse_timeout = ae.dimse_timeout = ae.network_timeout = self.timeout_s
-        association = ae.associate(self.host, self.port, ae_title=self.ae_title)
+        tls = (self.tls, self.server_name or self.host) if self.tls else None
+        association = ae.associate(self.host, self.port, ae_title=self.ae_title, tls_args=tls)
         if association.is_rejected:
             raise TransientError(
                 f"{self.name} refuses the calling AE title {self.calling_ae_title}; let it be allowed there"
             )
         if not association.is_established:
-            raise TransientError(f"{self.name} is not there, or accepts none of our contexts")
+            or_tls = ", TLS with it failed (pynetdicom's log says why)" if self.tls else ""
+            raise TransientError(f"{self.name} is not there{or_tls}, or accepts none of our contexts")
         try:
             yield association
         finally:

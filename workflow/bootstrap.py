@@ -6,12 +6,16 @@ import logging
 from collections.abc import Callable, Collection
 from datetime import UTC, datetime
 from functools import cache
+from typing import TYPE_CHECKING
 
 from db.session import migrate, open_engine, reading, unit_of_work
 from workflow.context import Context
 from workflow.dicom_adapters import DicomImages, DicomPrompts, DicomResults
 from workflow.ports import Destination, Segmenter, Tracker
 from workflow.settings import Node, Settings
+
+if TYPE_CHECKING:
+    from dicom_io.scu import RemoteNode
 
 log = logging.getLogger(__name__)
 
@@ -44,24 +48,23 @@ def build(settings: Settings, *, destination: Destination | None = None) -> Cont
     )
 
 
-def _remote(node: Node, settings: Settings) -> Destination:
+def _remote(node: Node, settings: Settings) -> RemoteNode:
     from dicom_io.scu import RemoteNode
+    from dicom_io.tls import node_context
 
+    tls = node.tls
     return RemoteNode(
-        ae_title=node.ae_title, host=node.host, port=node.port, calling_ae_title=settings.listener.ae_title
+        ae_title=node.ae_title,
+        host=node.host,
+        port=node.port,
+        calling_ae_title=settings.listener.ae_title,
+        tls=node_context(tls.ca, tls.certificate, tls.key) if tls else None,
+        server_name=tls.server_name if tls else "",
     )
 
 
 def _instance_count(settings: Settings) -> Callable[[str, Collection[str]], int] | None:
-    if settings.pacs is None:
-        return None
-    from dicom_io.scu import RemoteNode
-
-    node = settings.pacs
-    remote = RemoteNode(
-        ae_title=node.ae_title, host=node.host, port=node.port, calling_ae_title=settings.listener.ae_title
-    )
-    return remote.study_instance_count
+    return None if settings.pacs is None else _remote(settings.pacs, settings).study_instance_count
 
 
 def _segmenter(settings: Settings) -> Segmenter:

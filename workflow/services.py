@@ -31,9 +31,11 @@ _END_AFTER_S = 15.0
 def serve_listener(settings: Settings, stop: threading.Event) -> None:
     """Receive studies over DICOM."""
     from dicom_io.scp import serve_listener as serve
+    from dicom_io.tls import listener_context
 
-    context = build(settings)
     s = settings.listener
+    tls = listener_context(s.tls_certificate, s.tls_key, s.tls_ca) if s.tls_certificate else None
+    context = build(settings)
     server = serve(
         ae_title=s.ae_title,
         host=s.host,
@@ -44,6 +46,7 @@ def serve_listener(settings: Settings, stop: threading.Event) -> None:
         on_rejected=lambda source, reason: reject(source, reason, context),
         maximum_associations=s.maximum_associations,
         minimum_free_mb=s.minimum_free_mb,
+        tls=tls,
     )
     if not s.allowed_calling_ae_titles:
         log.warning("nobody may send: set listener.allowed_calling_ae_titles")
@@ -138,9 +141,9 @@ def run_service(name: str, settings: Settings) -> None:
     stop = threading.Event()
     if os.environ.get(_SUPERVISED):
         threading.Thread(target=_end_with_supervisor, daemon=True).start()
-    if name != "worker":
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, lambda *_: stop.set())
+    for number in (signal.SIGTERM, signal.SIGINT):
+        # A worker has nothing to end yet; Celery takes its signals over when it starts.
+        signal.signal(number, lambda *_: sys.exit(0) if name == "worker" else stop.set())
     folder = settings.home / "run"
     folder.mkdir(parents=True, exist_ok=True)
     pid_file = folder / f"{name}.pid"

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from models.catalogue import DEFAULT_ALLOWED_LICENCES
@@ -23,12 +23,22 @@ class _Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
+class NodeTls(_Section):
+    """That a node is called over TLS, and how; all paths are PEM files."""
+
+    ca: Path | None = Field(default=None, description="Who signs its certificate. Unset: whom we trust here.")
+    certificate: Path | None = Field(default=None, description="Ours, for a node that asks for one.")
+    key: Path | None = Field(default=None, description="Its private key. Unset: in the certificate's file.")
+    server_name: str = Field(default="", description="The name in its certificate, where not the host.")
+
+
 class Node(_Section):
     """A DICOM application entity that we talk to."""
 
     ae_title: str = Field(max_length=16)
     host: str = "127.0.0.1"
     port: int = Field(ge=1, le=65535)
+    tls: NodeTls | None = Field(default=None, description="Unset: plain DICOM.")
 
 
 class Listener(_Section):
@@ -44,6 +54,21 @@ class Listener(_Section):
     minimum_free_mb: int = Field(
         default=1024, description="Below this, C-STORE answers 0xA700 so that the sender retries."
     )
+    tls_certificate: Path | None = Field(
+        default=None, description="PEM file of our certificate. Set: only DICOM over TLS is spoken."
+    )
+    tls_key: Path | None = Field(
+        default=None, description="Its private key. Unset: in the certificate's file."
+    )
+    tls_ca: Path | None = Field(
+        default=None, description="Who signs callers' certificates. Set: callers without one are refused."
+    )
+
+    @model_validator(mode="after")
+    def _tls_is_whole(self) -> Listener:
+        if self.tls_certificate is None and (self.tls_key or self.tls_ca):
+            raise ValueError("tls_key and tls_ca are of no use without tls_certificate: TLS would be off")
+        return self
 
 
 class Archive(_Section):
