@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import socket
@@ -38,6 +39,9 @@ FOLLOW_UP = Study(
     day=date(2024, 5, 6),
     spheres=(Sphere(centre_lps=LEFT, diameter_mm=8), Sphere(centre_lps=RIGHT, diameter_mm=8)),
 )
+
+# pynetdicom leaves the socket of a lost connection to the garbage collector.
+pytestmark = pytest.mark.filterwarnings("ignore:.*socket:pytest.PytestUnraisableExceptionWarning")
 
 
 class Stack:
@@ -227,6 +231,7 @@ def test_a_listener_killed_while_receiving_owns_up_to_all_it_confirmed(stack, ex
     stack.node.store(files)
     stack.wait_until_done(reports=2)
     assert stack.results() == expected
+    gc.collect()  # the lost connection's socket, in this test and not in the next
 
 
 def _is_alive(pid: int) -> bool:
