@@ -1,7 +1,7 @@
 """What a lesion costs with MedSAM, MedSAM2 and MedLAM: seconds, CPU and GPU, as a Markdown table.
 
-    python -m benchmarks.models                         # everything that is installed, on every device here
-    python -m benchmarks.models --model medsam2 --device cpu --threads 4
+    python -m benchmarks.model_latency                         # everything that is installed, on every device here
+    python -m benchmarks.model_latency --model medsam2 --device cpu --threads 4
 
 The networks have the published sizes and random weights; time does not depend on their values. The scan is
 synthetic: 200 slices of 512 x 512, 0.8 x 0.8 x 2.0 mm; the lesion a RECIST line of 24 mm (13 slices).
