@@ -5,6 +5,10 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from models.registry import limits_of
+from workflow.domain.errors import ConfigurationError
+from workflow.findings import AS_DRAWN, NOT_OUTLINED
+
 ROLE_ORDER = {"target": 0, "non_target": 1, "new": 2}
 ROLE_WORDS = {"target": "target", "non_target": "non-target", "new": "new"}
 STATE_WORDS = {
@@ -40,7 +44,7 @@ def _shown_error(job: dict[str, Any]) -> str:
 
 
 def course_table(course: dict[str, Any]) -> dict[str, Any]:
-    """Columns (time points with a report) and rows (lesions) of the page's table.
+    """Columns (time points with a report), rows (lesions) and models of the page's table.
 
     A row has one cell per column, None where the lesion was not known or not in view.
     """
@@ -64,7 +68,23 @@ def course_table(course: dict[str, Any]) -> dict[str, Any]:
             }
             for lesion in ordered
         ],
+        "models": _models(columns),
     }
+
+
+def _models(columns: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Every model that made one of these results, with what must be known of it beside them."""
+    readers = {AS_DRAWN.name, NOT_OUTLINED.name}
+    made = [m for point in columns for m in point["report"]["models"] if m["name"] not in readers]
+    used = {(m["name"], m["version"]): m for m in made}
+    return [{**model, "limits": _limits(model["name"])} for _, model in sorted(used.items())]
+
+
+def _limits(name: str) -> tuple[str, ...]:
+    try:
+        return limits_of(name) or ("Its limits are not known to this installation.",)
+    except ConfigurationError as error:  # a broken package of another model must not take the page away
+        return (f"Its limits can't be shown: {error}",)
 
 
 def _cell(point: dict[str, Any], tracking_uid: str) -> dict[str, Any] | None:

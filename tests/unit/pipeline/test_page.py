@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import traceback
+from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
@@ -13,12 +14,14 @@ from sqlalchemy import event
 from test_course_of_a_patient import BASELINE, FOLLOW_UP, PROGRESS
 
 from db.tables import JobRow, ReportRow, TimePointRow
+from models.registry import limits_of
 from workflow.domain.errors import ConfigurationError
 from workflow.services import check_exposure
 from workflow.settings import load_settings
 from workflow.web import make_app
 from workflow.web.access import web_password
 from workflow.web.plot import sum_plot_svg
+from workflow.web.view import course_table
 
 
 @pytest.fixture(scope="module")
@@ -72,6 +75,24 @@ def test_the_patient_page_has_every_diameter_sum_and_reason_of_the_reports(page,
         assert f"{assessment['sum_mm']:.1f} mm" in text
         for lesion in point["report"]["lesions"]:
             assert f"{lesion['diameter_mm']:.1f} mm" in text
+
+
+def _course_with(*models: str) -> dict[str, Any]:
+    made = [{"name": name, "version": "1", "licence": "n/a"} for name in models]
+    return {"time_points": [{"report": {"lesions": [], "models": made, "assessment": {"sum_mm": None}}}]}
+
+
+def test_the_limits_of_each_model_stand_beside_its_results(page):
+    (shown,) = course_table(_course_with("weight-free tracker"))["models"]
+    assert shown["limits"] == limits_of("weight-free")
+    assert any("check every outline" in limit for limit in shown["limits"])
+    (gone,) = course_table(_course_with("a model that was uninstalled"))["models"]
+    assert "not known" in gone["limits"][0]
+    assert "Its limits are not known" in page.get("/patients/1").text.replace("&#39;", "'")
+
+
+def test_a_reader_who_drew_is_not_shown_as_a_model():
+    assert course_table(_course_with("as drawn by the reader"))["models"] == []
 
 
 def test_every_key_image_is_a_picture(page):
