@@ -12,7 +12,8 @@ demo: $(APP)
 	$(BIN)/tumorline demo $(if $(KEEP),--keep)
 
 test: $(DEV) lint
-	$(BIN)/python -m pytest -n 2 --dist loadgroup $(PYTEST)
+	# Two workers with a thread each: two with two would fight over two cores.
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadgroup $(PYTEST)
 
 lint: $(DEV)
 	$(BIN)/ruff format --check .
