@@ -1,6 +1,6 @@
 """What a lesion costs with MedSAM, MedSAM2 and MedLAM: seconds, CPU and GPU, as a Markdown table.
 
-    python -m benchmarks.model_latency                         # everything that is installed, on every device here
+    python -m benchmarks.model_latency                     # everything that is installed, on every device
     python -m benchmarks.model_latency --model medsam2 --device cpu --threads 4
 
 The networks have the published sizes and random weights; time does not depend on their values. The scan is
