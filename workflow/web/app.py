@@ -18,7 +18,7 @@ from workflow.overview import patient_course, system_status, worklist
 from workflow.settings import Settings
 from workflow.web.access import LOOPBACK_NAMES, login_check
 from workflow.web.plot import sum_plot_svg
-from workflow.web.view import course_table, page_status
+from workflow.web.view import CRITERIA_WORDS, course_table, page_status
 
 _FOLDER = Path(__file__).parent
 # Everything comes from here: no script, no other host.
@@ -66,7 +66,12 @@ def make_app(context: Context, settings: Settings) -> FastAPI:
     @app.get("/patients/{key}", response_class=HTMLResponse, dependencies=guarded)
     def show_patient(request: Request, key: int) -> Response:
         course = _course(key)
-        values = {"course": course, "table": course_table(course), "plot": sum_plot_svg(course)}
+        values = {
+            "course": course,
+            "table": course_table(course),
+            "criteria": CRITERIA_WORDS,
+            "plot": sum_plot_svg(course),
+        }
         return templates.TemplateResponse(request, "patient.html", values)
 
     @app.get("/api/worklist", dependencies=guarded)

@@ -21,6 +21,18 @@ STATE_WORDS = {
 }
 
 
+CRITERIA_WORDS = {
+    "recist-1.1": "RECIST 1.1",
+    "irecist": "iRECIST",
+    "mrecist": "mRECIST",
+    "percist-1.0": "PERCIST 1.0",
+    "lugano-2014": "Lugano 2014",
+}
+# What a reader outlined, or left without an outline, was made by no model.
+_READERS = (AS_DRAWN.name, NOT_OUTLINED.name)
+# A longer reason is folded away under its first words: columns are narrow.
+_REASON_LENGTH = 90
+
 _TRACEBACK = "Traceback (most recent call last):"
 
 
@@ -40,7 +52,7 @@ def _shown_error(job: dict[str, Any]) -> str:
     raised = next((line for line in last.splitlines() if line[:1].strip()), "")
     kind = re.match(r"[A-Za-z_][\w.]*(?=:|$)", raised)
     what = kind[0] if kind else "an unforeseen error"
-    return f"{what} in {job['stage']}; `tumorline status --json` and the worker's log have the rest"
+    return f"{what} in {job['stage']}; tumorline status --json and the worker's log have the rest"
 
 
 def course_table(course: dict[str, Any]) -> dict[str, Any]:
@@ -55,7 +67,10 @@ def course_table(course: dict[str, Any]) -> dict[str, Any]:
             lesions[lesion["tracking_uid"]] = lesion  # the latest word on its role and site
     ordered = sorted(lesions.values(), key=lambda o: (ROLE_ORDER[o["role"]], o["label"]))
     return {
-        "columns": columns,
+        "columns": [
+            {**point, "tags": tags, "sum": _sum(point["report"]["assessment"])}
+            for point, tags in zip(columns, _tags(columns), strict=True)
+        ],
         "rows": [
             {
                 "label": lesion["label"],
@@ -72,10 +87,37 @@ def course_table(course: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+def _tags(columns: list[dict[str, Any]]) -> list[list[str]]:
+    """What each time point is called; the nadir is the lowest sum shown, the first of equals."""
+    sums = [point["report"]["assessment"]["sum_mm"] for point in columns]
+    known = [mm for mm in sums if mm is not None]
+    nadir = sums.index(min(known)) if len(known) > 1 else None
+    return [
+        [point["id"], *["baseline"] * point["report"]["is_baseline"], *["nadir"] * (i == nadir)]
+        for i, point in enumerate(columns)
+    ]
+
+
+def _sum(assessment: dict[str, Any]) -> dict[str, Any]:
+    """The sum and how it changed since the baseline and, if that is another, since the nadir before."""
+    mm, baseline_mm, a = assessment["sum_mm"], assessment["baseline_sum_mm"], assessment
+    changes = []
+    if mm is not None and a["change_from_baseline_percent"] is not None:
+        changes.append(f"{_change(a['change_from_baseline_percent'], mm - baseline_mm)} from baseline")
+    if a["change_from_nadir_percent"] is not None and a["nadir_sum_mm"] != baseline_mm:
+        change = _change(a["change_from_nadir_percent"], a["change_from_nadir_mm"])
+        changes.append(f"{change} from the nadir of {a['nadir_date']}")
+    return {"text": "not evaluable" if mm is None else f"{mm:.1f} mm", "changes": changes}
+
+
+def _change(percent: float, mm: float) -> str:
+    """E.g. "−13.6 % (−5.7 mm)", kept together on a line where there is room."""
+    return f"{percent:+.1f}\u00a0% ({mm:+.1f}\u00a0mm)".replace("-", "\u2212")
+
+
 def _models(columns: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Every model that made one of these results, with what must be known of it beside them."""
-    readers = {AS_DRAWN.name, NOT_OUTLINED.name}
-    made = [m for point in columns for m in point["report"]["models"] if m["name"] not in readers]
+    made = [m for point in columns for m in point["report"]["models"] if m["name"] not in _READERS]
     used = {(m["name"], m["version"]): m for m in made}
     return [{**model, "limits": _limits(model["name"])} for _, model in sorted(used.items())]
 
@@ -93,6 +135,8 @@ def _cell(point: dict[str, Any], tracking_uid: str) -> dict[str, Any] | None:
         return None
     size = seen["measurement"]
     is_measured = seen["state"] == "present" and size is not None
+    model = seen["model"]["name"] if seen["model"] else ""
+    confidence = None if model in _READERS else seen["confidence"]
     return {
         "text": f"{seen['diameter_mm']:.1f} mm"
         if is_measured
@@ -101,9 +145,10 @@ def _cell(point: dict[str, Any], tracking_uid: str) -> dict[str, Any] | None:
         if size
         else "",
         "volume": f"{size['volume_mm3'] / 1000:.2f} ml" if size else "",
-        "confidence": None if seen["confidence"] is None else round(100 * seen["confidence"]),
+        "confidence": None if confidence is None else round(100 * confidence),
         "reason": seen["reason"],
+        "is_reason_long": len(seen["reason"]) > _REASON_LENGTH,
         "flags": seen["flags"],
-        "model": seen["model"]["name"] if seen["model"] else "",
+        "model": model,
         "image": f"/key-images/{point['key']}/{tracking_uid}.png",
     }

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 import traceback
+from datetime import date, timedelta
+from itertools import combinations
 from typing import Any
 
 import pytest
@@ -79,7 +81,9 @@ def test_the_patient_page_has_every_diameter_sum_and_reason_of_the_reports(page,
 
 def _course_with(*models: str) -> dict[str, Any]:
     made = [{"name": name, "version": "1", "licence": "n/a"} for name in models]
-    return {"time_points": [{"report": {"lesions": [], "models": made, "assessment": {"sum_mm": None}}}]}
+    assessment = {"sum_mm": None, "baseline_sum_mm": None, "change_from_nadir_percent": None}
+    report = {"lesions": [], "models": made, "assessment": assessment, "is_baseline": False}
+    return {"time_points": [{"id": "TP1", "report": report}]}
 
 
 def test_the_limits_of_each_model_stand_beside_its_results(page):
@@ -126,6 +130,54 @@ def test_the_plot_has_a_dot_per_sum_and_the_lines_that_decide(hospital):
     assert svg.count("<circle") == 3
     assert "30 % below baseline" in svg
     assert "progression" in svg
+
+
+def _sums(*points: tuple[int, float, str]) -> dict[str, Any]:
+    """A course of (day, sum in mm, response)."""
+    return {
+        "time_points": [
+            {
+                "study_date": (date(2024, 3, 5) + timedelta(day)).isoformat(),
+                "report": {"assessment": {"sum_mm": mm, "overall": response}},
+            }
+            for day, mm, response in points
+        ]
+    }
+
+
+NEAR_DATES = _sums(
+    (0, 82.1, "baseline"), (10, 60, "SD"), (80, 30, "PR"), (140, 20, "PR"), (144, 44, "PD"), (146, 60, "PD")
+)
+
+
+def test_labels_of_near_dates_are_not_written_over_each_other():
+    svg = sum_plot_svg(NEAR_DATES)
+    for kind, character in (("tick", 6.5), ("value", 7.0)):
+        boxes = [
+            (
+                float(y),
+                float(x) - {"start": 0, "end": 1}.get(anchor, 0.5) * len(text) * character,
+                len(text) * character,
+            )
+            for anchor, x, y, text in re.findall(
+                rf'<text class="{kind} ?(start|end|)" x="([\d.]+)" y="([\d.]+)">([^<]+)<', svg
+            )
+        ]
+        assert len(boxes) >= 4
+        for (y, left, width), (other_y, other_left, other_width) in combinations(boxes, 2):
+            apart = left + width <= other_left or other_left + other_width <= left
+            assert apart or abs(y - other_y) >= 13
+    assert all(f"<title>{p['study_date']}:" in svg for p in NEAR_DATES["time_points"])
+
+
+def test_the_nadir_is_the_lowest_sum_that_is_shown_and_changes_say_from_which(hospital):
+    columns = course_table(hospital.course())["columns"]
+    assert [column["tags"] for column in columns] == [["TP1", "baseline"], ["TP2", "nadir"], ["TP3"]]
+    assert columns[0]["sum"]["changes"] == []
+    assert len(columns[1]["sum"]["changes"]) == 1
+    from_baseline, from_nadir = columns[2]["sum"]["changes"]
+    assert from_baseline.startswith("\u2212")
+    assert from_nadir.endswith("from the nadir of 2024-05-06")
 
 
 @pytest.mark.parametrize("path", ["/", "/patients/1", "/api/worklist", "/api/status", "/objects/1.2.dcm"])
