@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import signal
 import threading
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from workflow.commands._shared import ConfigOption, log_to_stderr, messages
+
+if TYPE_CHECKING:
+    from workflow.settings import Settings
 
 
 def register(app: typer.Typer) -> None:
@@ -62,12 +65,24 @@ def register(app: typer.Typer) -> None:
         try:
             supervisor.start()
             supervisor.wait_until_ready(stop=stop)
-            listener, web = settings.listener, settings.web
-            messages.print(f"DICOM listener  {listener.ae_title}@{listener.host}:{listener.port}")
-            messages.print(f"web page        http://{web.host}:{web.port}/")
-            messages.print(f"home            {settings.home}")
+            for what, where in addresses(settings):
+                messages.print(f"{what:<15} {where}", markup=False, soft_wrap=True)
             messages.print("Ctrl-C ends all services.")
             while not stop.wait(1.0):
                 supervisor.check()
         finally:
             supervisor.stop()
+
+
+def addresses(settings: Settings) -> list[tuple[str, str]]:
+    """What a person needs to use the services: what, and where it is."""
+    listener, web = settings.listener, settings.web
+    over_tls = " over TLS" if listener.tls_certificate else ""
+    lines = [
+        ("DICOM listener", f"{listener.ae_title}@{listener.host}:{listener.port}{over_tls}"),
+        ("web page", f"http://{web.host}:{web.port}/"),
+    ]
+    if web.login:
+        password = "as set" if web.password else f"in {settings.home / 'web-password'}"
+        lines.append(("login", f"{web.username}, password {password}"))
+    return [*lines, ("home", str(settings.home))]

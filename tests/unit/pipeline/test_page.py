@@ -17,6 +17,7 @@ from test_course_of_a_patient import BASELINE, FOLLOW_UP, PROGRESS
 
 from db.tables import JobRow, ReportRow, TimePointRow
 from models.registry import limits_of
+from workflow.commands.up import addresses
 from workflow.domain.errors import ConfigurationError
 from workflow.services import check_exposure
 from workflow.settings import load_settings
@@ -210,6 +211,14 @@ def test_the_password_is_made_once_for_its_owners_eyes(tmp_path):
     assert web_password(settings) == password
     (kept,) = (tmp_path / "home").iterdir()
     assert kept.stat().st_mode & 0o777 == 0o600
+
+
+def test_up_says_where_the_password_is_and_never_the_password(tmp_path):
+    made = dict(addresses(load_settings(None, home=tmp_path)))
+    assert made["login"] == f"reader, password in {tmp_path / 'web-password'}"
+    given = dict(addresses(load_settings(None, home=tmp_path, web={"password": "known only to us"})))
+    assert given["login"] == "reader, password as set"
+    assert "login" not in dict(addresses(load_settings(None, home=tmp_path, web={"login": False})))
 
 
 def test_a_password_file_that_a_crash_left_empty_is_made_anew(tmp_path):
