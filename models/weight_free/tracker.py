@@ -9,7 +9,7 @@ import numpy as np
 
 from models.weight_free.hints import ShapeHint, mask_hint
 from models.weight_free.refinement import Finding, find_nearby, moved
-from models.weight_free.registration import Registration, refuse_unlike, register
+from models.weight_free.registration import Registration, register
 from models.weight_free.segmenter import WeightFreeSegmenter
 from workflow.domain.errors import UnsuitableInputError
 from workflow.domain.geometry import FloatArray, Mask, Point, Volume, lps_from_ijk
@@ -88,7 +88,6 @@ class WeightFreeTracker:
         progress(0.0, "registering the pair")
         try:
             registration = register(prior, volume, largest_voxel_count=self._settings.largest_voxel_count)
-            refuse_unlike(registration)
         except UnsuitableInputError as error:
             return [self._failed(lesion, volume, str(error)) for lesion in prior_lesions]
         results = []

@@ -5,9 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from models.weight_free.registration import Registration, refuse_unlike, register
+from models.weight_free.registration import Registration, register
 from workflow.domain.errors import UnsuitableInputError
 from workflow.domain.geometry import FloatArray, Volume
+from workflow.images import read_image
+from workflow.simulation.breathing import breathing_of
 from workflow.simulation.sources import load_lung_pair
 
 
@@ -97,7 +99,34 @@ def test_what_has_nothing_in_common_is_refused_with_the_figures():
     noise = np.random.default_rng(0).normal(0, 300, (40, 40, 40)) - 400
     other = Volume(array=noise.astype(np.float32), affine=np.diag([4.0, 4.0, 4.0, 1.0]))
     with pytest.raises(UnsuitableInputError, match=r"no common region \(similarity .*overlap"):
-        refuse_unlike(register(chest(), other, largest_voxel_count=8e4))
+        register(chest(), other, largest_voxel_count=8e4)
+
+
+def head() -> Volume:
+    """Brain in a skull, on the chest's grid."""
+    volume = chest()
+    x, y, z = np.moveaxis(volume.lps(np.moveaxis(np.indices(volume.shape), 0, -1)), -1, 0)
+    radius = np.sqrt((x / 75) ** 2 + (y / 90) ** 2 + (np.maximum(z, 0) / 85) ** 2)
+    image = np.where(radius < 1, 900.0, -1000.0)
+    image[radius < 0.88] = 35.0
+    image[(abs(x) < 12) & (abs(y) < 30) & (abs(z) < 15)] = 5.0
+    return volume.with_array(image.astype(np.float32))
+
+
+def test_another_part_of_the_body_is_refused():
+    with pytest.raises(UnsuitableInputError, match="no common region"):
+        register(chest(), head(), largest_voxel_count=8e4)
+
+
+def test_a_deep_breath_is_no_other_region():
+    deep = register(chest(), chest(stretch=40.0), largest_voxel_count=8e4)
+    assert deep.affine_similarity > 0.5
+
+
+def test_another_person_s_chest_is_no_other_region():
+    build = np.diag([1.12, 0.9, 1.08, 1.0])
+    registration = register(chest(), chest(matrix=build, stretch=10.0), largest_voxel_count=8e4)
+    assert registration.affine_similarity > 0.5
 
 
 def test_the_local_affine_leaves_out_what_lies_within():
@@ -105,6 +134,37 @@ def test_the_local_affine_leaves_out_what_lies_within():
     registration = register(volume, volume, largest_voxel_count=8e4)
     affine = registration.local_affine(POINTS[0], 6.0, 18.0)
     np.testing.assert_allclose(affine, np.eye(4), atol=0.05)
+
+
+def seen_at_four_millimetres(volume: Volume) -> Volume:
+    """Every n-th voxel, so that real pairs are registered in seconds."""
+    steps = [max(1, int(3.5 / spacing)) for spacing in volume.spacing_mm]
+    affine = volume.affine.copy()
+    affine[:3, :3] *= steps
+    return Volume(
+        array=np.ascontiguousarray(volume.array[:: steps[0], :: steps[1], :: steps[2]]), affine=affine
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("is_other", [False, True], ids=["same person", "abdomen of another person"])
+def test_a_real_chest_is_told_from_an_abdomen_but_not_from_itself_at_another_breath(real_cases, is_other):
+    first = read_image(real_cases / "fourd_lung_p4" / "ct")
+    breath = breathing_of(first, seed=5, diaphragm_mm=25.0)
+    other = read_image(real_cases / "crlm_ct" / "CRLM-CT-1004" / "ct") if is_other else breath.warp(first)
+    pair = [seen_at_four_millimetres(volume) for volume in (first, other)]
+    if is_other:
+        with pytest.raises(UnsuitableInputError, match="no common region"):
+            register(*pair, largest_voxel_count=2e5)
+    else:
+        assert register(*pair, largest_voxel_count=2e5).affine_similarity > 0.7
+
+
+@pytest.mark.slow
+def test_real_chests_of_two_persons_are_not_refused(real_cases):
+    other = read_image(real_cases / "pyradiomics" / "lung1_image.nrrd")
+    registration = register(load_lung_pair().baseline, other, largest_voxel_count=2e5)
+    assert registration.affine_similarity > 0.4
 
 
 @pytest.mark.slow
