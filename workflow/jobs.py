@@ -193,7 +193,7 @@ def execute(
         _retry(unit, job, str(error), clock(), settings)
     except IntegrityError as error:  # another worker wrote the same at the same moment; if not, it is a bug
         if job.attempts < settings.maximum_losses:
-            _retry(unit, job, str(error.orig), clock(), settings)
+            _retry(unit, job, f"written twice at once ({type(error.orig).__name__})", clock(), settings)
         else:
             _fail(unit, job, "dead", traceback.format_exc(limit=-8), clock(), failures)
     except (UnsuitableInputError, ConfigurationError) as error:

@@ -79,7 +79,11 @@ def register(app: typer.Typer) -> None:
             if keep:
                 messages.print("The stack is running; Ctrl-C ends it.")
                 _wait_for_the_end(demo)
-        unwell = bool(state["stopped"] or state["quarantine"] or state["outbox"].get("HELD"))
+        unwell = bool(
+            state["stopped"]
+            or state["quarantine"]
+            or any(state["outbox"].get(s) for s in ("HELD", "REFUSED"))
+        )
         raise typer.Exit(int(unwell or not all(row.agrees for row in rows)))
 
 

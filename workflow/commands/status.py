@@ -49,7 +49,11 @@ def register(app: typer.Typer) -> None:
             return
         with context.reading() as session:
             status, patients = system_status(session), worklist(session)
-        needs_person = bool(status["stopped"] or status["quarantine"] or status["outbox"].get("HELD"))
+        needs_person = bool(
+            status["stopped"]
+            or status["quarantine"]
+            or any(status["outbox"].get(s) for s in ("HELD", "REFUSED"))
+        )
         if as_json:
             print_json({**status, "worklist": patients})
             raise typer.Exit(int(needs_person))
