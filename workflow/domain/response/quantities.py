@@ -52,12 +52,19 @@ def millimetres(length_um: int) -> float:
 
 @lru_cache(maxsize=8192)
 def mm_text(length_um: int) -> str:
-    """A length as a reader writes it: "72 mm", "9.8 mm"; µm show only where there are some."""
+    """A length as a reader reads it, to 0.1 mm: "72 mm", "9.8 mm"; it decides nothing.
+
+    Beside a whole millimetre, where the thresholds lie, the µm are shown: "9.998 mm" is not "10 mm".
+    """
     sign = "-" if length_um < 0 else ""
     whole, rest = divmod(abs(length_um), UM_PER_MM)
     if rest == 0:
         return f"{sign}{whole} mm"
-    return f"{sign}{whole}.{rest:03d}".rstrip("0") + " mm"
+    # Half up, in integers: the same on every machine.
+    shown, tenth = divmod((abs(length_um) + UM_PER_MM // 20) // (UM_PER_MM // 10), 10)
+    if tenth == 0:
+        return f"{sign}{whole}.{rest:03d}".rstrip("0") + " mm"
+    return f"{sign}{shown}.{tenth} mm"
 
 
 def percent_change(value: int, reference: int) -> float | None:
