@@ -19,7 +19,7 @@ Array = NDArray[np.float32]
 _REACH_MM = 9.0  # how far the registration may be off
 _SURROUNDINGS_MM = 12.0
 _VESSEL_MM = 4.0  # radius of what may be a vessel rather than the rest of a lesion
-_SCALES = (0.35, 0.45, 0.58, 0.72, 0.86, 1.0, 1.17, 1.38, 1.65, 2.0)
+_SCALES = (0.12, 0.16, 0.21, 0.27, 0.35, 0.45, 0.58, 0.72, 0.86, 1.0, 1.17, 1.38, 1.65, 2.0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -175,7 +175,7 @@ def _look(
     there = after[a, b, c]
     likeness_before, likeness_after = _likeness(before, before, depth), _likeness(before, there, depth)
     known = _known_structures(likeness_before, depth, step)
-    prior_score = _ball_scores(likeness_before * (1 - known), radius_mm, step)
+    prior_score = _shape_scores(likeness_before * (1 - known), depth, 1.0, radius_mm, step)
     own = float(prior_score[_middle(depth)])
     best: tuple[float, float, float, FloatArray] = (-np.inf, 1.0, 0.0, np.zeros(3))
     found_at = np.zeros(3)
@@ -184,7 +184,7 @@ def _look(
     for scale in _SCALES:
         if scale * radius_mm < 0.8 * step:
             continue
-        score = _ball_scores(likeness_after * (1 - known), scale * radius_mm, step)
+        score = _shape_scores(likeness_after * (1 - known), depth, scale, radius_mm, step)
         # A lesion that changed its size is likelier than one that moved against its surroundings.
         limit = 2.5 + abs(1 - scale) * radius_mm
         chosen = np.where(
@@ -268,15 +268,23 @@ def _known_structures(likeness: FloatArray, depth: Array, step: float) -> FloatA
     return np.asarray(np.where(depth > -0.5 * step, np.minimum(beside, grown), grown))
 
 
-def _ball_scores(likeness: FloatArray, radius_mm: float, step: float) -> FloatArray:
-    """Mean likeness in a ball less that in the shell around it, at each voxel."""
-    outer = 1.3 * radius_mm + 1.5 * step
-    count = int(np.ceil(outer / step))
-    away = _distances_from((count, count, count), (2 * count + 1,) * 3, step)
-    ball = np.clip((radius_mm - away) / step + 0.5, 0, 1)
-    shell = ((away > radius_mm + 0.5 * step) & (away <= outer)).astype(float)
-    kernel = ball / ball.sum() - shell / max(shell.sum(), 1)
-    padded = np.pad(likeness, count, mode="edge")
+def _shape_scores(
+    likeness: FloatArray, depth: Array, scale: float, radius_mm: float, step: float
+) -> FloatArray:
+    """Mean likeness in the lesion's shape at another size less that in the shell around it, at each voxel."""
+    rim = 0.3 * scale * radius_mm + 1.5 * step
+    inside = np.abs(np.argwhere(depth > 0) - _middle(depth)).max(axis=0, initial=0)
+    count = np.ceil(scale * inside + rim / step).astype(int) + 1
+    grid = np.moveaxis(np.indices(2 * count + 1), 0, -1) - count
+    sampled = grid / scale + _middle(depth)
+    far = float(depth.min())
+    scaled = scale * ndimage.map_coordinates(
+        depth, np.moveaxis(sampled, -1, 0), order=1, mode="constant", cval=far
+    )
+    body = np.clip(scaled / step + 0.5, 0, 1)
+    shell = ((scaled < -0.5 * step) & (scaled >= -rim)).astype(float)
+    kernel = body / max(body.sum(), 1e-6) - shell / max(shell.sum(), 1)
+    padded = np.pad(likeness, [(n, n) for n in count], mode="edge")
     return slide(padded, kernel)
 
 
