@@ -1,6 +1,6 @@
 """The weight-free tracker on simulated follow-ups of a real lung, against their truth.
 
-    python -m benchmarks.simulated_tracking [COUNT] [FIRST]
+    python -m benchmarks.simulated_tracking [COUNT] [FIRST] [SEED]
 
 Each case is a real pair of chest CTs with nodules of known size at corresponding points (grown, shrunk,
 stable, vanished, too small); every second follow-up is deformed by another breath. The goals: nodules
@@ -101,6 +101,7 @@ def main() -> None:
     """Print the figures."""
     count = int(sys.argv[1]) if len(sys.argv) > 1 else 100
     first = int(sys.argv[2]) if len(sys.argv) > 2 else 0
+    seed = int(sys.argv[3]) if len(sys.argv) > 3 else 1
     errors = landmark_errors_mm()
     print(
         f"registration error at {len(errors)} landmarks: median {np.median(errors):.2f} mm, "
@@ -108,17 +109,23 @@ def main() -> None:
     )
     started = time.perf_counter()
     results = []
-    for result in outcomes(islice(hundred_cases(seed=1), first, first + count)):
+    for result in outcomes(islice(hundred_cases(seed=seed), first, first + count)):
         results.append(result)
         is_there = result.truth is not LesionState.DISAPPEARED
         if (is_there and not (result.is_found and result.is_sized)) or result.state is not result.truth:
             print(f"  {result}", flush=True)
     there = [one for one in results if one.truth is not LesionState.DISAPPEARED]
     gone = [one for one in results if one.truth is LesionState.DISAPPEARED]
+    measurable = [one for one in there if one.truth is not LesionState.TOO_SMALL]
     sizes = np.array([one.diameter_error_mm for one in there if one.diameter_error_mm is not None])
     print(f"{count} cases, {len(there)} nodules, {time.perf_counter() - started:.0f} s")
     print(f"found to within 3 mm: {np.mean([one.is_found for one in there]):.1%} (goal 95 %)")
     print(f"diameter to within 2 mm: {np.mean([one.is_sized for one in there]):.1%} (goal 90 %)")
+    print(
+        f"of {len(measurable)} that can be measured (5 mm and more): found "
+        f"{np.mean([one.is_found for one in measurable]):.1%}, diameter "
+        f"{np.mean([one.is_sized for one in measurable]):.1%}"
+    )
     print(f"diameter error: mean {sizes.mean():+.2f} mm, standard deviation {sizes.std():.2f} mm")
     print(f"vanished: {len(gone)}, said so: {sum(one.state is LesionState.DISAPPEARED for one in gone)}")
     for (truth, state), number in sorted(Counter((o.truth, o.state) for o in results).items()):
