@@ -13,8 +13,6 @@ import typer
 
 from workflow.commands._shared import JsonOption, lesion_rows, messages, print_json, results, table
 
-_VERDICTS = {True: "yes", False: "NO", None: "not judged"}
-
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
@@ -86,7 +84,7 @@ def register(app: typer.Typer) -> None:
             or state["quarantine"]
             or any(state["outbox"].get(s) for s in ("HELD", "REFUSED"))
         )
-        raise typer.Exit(int(unwell or any(row.agrees is False for row in rows)))
+        raise typer.Exit(int(unwell or not all(row.agrees for row in rows)))
 
 
 def _empty(folder: Path) -> None:
@@ -130,7 +128,7 @@ def _show(courses: list[dict[str, Any]], rows: list[Any]) -> None:
                     r.study_date,
                     r.expected,
                     r.found,
-                    _VERDICTS[r.agrees],
+                    "yes" if r.agrees else "NO",
                     r.tolerance,
                 )
                 for r in rows
