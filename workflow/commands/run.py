@@ -64,7 +64,10 @@ def register(app: typer.Typer) -> None:
         else:
             for course, folder in zip(done.patients, done.folders, strict=True):
                 columns, rows = lesion_rows(course["time_points"])
-                results.print(table(f"patient {course['patient_id']}", columns, rows))
+                if any(point["report"] for point in course["time_points"]):
+                    results.print(table(f"patient {course['patient_id']}", columns, rows))
+                else:
+                    results.print(f"patient {course['patient_id']}", markup=False)
                 for point in course["time_points"]:
                     reason = point["report"]["assessment"]["reason"] if point["report"] else point["reason"]
                     results.print(f"{point['study_date']} {point['state']}: {reason}", markup=False)
