@@ -38,11 +38,3 @@ def real_cases(shared_dir: Path) -> Path:
                 cases.extractall(target, filter="data")
             (target / ".complete").touch()
     return target
-
-
-def program(name: str) -> str:
-    """Path of a program that the test runs; the test is skipped where it is not installed."""
-    found = shutil.which(name)
-    if found is None:
-        pytest.skip(f"{name} is not installed; .ci/run lists the Debian package")
-    return found

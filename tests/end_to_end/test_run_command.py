@@ -10,8 +10,8 @@ from pathlib import Path
 
 import highdicom
 import pytest
-from conftest import program
 from hospital import LEFT, Sphere, Study, diameters
+from result_cases import program
 
 
 def _tumorline(*arguments: object) -> subprocess.CompletedProcess[str]:
