@@ -6,8 +6,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import numpy as np
-
 from db.masks import unpack_mask
 from db.tables import TimePointRow
 from workflow.context import Context
@@ -184,17 +182,13 @@ def _tracked_finding(lesion: TrackedLesion) -> Finding:
 
 def _never_outlined(volume: Volume) -> Finding:
     return Finding(
-        mask=_empty(volume),
+        mask=Mask.empty(volume.shape),
         state=LesionState.NOT_EVALUABLE,
         confidence=None,
         model=NOT_OUTLINED,
         reason="it was never outlined, so there is nothing to track; a prompt with its tracking UID shows it",
         flags=frozenset({Flag.EMPTY}),
     )
-
-
-def _empty(volume: Volume) -> Mask:
-    return Mask.from_array(np.zeros((1, 1, 1), dtype=bool), shape=volume.shape)
 
 
 def _merged(findings: Sequence[Finding]) -> list[Finding]:
@@ -211,7 +205,7 @@ def _merged(findings: Sequence[Finding]) -> list[Finding]:
             if both_seen and a.known and dice(a.mask, b.mask) >= MERGED_DICE:
                 settled[other] = replace(
                     b,
-                    mask=Mask.from_array(np.zeros((1, 1, 1), dtype=bool), shape=b.mask.shape),
+                    mask=Mask.empty(b.mask.shape),
                     state=LesionState.MERGED,
                     reason=f"has grown together with {a.known.label}, which stands for both",
                     flags=b.flags | {Flag.TOUCHES_NEIGHBOUR},

@@ -93,15 +93,13 @@ def _write_course(latest: TimePointRow, course: Sequence[TimePointReport], conte
         if report is None or any(o.role == role for o in report.objects):
             return
         reports = {
-            own.report.identity: _sr_of(own.report)
+            own.report.identity: sr
             for own in points_with_lesions(session, row.patient_key)
-            if own.report is not None and _sr_of(own.report) is not None
+            if own.report is not None and (sr := _sr_of(own.report)) is not None
         }
         paths, folder = series_paths(session, row), Path(report.folder)
     image = context.images.read_volume(paths, series_from_json(latest.revision.series or {}))
-    written = context.results.write_course(
-        course, {k: sr for k, sr in reports.items() if sr is not None}, image, folder
-    )
+    written = context.results.write_course(course, reports, image, folder)
     with context.unit() as session:
         now = context.clock()
         for made in written.objects:

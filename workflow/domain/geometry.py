@@ -183,6 +183,11 @@ class Mask:
     shape: tuple[int, int, int]
 
     @classmethod
+    def empty(cls, shape: tuple[int, int, int]) -> Mask:
+        """No voxel of a grid of this shape."""
+        return cls(voxels=np.zeros((0, 0, 0), dtype=bool), start_ijk=(0, 0, 0), shape=shape)
+
+    @classmethod
     def from_array(
         cls,
         array: NDArray[Any],
@@ -193,7 +198,7 @@ class Mask:
         whole = shape or (array.shape[0], array.shape[1], array.shape[2])
         found = [np.flatnonzero(array.any(axis=axes)) for axes in ((1, 2), (0, 2), (0, 1))]
         if found[0].size == 0:
-            return cls(voxels=np.zeros((0, 0, 0), dtype=bool), start_ijk=(0, 0, 0), shape=whole)
+            return cls.empty(whole)
         box = tuple(slice(int(f[0]), int(f[-1]) + 1) for f in found)
         start = tuple(int(s + f[0]) for s, f in zip(start_ijk, found, strict=True))
         return cls(
@@ -287,7 +292,7 @@ def mask_on_grid(drawn: Volume, grid: Volume) -> Mask:
     """
     inside = Mask.from_array(drawn.array)
     if inside.is_empty:
-        return Mask.from_array(np.zeros((1, 1, 1), dtype=bool), shape=grid.shape)
+        return Mask.empty(grid.shape)
     corners = np.array(
         np.meshgrid(*[(a - 0.5, b - 0.5) for a, b in zip(inside.start_ijk, inside.stop_ijk, strict=True)])
     ).reshape(3, -1)
@@ -295,7 +300,7 @@ def mask_on_grid(drawn: Volume, grid: Volume) -> Mask:
     start = np.clip(np.floor(reach.min(axis=0)).astype(int), 0, grid.shape)
     stop = np.clip(np.ceil(reach.max(axis=0)).astype(int) + 1, 0, grid.shape)
     if np.any(stop <= start):
-        return Mask.from_array(np.zeros((1, 1, 1), dtype=bool), shape=grid.shape)
+        return Mask.empty(grid.shape)
     indices = np.stack(
         np.meshgrid(*[np.arange(a, b) for a, b in zip(start, stop, strict=True)], indexing="ij"), axis=-1
     )
