@@ -169,8 +169,9 @@ def _volume_group(
             [code_item(codes.MEASUREMENT_METHOD, codes.SUM_OF_SEGMENTED_VOXELS, "HAS CONCEPT MOD")],
         ),
     ]
-    if series.modality in codes.INTENSITIES and isfinite(measurement.mean_hu):
-        items.append(_mean(measurement.mean_hu, *codes.INTENSITIES[series.modality]))
+    mean = measurement.mean_hu
+    if series.modality in codes.INTENSITIES and mean is not None and isfinite(mean):
+        items.append(_mean(mean, *codes.INTENSITIES[series.modality]))
     if lesion.confidence is not None:
         items.append(num_item(codes.CONFIDENCE, lesion.confidence, codes.NO_UNITS))
     return extend(container(codes.MEASUREMENT_GROUP, "CONTAINS", template="1411"), items)

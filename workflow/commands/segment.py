@@ -126,7 +126,7 @@ def measured(volume: Volume, mask: Mask) -> dict[str, Any] | None:
         "slice_index": size.slice_index,
         "volume_mm3": round(size.volume_mm3, 2),
         "volume_ml": round(size.volume_mm3 / 1000, 3),
-        "mean_hu": round(size.mean_hu, 2),
+        "mean_hu": None if size.mean_hu is None else round(size.mean_hu, 2),
         "centroid_lps": rounded(volume.lps(mask.centroid_ijk())),
     }
 

@@ -9,6 +9,7 @@ from enum import StrEnum
 from types import MappingProxyType
 
 from workflow.domain.geometry import Mask, Point, Volume
+from workflow.domain.series import StackKey
 
 # ---------------------------------------------------------------- prompts
 
@@ -113,6 +114,36 @@ class LesionPrompt:
     def __post_init__(self) -> None:
         if not self.shapes:
             raise ValueError("a prompt has at least one shape")
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class PlacedPrompt:
+    """A prompt and the stack of images that it was drawn on.
+
+    `by` is the evidence for that, for the worksheet: "frame of reference and geometry" and the like.
+    """
+
+    prompt: LesionPrompt
+    drawn_on: StackKey
+    by: str
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class PromptsRead:
+    """All prompts of a visit, each on its own stack of images.
+
+    Attributes
+    ----------
+    doubts
+        What a person has to look at before the numbers count (an item that could not be placed, a label that
+        is no lesion's, a length that its own end points contradict); each names its object and item.
+    notes
+        What was decided on the way, where nothing is in doubt.
+    """
+
+    prompts: tuple[PlacedPrompt, ...] = ()
+    doubts: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 # ---------------------------------------------------------------- what models say
@@ -238,14 +269,15 @@ class LesionMeasurement:
 
     `long_axis` is the longest distance between two pixel centres of the mask in one acquisition
     plane, `short_axis` the longest one perpendicular to it in the same plane (RECIST 1.1, 4.2);
-    `slice_index` is that plane's index in the volume. `mean_hu` is in the volume's own units.
+    `slice_index` is that plane's index in the volume. `mean_hu` is in the series' `value_unit` (HU, or SUV
+    in g/ml for PET), None where its values have no unit that a mean could be told in.
     """
 
     long_axis: Axis
     short_axis: Axis
     slice_index: int
     volume_mm3: float
-    mean_hu: float
+    mean_hu: float | None
 
     def __post_init__(self) -> None:
         if not 0 <= self.short_axis.length_mm <= self.long_axis.length_mm + 1e-6:

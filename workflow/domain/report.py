@@ -8,6 +8,7 @@ from enum import StrEnum
 
 from workflow.domain.geometry import Mask, Point
 from workflow.domain.lesion import Flag, LesionMeasurement, LesionState, ModelIdentity
+from workflow.domain.series import SeriesDescription, StackKey
 
 
 class LesionRole(StrEnum):
@@ -25,6 +26,22 @@ class ReviewStatus(StrEnum):
     SIGNED = "signed"
 
 
+@dataclass(frozen=True, kw_only=True)
+class ReportedDecision:
+    """What a reader decided: `what` in words ("diameter"), from `old` to `new`, both for people, who and why.
+
+    `lesion` is the label; "" where it is about the visit as a whole (an overall response).
+    """
+
+    what: str
+    by: str
+    at: datetime
+    reason: str
+    lesion: str = ""
+    old: str = ""
+    new: str = ""
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class ReportedLesion:
     """One lesion at one time point, ready to be written down.
@@ -37,8 +54,14 @@ class ReportedLesion:
         On the grid of the measured volume, None where there is none (not evaluable).
     diameter_mm
         What enters the sum: the long axis, the short axis of a node, 5 mm if too small, 0 if disappeared.
+    measured_on
+        The stack of images that the mask and the measurement are on; None: the report's first volume.
     response
         Of this lesion alone, in the words of CID 6143 ("target PR" ...), empty at baseline.
+    decisions
+        What readers decided about this lesion, oldest first.
+    is_rejected
+        A reader said that it is no lesion: it is shown struck through and counts nowhere.
     expected_lps
         Where the lesion should be, LPS mm, as tracking puts it: what to look at if nothing is left of it.
     """
@@ -62,11 +85,18 @@ class ReportedLesion:
     reason: str = ""
     flags: frozenset[Flag] = frozenset()
     expected_lps: Point | None = None
+    measured_on: StackKey | None = None
+    decisions: tuple[ReportedDecision, ...] = ()
+    is_rejected: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
 class ReportedAssessment:
-    """The response at a time point, as the response engine gave it; numbers for people to read."""
+    """The response at a time point, as the response engine gave it; numbers for people to read.
+
+    `computed_overall` is what the rules give where a reader said otherwise: both are shown. None if
+    nobody did.
+    """
 
     criteria: str
     overall: str
@@ -84,6 +114,24 @@ class ReportedAssessment:
     best_overall_response: str | None = None
     best_overall_response_reason: str | None = None
     warnings: tuple[str, ...] = ()
+    computed_overall: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class MeasuredVolume:
+    """A stack of images of the visit on which lesions are measured."""
+
+    study_instance_uid: str
+    study_date: date
+    series: SeriesDescription
+
+
+@dataclass(frozen=True, kw_only=True)
+class PredecessorReport:
+    """The SR of an earlier version, which the same study holds."""
+
+    study_instance_uid: str
+    sop_instance_uid: str
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -93,7 +141,10 @@ class TimePointReport:
     `order` counts from 1 at baseline; `version` from 1 and up with each correction, whose
     `predecessor_sop_instance_uids` name the superseded SR. `identity` is what deterministic
     UIDs derive from: a digest of inputs, lesions, models and pipeline version.
-    `notes` are said to the reader (incomplete study, comparability, unsuitable series ...).
+    `notes` are said to the reader (incomplete study, comparability, unsuitable series ...), `attention`
+    is what a person has to look at before the numbers count. A visit can have several studies and
+    several measured volumes: `volumes` are all of them, `study_instance_uid` and `series_instance_uid`
+    are the first one's. `decisions` are those about the visit as a whole.
     """
 
     patient_key: str
@@ -116,3 +167,7 @@ class TimePointReport:
     created_at: datetime | None = None
     days_from_baseline: int = 0
     notes: tuple[str, ...] = field(default_factory=tuple)
+    volumes: tuple[MeasuredVolume, ...] = ()
+    predecessors: tuple[PredecessorReport, ...] = ()
+    decisions: tuple[ReportedDecision, ...] = ()
+    attention: tuple[str, ...] = ()

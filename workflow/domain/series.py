@@ -6,6 +6,14 @@ from dataclasses import dataclass
 from datetime import datetime
 
 
+@dataclass(frozen=True, kw_only=True, order=True)
+class StackKey:
+    """Names one stack of images: a series, or one phase of a series."""
+
+    series_instance_uid: str
+    stack: int = 0
+
+
 @dataclass(frozen=True, kw_only=True)
 class SeriesDescription:
     """One stack of images that can become one volume: a series, or one phase of a series.
@@ -31,8 +39,12 @@ class SeriesDescription:
         Why no volume can be made of it (localizer, gaps, no positions ...), else None.
     left_out
         Why it is not chosen while an original series is there (reformat, derived), else None; it can be read.
+    value_unit
+        What a mean of its values may be told in: "HU", "g/ml" (SUV by body weight), "" if in nothing.
     notes
         What was found and handled (duplicates dropped, tilt resampled ...), for the worksheet.
+    doubts
+        What a person has to look at before its numbers count (no SUV and why, a guessed kind of image ...).
     """
 
     study_instance_uid: str
@@ -57,7 +69,14 @@ class SeriesDescription:
     is_original: bool = True
     refusal: str | None = None
     left_out: str | None = None
+    value_unit: str = ""
     notes: tuple[str, ...] = ()
+    doubts: tuple[str, ...] = ()
+
+    @property
+    def key(self) -> StackKey:
+        """Which stack it is, among all of a patient's."""
+        return StackKey(series_instance_uid=self.series_instance_uid, stack=self.stack)
 
     @property
     def coverage_mm(self) -> float:
