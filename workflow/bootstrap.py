@@ -9,8 +9,8 @@ from functools import cache
 from typing import TYPE_CHECKING
 
 from db.session import migrate, open_engine, reading, unit_of_work
-from workflow.context import Context
-from workflow.dicom_adapters import DicomImages, DicomPrompts, DicomResults
+from dicom_io.adapters import DicomImages, DicomPrompts, DicomResults
+from workflow.engine.context import Context
 from workflow.ports import Destination, Segmenter, Tracker
 from workflow.settings import Node, Settings
 

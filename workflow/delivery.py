@@ -6,9 +6,9 @@ from collections import defaultdict
 from pathlib import Path
 
 from db.tables import ReportRow
-from workflow.context import Context, audit
 from workflow.domain.errors import TransientError, UnsuitableInputError
-from workflow.jobs import Job
+from workflow.engine.context import Context, audit
+from workflow.engine.jobs import Job
 
 # The order in which objects leave: what is referred to comes before what refers to it.
 ROLE_ORDER = ("seg", "sr", "pdf")

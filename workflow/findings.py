@@ -8,7 +8,6 @@ from pathlib import Path
 
 from db.masks import unpack_mask
 from db.tables import TimePointRow
-from workflow.context import Context
 from workflow.domain.geometry import Mask, Point, Volume, dice, mask_on_grid, union
 from workflow.domain.lesion import (
     Flag,
@@ -21,8 +20,9 @@ from workflow.domain.lesion import (
     TrackedLesion,
 )
 from workflow.domain.matching import likeness, match
+from workflow.domain.parts import separate
+from workflow.engine.context import Context
 from workflow.ingest import series_from_json
-from workflow.parts import separate
 from workflow.ports import ImageStack, Progress
 
 AS_DRAWN = ModelIdentity(name="as drawn by the reader", version="1", licence="n/a")

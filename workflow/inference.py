@@ -12,12 +12,12 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from db.tables import AnalysisRow, InstanceRow, TimePointRow
-from workflow.context import Context, audit
 from workflow.domain.response import Policies
 from workflow.domain.series_choice import comparability
+from workflow.engine.context import Context, audit
+from workflow.engine.jobs import Job, enqueue
 from workflow.findings import KnownLesion, join, part_of, roster_of, segment_all, track_all
 from workflow.ingest import PROMPT_MODALITIES, series_from_json
-from workflow.jobs import Job, enqueue
 from workflow.recording import Recorded, analysis_of, observations_of
 from workflow.timeline import PlannedTimePoint, analysis_identity, plan_patient, settle
 

@@ -24,13 +24,13 @@ from db.tables import (
     StudyRow,
     TimePointRow,
 )
-from workflow.context import Context, audit
 from workflow.domain.errors import TransientError, UnsuitableInputError
 from workflow.domain.patient import PatientIdentity, why_not_same
 from workflow.domain.series import ScoredSeries, SeriesDescription
 from workflow.domain.series_choice import SeriesChoice, choose_series
 from workflow.domain.study_state import Readiness, ReceptionFacts, ReceptionRule, judge_readiness
-from workflow.jobs import Job, enqueue
+from workflow.engine.context import Context, audit
+from workflow.engine.jobs import Job, enqueue
 
 log = logging.getLogger(__name__)
 

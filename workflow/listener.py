@@ -16,8 +16,8 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from db.tables import InstanceRow, QuarantineRow, ResultObjectRow, StudyRow
-from workflow.context import Context, audit
 from workflow.domain.errors import UnsuitableInputError
+from workflow.engine.context import Context, audit
 
 log = logging.getLogger(__name__)
 

@@ -27,15 +27,15 @@ from db.tables import (
     SignatureRow,
     TimePointRow,
 )
-from workflow.context import PIPELINE_VERSION, Context, audit
 from workflow.domain.errors import UnsuitableInputError
 from workflow.domain.geometry import Mask
 from workflow.domain.lesion import Flag, LesionState, ModelIdentity
 from workflow.domain.lesion_life import Override
 from workflow.domain.report import ReportedLesion, ReviewStatus, TimePointReport
+from workflow.engine.context import PIPELINE_VERSION, Context, audit
+from workflow.engine.jobs import Job, enqueue
 from workflow.inference import series_paths
 from workflow.ingest import series_from_json
-from workflow.jobs import Job, enqueue
 from workflow.ports import WrittenObject, WrittenResults
 from workflow.recording import measurement_from_json
 from workflow.response import SeenLesion, VisitAssessment, assess_visit, protocol_of, visit_day

@@ -9,13 +9,13 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from db.tables import OverrideRow, PatientRow, ReportRow, SignatureRow, StudyRow, TimePointRow
-from workflow.context import Context, audit
 from workflow.domain.errors import UnsuitableInputError
 from workflow.domain.lesion import LesionState
 from workflow.domain.lesion_life import Decision, Override
 from workflow.domain.report import LesionRole
 from workflow.domain.response import micrometres
-from workflow.jobs import enqueue
+from workflow.engine.context import Context, audit
+from workflow.engine.jobs import enqueue
 from workflow.report import points_with_lesions
 from workflow.response import visit_day
 

@@ -15,8 +15,8 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
-from models.catalogue import DEFAULT_ALLOWED_LICENCES
 from workflow.domain.errors import ConfigurationError
+from workflow.domain.licences import DEFAULT_ALLOWED_LICENCES
 
 
 class _Section(BaseModel):

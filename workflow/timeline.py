@@ -16,10 +16,10 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from db.tables import AnalysisRow, InstanceRow, StudyRow, TimePointRow
-from workflow.context import PIPELINE_VERSION, Context
 from workflow.domain.timeline import PriorChoice, TimelineStudy, choose_priors, in_order
+from workflow.engine.context import PIPELINE_VERSION, Context
+from workflow.engine.jobs import Job, enqueue
 from workflow.ingest import PROMPT_MODALITIES, series_from_json
-from workflow.jobs import Job, enqueue
 from workflow.settings import Settings
 
 

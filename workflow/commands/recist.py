@@ -55,8 +55,8 @@ def recist(
     explain: Annotated[bool, typer.Option("--explain", help="Print the rules and the policy table.")] = False,
 ) -> None:
     """Assess the documents of a file and print the results."""
+    from workflow.documents.explain import explanation
     from workflow.domain.response import TimelineError
-    from workflow.recist_explain import explanation
 
     if explain:
         typer.echo(explanation())
@@ -81,7 +81,7 @@ def _fail(message: str) -> NoReturn:
 
 
 def _read(file: Path) -> tuple[str, str]:
-    from workflow.recist_document import read_text
+    from workflow.documents.document import read_text
 
     if str(file) == "-":
         return sys.stdin.read(), ""
@@ -90,8 +90,8 @@ def _read(file: Path) -> tuple[str, str]:
 
 def _print(text: str, suffix: str, criteria: str | None, policy: Sequence[str], *, wants_table: bool) -> bool:
     """Print every result; whether all documents could be assessed."""
-    from workflow.recist_document import Overrides, read_batch
-    from workflow.recist_result import json_line
+    from workflow.documents.document import Overrides, read_batch
+    from workflow.documents.result import json_line
 
     batch = read_batch(text, suffix=suffix)
     overrides = Overrides(criteria=criteria, policy=policies_of(policy))
@@ -130,9 +130,9 @@ def assess_documents(
     TimelineError
         If the only document (`is_single`) is wrong.
     """
+    from workflow.documents.document import parse_document
+    from workflow.documents.result import result_of, table_of
     from workflow.domain.response import TimelineError, assess
-    from workflow.recist_document import parse_document
-    from workflow.recist_result import result_of, table_of
 
     for place, raw in documents:
         try:

@@ -32,10 +32,10 @@ def register(app: typer.Typer) -> None:
 
             tumorline status --replay 17
         """
+        from db.overview import system_status, worklist
         from workflow.bootstrap import build
         from workflow.domain.errors import UnsuitableInputError
-        from workflow.jobs import replay as replay_job
-        from workflow.overview import system_status, worklist
+        from workflow.engine.jobs import replay as replay_job
         from workflow.settings import load_settings
 
         context = build(load_settings(config))

@@ -7,10 +7,10 @@ import typer
 from typer.testing import CliRunner
 
 from workflow.commands.recist import register
+from workflow.documents.document import Overrides, parse_document, read_batch
+from workflow.documents.explain import explanation
+from workflow.documents.result import result_of
 from workflow.domain.response import TimelineError, assess
-from workflow.recist_document import Overrides, parse_document, read_batch
-from workflow.recist_explain import explanation
-from workflow.recist_result import result_of
 
 APP = typer.Typer()
 APP.callback()(lambda: None)

@@ -6,6 +6,7 @@ import json
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from workflow.documents.result import result_of, table_of
 from workflow.domain.lesion import LesionState
 from workflow.domain.report import LesionRole
 from workflow.domain.response import (
@@ -23,7 +24,6 @@ from workflow.domain.response import (
 )
 from workflow.domain.response.policy import CarryForward, Reappearance
 from workflow.domain.response.values import immune, plain, response_of
-from workflow.recist_result import result_of, table_of
 
 NAMES = ("A", "B", "C", "D", "E")
 LENGTHS = st.none() | st.integers(0, 80_000) | st.sampled_from([0, 5_000, 9_999, 10_000])

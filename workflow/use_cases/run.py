@@ -13,13 +13,13 @@ from typing import Any
 
 from sqlalchemy import select
 
+from db.overview import patient_course, system_status
 from db.tables import PatientRow
 from workflow.bootstrap import build
-from workflow.context import Context
 from workflow.domain.errors import UnsuitableInputError
+from workflow.engine.context import Context
+from workflow.engine.reconciler import work_until_idle
 from workflow.listener import ImportResult, dicom_files, import_files
-from workflow.overview import patient_course, system_status
-from workflow.reconciler import work_until_idle
 from workflow.settings import Settings
 
 OnJob = Callable[[str, str], None]

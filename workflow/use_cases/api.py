@@ -1,7 +1,7 @@
 """The verbs of the command line as functions.
 
     from pathlib import Path
-    from workflow import api
+    from workflow.use_cases import api
 
     done = api.run([Path("baseline"), Path("follow-up")], Path("results"), api.load_settings())
     sizes = api.segment_image(Path("ct.nii.gz"), ["point:-52,31,118"], Path("lesion.nii.gz"))
@@ -16,15 +16,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from db.overview import patient_course, system_status, worklist
 from workflow.bootstrap import build
 from workflow.commands.segment import segment_image
 from workflow.commands.track import track_images
 from workflow.domain.response import Protocol, Timeline, assess
 from workflow.listener import import_files
-from workflow.overview import patient_course, system_status, worklist
 from workflow.review import decide, sign
-from workflow.run import run
 from workflow.settings import Settings, load_settings
+from workflow.use_cases.run import run
 
 if TYPE_CHECKING:
     from workflow.simulation.studies import DemoSet

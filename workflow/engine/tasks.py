@@ -12,10 +12,10 @@ from kombu.exceptions import OperationalError
 
 from db.tables import JobRow
 from workflow.bootstrap import build
-from workflow.context import Context
 from workflow.domain.errors import TransientError
-from workflow.jobs import due_job_ids
-from workflow.reconciler import run_job
+from workflow.engine.context import Context
+from workflow.engine.jobs import due_job_ids
+from workflow.engine.reconciler import run_job
 from workflow.settings import Settings
 
 log = logging.getLogger(__name__)

@@ -10,10 +10,10 @@ from typing import Protocol
 from sqlalchemy.orm import Session
 
 from db.tables import CursorRow
-from workflow.context import Context
 from workflow.domain.errors import ConfigurationError, TransientError, UnsuitableInputError
+from workflow.engine.context import Context
 from workflow.listener import Received, receive, reject
-from workflow.run import keeper
+from workflow.use_cases.run import keeper
 
 log = logging.getLogger(__name__)
 

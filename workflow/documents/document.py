@@ -12,20 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from workflow.domain.lesion import LesionState
-from workflow.domain.report import LesionRole
-from workflow.domain.response import (
-    Criteria,
-    Lesion,
-    Observation,
-    Policies,
-    Protocol,
-    Timeline,
-    TimelineError,
-    TimePoint,
-    criteria_of,
-)
-from workflow.recist_fields import (
+from workflow.documents.fields import (
     LESION_OTHERS,
     LESION_READERS,
     NO_FLAGS,
@@ -39,6 +26,19 @@ from workflow.recist_fields import (
     is_blank,
     squeezed,
     values_of,
+)
+from workflow.domain.lesion import LesionState
+from workflow.domain.report import LesionRole
+from workflow.domain.response import (
+    Criteria,
+    Lesion,
+    Observation,
+    Policies,
+    Protocol,
+    Timeline,
+    TimelineError,
+    TimePoint,
+    criteria_of,
 )
 
 
@@ -76,7 +76,7 @@ def read_batch(text: str, *, suffix: str = "") -> Batch:
     TimelineError
         If the text is none of the forms; the message names the line.
     """
-    from workflow.recist_table import documents_of_table
+    from workflow.documents.table import documents_of_table
 
     stripped = text.lstrip("\ufeff").strip()
     if not stripped:

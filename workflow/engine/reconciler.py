@@ -11,9 +11,18 @@ from sqlalchemy import func, select
 
 from db.tables import JobRow, StudyRow
 from workflow import delivery, inference, ingest, report, timeline
-from workflow.context import Context
 from workflow.domain.errors import TransientError
-from workflow.jobs import IN_PROGRESS, SCHEDULED, Failure, Job, Stage, due_job_ids, execute, take_over_expired
+from workflow.engine.context import Context
+from workflow.engine.jobs import (
+    IN_PROGRESS,
+    SCHEDULED,
+    Failure,
+    Job,
+    Stage,
+    due_job_ids,
+    execute,
+    take_over_expired,
+)
 
 log = logging.getLogger(__name__)
 
@@ -44,7 +53,7 @@ def failures(context: Context) -> dict[str, Failure]:
 
 
 def run_job(job_id: int, context: Context) -> bool:
-    """Carry out one job if it can be claimed; see `workflow.jobs.execute`."""
+    """Carry out one job if it can be claimed; see `workflow.engine.jobs.execute`."""
     return execute(
         job_id, stages(context), context.unit, context.clock, context.settings.worker, failures(context)
     )

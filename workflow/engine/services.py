@@ -14,8 +14,8 @@ from pathlib import Path
 
 from workflow.bootstrap import build
 from workflow.domain.errors import ConfigurationError, TransientError
+from workflow.engine.reconciler import Reconciler
 from workflow.listener import receive, reject
-from workflow.reconciler import Reconciler
 from workflow.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -70,7 +70,7 @@ def serve_archive(settings: Settings, stop: threading.Event) -> None:
 
 def reconcile(settings: Settings, stop: threading.Event) -> None:
     """Close quiet studies, announce due jobs, take over what dead workers left."""
-    from workflow.tasks import announce, make_app
+    from workflow.engine.tasks import announce, make_app
 
     context, app = build(settings), make_app(settings)
     Reconciler(context, lambda ids: announce(app, context, ids)).run(stop)
@@ -78,7 +78,7 @@ def reconcile(settings: Settings, stop: threading.Event) -> None:
 
 def work(settings: Settings, stop: threading.Event) -> None:
     """Carry out jobs (Celery handles the signals itself)."""
-    from workflow.tasks import run_worker
+    from workflow.engine.tasks import run_worker
 
     run_worker(settings)
 
@@ -110,7 +110,7 @@ def serve_web(settings: Settings, stop: threading.Event) -> None:
 
 def follow_orthanc(settings: Settings, stop: threading.Event) -> None:
     """Take in what an Orthanc reports in `/changes`."""
-    from workflow.orthanc_feed import follow
+    from workflow.engine.orthanc_feed import follow
 
     follow(build(settings), stop)
 

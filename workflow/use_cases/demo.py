@@ -11,12 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from db.overview import patient_course, system_status, worklist
 from workflow.bootstrap import build
-from workflow.context import Context
 from workflow.domain.errors import TransientError
-from workflow.overview import patient_course, system_status, worklist
-from workflow.reconciler import is_idle
-from workflow.services import Supervisor, wanted_services
+from workflow.engine.context import Context
+from workflow.engine.reconciler import is_idle
+from workflow.engine.services import Supervisor, wanted_services
 from workflow.settings import Settings, load_settings
 
 MODALITY_AE = "DEMO_MODALITY"
