@@ -8,7 +8,7 @@ from pathlib import Path
 from db.tables import ReportRow
 from workflow.domain.errors import TransientError, UnsuitableInputError
 from workflow.engine.context import Context, audit
-from workflow.engine.jobs import Job
+from workflow.ports import Job
 
 # The order in which objects leave: what is referred to comes before what refers to it.
 ROLE_ORDER = ("seg", "sr", "pdf")

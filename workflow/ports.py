@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
@@ -17,6 +17,7 @@ from workflow.domain.lesion import (
     TrackedLesion,
 )
 from workflow.domain.patient import PatientIdentity
+from workflow.domain.record import PatientRecord
 from workflow.domain.report import TimePointReport
 from workflow.domain.series import SeriesDescription
 
@@ -152,6 +153,99 @@ class PromptReader(Protocol):
         `study_images` are the study's image files: what was drawn on another series of the same frame
         of reference holds on this one too.
         """
+        ...
+
+
+# ---------------------------------------------------------------- what is known
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """A claimed job, as its stage sees it."""
+
+    id: int
+    stage: str
+    subject: str
+    attempts: int
+    report_progress: Callable[[float, str], None] = field(default=lambda share, what: None)
+
+
+@dataclass(frozen=True, kw_only=True)
+class NewJob:
+    """Work that follows from a change. `subject` is the stage's own, jobs of one `lane` run one at a time."""
+
+    stage: str
+    subject: str
+    lane: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class AuditEntry:
+    """Who did what to which object; `about` is a UID, never a name."""
+
+    actor: str
+    action: str
+    about: str
+    detail: Mapping[str, object] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReceivedFile:
+    """A received instance and the file that holds its bytes as they came."""
+
+    sop_instance_uid: str
+    series_instance_uid: str
+    study_instance_uid: str
+    modality: str
+    sha256: str
+    path: Path
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Changed:
+    """A patient's record after a change, with what has to be done next and what is audited, all or nothing.
+
+    `jobs` is asked with the saved record, which knows the keys of what is new.
+    """
+
+    record: PatientRecord
+    jobs: Callable[[PatientRecord], Sequence[NewJob]] = lambda saved: ()
+    audit: Sequence[AuditEntry] = ()
+
+
+class Records(Protocol):
+    """Patients' records, loaded and saved whole."""
+
+    def load(self, patient_key: int) -> PatientRecord:
+        """Everything that is known of a patient."""
+        ...
+
+    def change(self, patient_key: int, function: Callable[[PatientRecord], Changed | None]) -> PatientRecord:
+        """Load a record, have it changed, and save it if nobody changed it in between, else once more.
+
+        `function` may run several times; None leaves everything as it is.
+
+        Raises
+        ------
+        TransientError
+            If others change the record again and again in the meantime.
+        """
+        ...
+
+    def patient_of_visit(self, visit_key: int) -> tuple[int, str] | None:
+        """The patient and the anchor of a visit, None if there is no such visit."""
+        ...
+
+    def patient_keys(self, patient_id: str) -> list[int]:
+        """The patients of this PatientID; several if several issuers gave it."""
+        ...
+
+    def foreign_tracking_uids(self, patient_key: int, tracking_uids: Collection[str]) -> frozenset[str]:
+        """Those of some tracking UIDs that are lesions of other patients."""
+        ...
+
+    def files(self, study_instance_uids: Collection[str]) -> tuple[ReceivedFile, ...]:
+        """The received files of some studies, our own results left out, in a fixed order."""
         ...
 
 

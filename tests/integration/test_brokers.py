@@ -19,7 +19,7 @@ from workflow.bootstrap import build
 from workflow.domain.errors import TransientError
 from workflow.engine import reconciler
 from workflow.engine.context import Context
-from workflow.engine.jobs import due_job_ids, enqueue
+from db.jobs import due_job_ids, enqueue
 from workflow.engine.tasks import announce, make_app
 from workflow.settings import Settings, load_settings
 

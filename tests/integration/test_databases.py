@@ -19,7 +19,8 @@ from alembic import command
 from db.session import migrate, migrations_folder, open_engine, unit_of_work
 from db.tables import JobRow, PatientRow
 from workflow.domain.errors import ConfigurationError, TransientError
-from workflow.engine.jobs import claim, due_job_ids, enqueue, execute
+from db.jobs import claim, due_job_ids, enqueue
+from workflow.engine.jobs import execute
 from workflow.ingest import _patient
 from workflow.settings import Worker
 

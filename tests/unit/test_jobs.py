@@ -12,7 +12,8 @@ from db.session import open_engine, unit_of_work
 from db.tables import JobRow, Table
 from workflow.domain.errors import TransientError, UnsuitableInputError
 from workflow.engine import jobs
-from workflow.engine.jobs import claim, due_job_ids, enqueue, execute, replay, take_over_expired
+from db.jobs import claim, due_job_ids, enqueue, replay, take_over_expired
+from workflow.engine.jobs import execute
 from workflow.settings import Worker
 
 START = datetime(2024, 1, 1, tzinfo=UTC)

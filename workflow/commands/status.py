@@ -35,7 +35,7 @@ def register(app: typer.Typer) -> None:
         from db.overview import system_status, worklist
         from workflow.bootstrap import build
         from workflow.domain.errors import UnsuitableInputError
-        from workflow.engine.jobs import replay as replay_job
+        from db.jobs import replay as replay_job
         from workflow.settings import load_settings
 
         context = build(load_settings(config))

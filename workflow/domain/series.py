@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
+# Modalities of objects that may carry prompts; everything else that is no image is only kept.
+PROMPT_MODALITIES = frozenset({"RTSTRUCT", "SEG", "SR", "PR", "KO"})
+
 
 @dataclass(frozen=True, kw_only=True, order=True)
 class StackKey:

@@ -13,16 +13,9 @@ from db.tables import JobRow, StudyRow
 from workflow import delivery, inference, ingest, report, timeline
 from workflow.domain.errors import TransientError
 from workflow.engine.context import Context
-from workflow.engine.jobs import (
-    IN_PROGRESS,
-    SCHEDULED,
-    Failure,
-    Job,
-    Stage,
-    due_job_ids,
-    execute,
-    take_over_expired,
-)
+from db.jobs import IN_PROGRESS, SCHEDULED, due_job_ids, take_over_expired
+from workflow.engine.jobs import Failure, Stage, execute
+from workflow.ports import Job
 
 log = logging.getLogger(__name__)
 

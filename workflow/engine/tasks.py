@@ -14,7 +14,7 @@ from db.tables import JobRow
 from workflow.bootstrap import build
 from workflow.domain.errors import TransientError
 from workflow.engine.context import Context
-from workflow.engine.jobs import due_job_ids
+from db.jobs import due_job_ids
 from workflow.engine.reconciler import run_job
 from workflow.settings import Settings
 
