@@ -137,8 +137,8 @@ _WORD = re.compile(r"\S+")
 _TITLES = frozenset(_WORD.findall("dr prof med phd mr mrs ms miss herr frau jr sr ii iii mme mlle sig"))
 _NOBODY = frozenset(
     _WORD.findall(
-        "anonymous anonymized anonymised anonym anonymus anon unknown unbekannt noname none nn patient name no "
-        "xxx xxxx removed deidentified test"
+        "anonymous anonymized anonymised anonym anonymus anon unknown unbekannt noname none nn patient name "
+        "no xxx xxxx removed deidentified test"
     )
 )
 # Scripts written without spaces, in which one letter can be a whole name.
