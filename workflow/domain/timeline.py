@@ -2,30 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, time
 
-# Words in BodyPartExamined (PS3.16 annex L) and descriptions, English and German, that tell the region.
-# Whole words only: "Beurteilung" is no lung. A study can show several regions; an unknown one is compared
-# with everything, because a wrong "not comparable" makes old lesions look new.
-_REGION_WORDS: dict[str, str] = {
-    "head": "brain head skull cranium cerebrum kopf schaedel schädel hirn ccthirn neurocranium nnh",
-    "neck": "neck hals larynx thyroid headneck",
-    "chest": "chest thorax lung lungs pulmonary mediastinum breast heart thx lunge brust cap tap tabd "
-    "chestabdpelvis chestabdomen thoraxabdomen",
-    "abdomen": "abdomen abdominal abd liver kidney pancreas spleen leber oberbauch bauch cap tap ap tabd "
-    "chestabdpelvis chestabdomen thoraxabdomen abdomenpelvis",
-    "pelvis": "pelvis pelvic prostate bladder rectum uterus becken cap tap ap chestabdpelvis abdomenpelvis",
-    "limb": "leg arm thigh knee hand foot ankle shoulder extremity femur bein oberschenkel",
-}
-_REGIONS_OF: dict[str, frozenset[str]] = {
-    word: frozenset(region for region, words in _REGION_WORDS.items() if word in words.split())
-    for words in _REGION_WORDS.values()
-    for word in words.split()
-}
-_WHOLE_BODY = ("whole body", "wholebody", "ganzkoerper", "ganzkörper", "skullbase to thigh", "wb")
+from workflow.domain.regions import regions_in
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,12 +27,11 @@ class TimelineStudy:
 
     @property
     def regions(self) -> frozenset[str]:
-        """Regions that its texts name; empty if they name none."""
-        words = re.findall(r"[a-zäöüß]+", self.region_text.lower())
-        text = f" {' '.join(words)} "
-        if any(f" {name} " in text for name in _WHOLE_BODY):
-            return frozenset(_REGION_WORDS)
-        return frozenset(region for word in words for region in _REGIONS_OF.get(word, ()))
+        """Regions that its texts name; empty if they name none.
+
+        A study without one is compared with everything: a wrong "not comparable" makes old lesions look new.
+        """
+        return regions_in(self.region_text)
 
 
 @dataclass(frozen=True, kw_only=True)
