@@ -12,19 +12,23 @@ import threading
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from workflow.domain.errors import UnsuitableInputError
 from workflow.domain.lesion import LesionPrompt
 from workflow.domain.patient import PatientIdentity
 from workflow.domain.report import TimePointReport
 from workflow.domain.series import SeriesDescription
+from workflow.domain.study_facts import InstanceDate, StudyFacts, study_facts
 from workflow.ports import ImageStack, WrittenObject, WrittenResults
 from workflow.settings import Settings
 
 if TYPE_CHECKING:
     from pydicom import Dataset
 
+    from dicom_io.headers import InstanceHeader
     from dicom_io.results import ResultSettings
     from dicom_io.volumes import SeriesVolume
 
@@ -45,14 +49,32 @@ class DicomImages:
         """See `workflow.ports.ImageReader.patient`."""
         from dicom_io.headers import read_header
 
-        header = read_header(path)
-        return PatientIdentity(
-            patient_id=header.patient_id,
-            issuer_of_patient_id=header.issuer_of_patient_id,
-            patient_name=header.patient_name,
-            birth_date=header.patient_birth_date,
-            sex=header.patient_sex,
-        )
+        return _identity(read_header(path))
+
+    def study_facts(self, paths: Sequence[Path], today: date | None = None) -> StudyFacts:
+        """See `workflow.ports.ImageReader.study_facts`."""
+        from dicom_io.headers import read_header
+
+        headers, damaged = [], []
+        for path in paths:
+            try:
+                headers.append(read_header(path))
+            except UnsuitableInputError as error:
+                damaged.append(f"one instance is left out: {error}")
+        dates = [
+            InstanceDate(keyword=keyword, day=day, at=at, is_image=header.is_image)
+            for header in headers
+            for keyword, day, at in header.dates
+        ]
+        facts = study_facts([_identity(header) for header in headers], dates, today)
+        return replace(facts, doubts=(*facts.doubts, *damaged))
+
+    def pixel_digests(self, paths: Sequence[Path]) -> dict[Path, str]:
+        """See `workflow.ports.ImageReader.pixel_digests`."""
+        from dicom_io.pixels import pixel_digest
+
+        digests = {path: pixel_digest(path) for path in paths}
+        return {path: digest for path, digest in digests.items() if digest is not None}
 
     def describe_study(self, paths: Sequence[Path]) -> list[SeriesDescription]:
         """See `workflow.ports.ImageReader.describe_study`."""
@@ -194,6 +216,16 @@ class DicomResults:
             )
             if picture is not None:
                 (folder / f"{lesion.tracking_uid}.png").write_bytes(picture.png())
+
+
+def _identity(header: InstanceHeader) -> PatientIdentity:
+    return PatientIdentity(
+        patient_id=header.patient_id,
+        issuer_of_patient_id=header.issuer_of_patient_id,
+        patient_name=header.patient_name,
+        birth_date=header.patient_birth_date,
+        sex=header.patient_sex,
+    )
 
 
 def _with_valid_uid(prompt: LesionPrompt, notes: list[str]) -> LesionPrompt:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import date
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
@@ -20,6 +21,7 @@ from workflow.domain.patient import PatientIdentity
 from workflow.domain.record import PatientRecord
 from workflow.domain.report import TimePointReport
 from workflow.domain.series import SeriesDescription
+from workflow.domain.study_facts import StudyFacts
 
 Progress = Callable[[float, str], None]
 """Called with the share done (0 to 1) and what is being done."""
@@ -121,6 +123,18 @@ class ImageReader(Protocol):
 
     def patient(self, path: Path) -> PatientIdentity:
         """Whose instance this is."""
+        ...
+
+    def study_facts(self, paths: Sequence[Path], today: date | None = None) -> StudyFacts:
+        """Whose study these instances are, and when it was taken; `today` tells dates in the future."""
+        ...
+
+    def pixel_digests(self, paths: Sequence[Path]) -> dict[Path, str]:
+        """A digest of each CT, MR or PET image's pixels, place and time; files of other kinds are left out.
+
+        It stays the same where an archive gives a copy new Study, Series and SOP Instance UIDs; nothing
+        is decoded.
+        """
         ...
 
     def describe_study(self, paths: Sequence[Path]) -> list[SeriesDescription]:

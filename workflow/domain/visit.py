@@ -13,7 +13,7 @@ from itertools import groupby
 
 from workflow.domain.geometry import Mask
 from workflow.domain.record import PatientRecord, PromptObject, Study, Visit
-from workflow.domain.regions import regions_of
+from workflow.domain.regions import regions_in
 from workflow.domain.series import SeriesDescription, StackKey
 from workflow.domain.series_choice import comparability
 
@@ -57,14 +57,14 @@ def shown_by(study: Study) -> frozenset[tuple[str, str]]:
     return frozenset(
         (series.modality, region)
         for series in usable_stacks(study)
-        for region in regions_of(_words(study, series))
+        for region in regions_in(_words(study, series))
     )
 
 
 def _words(study: Study, series: SeriesDescription) -> str:
     # A series that names its region knows better than the study that it is one of several series of.
     own = " ".join((series.body_part, series.description, series.protocol))
-    return own if regions_of(own) else f"{own} {study.description}"
+    return own if regions_in(own) else f"{own} {study.description}"
 
 
 def group_into_visits(studies: Iterable[Study], rules: VisitRules | None = None) -> list[StudyGroup]:
@@ -159,7 +159,7 @@ def why_not_comparable(
         return f"{earlier.modality} can't be compared with {later.modality}"
     if earlier.frame_of_reference_uid and earlier.frame_of_reference_uid == later.frame_of_reference_uid:
         return None
-    there, here = regions_of(_words(earlier_study, earlier)), regions_of(_words(later_study, later))
+    there, here = regions_in(_words(earlier_study, earlier)), regions_in(_words(later_study, later))
     if there and here and not there & here:
         return f"{', '.join(sorted(there))} is not {', '.join(sorted(here))}"
     return None
