@@ -6,10 +6,11 @@ import hashlib
 import json
 import logging
 import shutil
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from datetime import datetime
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields, is_dataclass
+from datetime import date, datetime
 from enum import Enum
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +33,13 @@ from workflow.domain.errors import UnsuitableInputError
 from workflow.domain.geometry import Mask
 from workflow.domain.lesion import Flag, LesionState, ModelIdentity
 from workflow.domain.lesion_life import Override
-from workflow.domain.report import ReportedLesion, ReviewStatus, TimePointReport
+from workflow.domain.report import (
+    MeasuredVolume,
+    PredecessorReport,
+    ReportedLesion,
+    ReviewStatus,
+    TimePointReport,
+)
 from workflow.inference import series_paths
 from workflow.ingest import series_from_json
 from workflow.jobs import Job, enqueue
@@ -93,13 +100,13 @@ def _write_course(latest: TimePointRow, course: Sequence[TimePointReport], conte
         if report is None or any(o.role == role for o in report.objects):
             return
         reports = {
-            own.report.identity: sr
+            own.report.identity: _srs_of(own.report)
             for own in points_with_lesions(session, row.patient_key)
-            if own.report is not None and (sr := _sr_of(own.report)) is not None
+            if own.report is not None
         }
         paths, folder = series_paths(session, row), Path(report.folder)
     image = context.images.read_volume(paths, series_from_json(latest.revision.series or {}))
-    written = context.results.write_course(course, reports, image, folder)
+    written = context.results.write_course(course, reports, [image], folder)
     with context.unit() as session:
         now = context.clock()
         for made in written.objects:
@@ -108,19 +115,20 @@ def _write_course(latest: TimePointRow, course: Sequence[TimePointReport], conte
         enqueue(session, stage="deliver", subject=str(report.id), lane=f"report:{report.id}", due_at=now)
 
 
-def _sr_of(report: ReportRow) -> WrittenObject | None:
-    """The time point's own SR among a report's objects."""
-    for row in report.objects:
-        if row.role == "sr":
-            return WrittenObject(
-                role=row.role,
-                path=Path(row.path),
-                sop_instance_uid=row.sop_instance_uid,
-                sop_class_uid=row.sop_class_uid,
-                series_instance_uid=row.series_instance_uid,
-                study_instance_uid=row.study_instance_uid,
-            )
-    return None
+def _srs_of(report: ReportRow) -> list[WrittenObject]:
+    """The time point's own SRs among a report's objects."""
+    objects = [
+        WrittenObject(
+            role=row.role,
+            path=Path(row.path),
+            sop_instance_uid=row.sop_instance_uid,
+            sop_class_uid=row.sop_class_uid,
+            series_instance_uid=row.series_instance_uid,
+            study_instance_uid=row.study_instance_uid,
+        )
+        for row in report.objects
+    ]
+    return [made for made in objects if made.kind == "sr"]
 
 
 def _add_object(report: ReportRow, role: str, made: WrittenObject, path: Path, errors: Sequence[str]) -> None:
@@ -233,8 +241,16 @@ def _tell(
         signed_by=signature.signed_by if signature else None,
         signed_at=signature.signed_at if signature else None,
         version=1 if latest is None else latest.version if is_said else latest.version + 1,
-        predecessor_sop_instance_uids=tuple(
-            o.sop_instance_uid for o in (predecessor.objects if predecessor else []) if o.role == "sr"
+        predecessors=tuple(
+            PredecessorReport(study_instance_uid=sr.study_instance_uid, sop_instance_uid=sr.sop_instance_uid)
+            for sr in (_srs_of(predecessor) if predecessor else [])
+        ),
+        volumes=(
+            MeasuredVolume(
+                study_instance_uid=series.study_instance_uid,
+                study_date=point.study.study_date,
+                series=series,
+            ),
         ),
         # The revision's own time: the same report has the same bytes, however often it is written.
         created_at=point.revision.created_at,
@@ -300,12 +316,18 @@ def _write(told: Told, course: Sequence[TimePointReport], context: Context) -> N
     point, report = told.point, told.report
     with context.reading() as session:
         paths = series_paths(session, session.get_one(TimePointRow, point.id))
+        earlier = [
+            sr
+            for other in points_with_lesions(session, point.patient_key)
+            if other.report is not None and other.report.identity in {r.identity for r in course[:-1]}
+            for sr in _srs_of(other.report)
+        ]
     image = context.images.read_volume(paths, series_from_json(point.revision.series or {}))
     results = context.settings.home / "results" / report.study_instance_uid
     folder, temporary = results / report.identity[:16], results / f".{report.identity[:16]}.part"
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir(parents=True)
-    written = context.results.write(report, image, course, temporary)
+    written = context.results.write(report, [image], course, temporary, earlier)
     (temporary / "report.json").write_text(json.dumps(report_to_json(report), indent=1), encoding="utf-8")
     if folder.exists():  # a run that was cut off between the folder and its rows
         shutil.rmtree(folder)
@@ -370,39 +392,46 @@ def _record(session: Session, told: Told, written: WrittenResults, folder: Path,
 
 
 def report_to_json(report: TimePointReport) -> dict[str, Any]:
-    """A report as people's scripts read it (report.json); masks are in the SEG."""
+    """A report as people's scripts read it (report.json); masks are in the SEG.
+
+    A number that is not known is null, also where a computation gave NaN.
+    """
 
     def plain(value: Any) -> Any:
         match value:
-            case datetime() | Path():
-                return str(value)
+            case float():
+                return value if isfinite(value) else None
+            case None | bool() | int() | str() if not isinstance(value, Enum):
+                return value
             case Enum():
                 return value.value
-            case _ if hasattr(value, "isoformat"):
-                return value.isoformat()
+            case date():
+                return value.isoformat() if not isinstance(value, datetime) else str(value)
+            case MeasuredVolume():
+                return _volume_to_json(value)
+            case Mapping():
+                return {name: plain(part) for name, part in value.items()}
+            case frozenset():
+                return sorted(plain(part) for part in value)
+            case tuple() | list():
+                return [plain(part) for part in value]
+            case _ if is_dataclass(value):
+                parts = {f.name: getattr(value, f.name) for f in fields(value)}
+                return {name: plain(part) for name, part in parts.items() if not isinstance(part, Mask)}
         raise TypeError(f"a report holds no {type(value).__name__}")
 
-    lesions = []
-    for lesion in report.lesions:
-        fields = {
-            name: part for name, part in vars(lesion).items() if name not in ("mask", "model", "measurement")
-        }
-        fields["measurement"] = asdict(lesion.measurement) if lesion.measurement else None
-        fields["model"] = (
-            {**vars(lesion.model), "parameters": dict(lesion.model.parameters)} if lesion.model else None
-        )
-        fields["flags"] = sorted(flag.value for flag in lesion.flags)
-        lesions.append(fields)
-    fields = {n: part for n, part in vars(report).items() if n not in ("lesions", "assessment", "models")}
-    value: dict[str, Any] = json.loads(
-        json.dumps(
-            {
-                **fields,
-                "assessment": vars(report.assessment),
-                "models": [{**vars(m), "parameters": dict(m.parameters)} for m in report.models],
-                "lesions": lesions,
-            },
-            default=plain,
-        )
-    )
+    value: dict[str, Any] = plain(report)
     return value
+
+
+def _volume_to_json(volume: MeasuredVolume) -> dict[str, Any]:
+    series = volume.series
+    return {
+        "study_instance_uid": volume.study_instance_uid,
+        "study_date": volume.study_date.isoformat(),
+        "series_instance_uid": series.series_instance_uid,
+        "stack": series.stack,
+        "series": series.name,
+        "modality": series.modality,
+        "value_unit": series.value_unit,
+    }
