@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from pydicom import Dataset
 
     from dicom_io.headers import InstanceHeader
-    from dicom_io.results import ResultSettings
+    from dicom_io.results import InstanceReference, ResultSettings
     from dicom_io.volumes import SeriesVolume
 
 # PS3.5 9.1
@@ -143,21 +143,27 @@ class DicomResults:
         self._settings = settings.results
 
     def write(
-        self, report: TimePointReport, image: ImageStack, course: Sequence[TimePointReport], folder: Path
+        self,
+        report: TimePointReport,
+        images: Sequence[ImageStack],
+        course: Sequence[TimePointReport],
+        folder: Path,
+        prior: Sequence[WrittenObject] = (),
     ) -> WrittenResults:
         """See `workflow.ports.ResultWriter.write`."""
         from dicom_io.parsing import quiet
-        from dicom_io.results import build_results, validate
+        from dicom_io.results import build_results, evidence_of, validate
 
-        source = _series_volume(image)
+        sources = [_series_volume(image) for image in images]
+        earlier = [r for made in prior for r in evidence_of(_reference(made), made.path)]
         with quiet():  # highdicom's warnings quote patient names
-            results = build_results(report, source, settings=self._result_settings(), course=course)
-            checked = validate(results, source)
-        named = {"seg": results.seg, "sr": results.sr, "pdf": results.pdf}
-        named |= {f"key{number:02d}": extra for number, extra in enumerate(results.extras, start=1)}
-        self._draw(report, image, course, folder)
+            results = build_results(
+                report, sources, settings=self._result_settings(), course=course, prior=earlier
+            )
+            checked = validate(results)
+        self._draw(report, images, course, folder)
         return WrittenResults(
-            objects=tuple(_written(role, made, folder) for role, made in named.items() if made is not None),
+            objects=tuple(_written(role, made, folder) for role, made in results.by_role.items()),
             errors=tuple(f"{f.check.value}: {f.message}" for f in checked.findings),
             warnings=checked.skipped,
         )
@@ -165,27 +171,22 @@ class DicomResults:
     def write_course(
         self,
         course: Sequence[TimePointReport],
-        reports: Mapping[str, WrittenObject],
-        image: ImageStack,
+        reports: Mapping[str, Sequence[WrittenObject]],
+        images: Sequence[ImageStack],
         folder: Path,
     ) -> WrittenResults:
         """See `workflow.ports.ResultWriter.write_course`."""
         from dicom_io.parsing import quiet
-        from dicom_io.results import InstanceReference, SummarizedTimePoint, build_summary, validate_summary
+        from dicom_io.results import SummarizedTimePoint, build_summary, validate_summary
 
-        source = _series_volume(image)
-        points = []
-        for report in course:
-            sr = reports.get(report.identity)
-            reference = None
-            if sr is not None:
-                reference = InstanceReference(
-                    sr.study_instance_uid, sr.series_instance_uid, sr.sop_class_uid, sr.sop_instance_uid
-                )
-            points.append(SummarizedTimePoint(report=report, sr=reference))
+        sources = [_series_volume(image) for image in images]
+        points = [
+            SummarizedTimePoint(report=report, srs=tuple(map(_reference, reports.get(report.identity, ()))))
+            for report in course
+        ]
         with quiet():
-            made = build_summary(points, source, settings=self._result_settings())
-            errors = validate_summary(made, source)
+            made = build_summary(points, sources, settings=self._result_settings())
+            errors = validate_summary(made, sources[0])
         return WrittenResults(objects=(_written("course", made, folder),), errors=tuple(errors), warnings=())
 
     def _result_settings(self) -> ResultSettings:
@@ -200,13 +201,19 @@ class DicomResults:
         )
 
     def _draw(
-        self, report: TimePointReport, image: ImageStack, course: Sequence[TimePointReport], folder: Path
+        self,
+        report: TimePointReport,
+        images: Sequence[ImageStack],
+        course: Sequence[TimePointReport],
+        folder: Path,
     ) -> None:
         """Key images for the page: the same field of view at every time point, so that they compare."""
         from dicom_io.results.key_images import key_image_field_mm, render_key_image
 
+        by_key = {image.series.key: image for image in images}
         for lesion in report.lesions:
             seen = [o for r in course for o in r.lesions if o.tracking_uid == lesion.tracking_uid]
+            image = images[0] if lesion.measured_on is None else by_key[lesion.measured_on]
             picture = render_key_image(
                 image.volume,
                 lesion,
@@ -244,6 +251,15 @@ def _series_volume(image: ImageStack) -> SeriesVolume:
     if not isinstance(image, SeriesVolume):
         raise TypeError(f"DICOM objects refer to a SeriesVolume, not to a {type(image).__name__}")
     return image
+
+
+def _reference(made: WrittenObject) -> InstanceReference:
+    """Where an object of ours is, as evidence names it."""
+    from dicom_io.results import InstanceReference
+
+    return InstanceReference(
+        made.study_instance_uid, made.series_instance_uid, made.sop_class_uid, made.sop_instance_uid
+    )
 
 
 def _written(role: str, made: Dataset, folder: Path) -> WrittenObject:

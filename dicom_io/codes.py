@@ -142,6 +142,12 @@ LESION_STATES: Final[Mapping[str, Code]] = {
 }
 LESION_REASON = private("LESIONREASON", "Reason for Lesion State")
 QUALITY_FLAG = private("QUALITYFLAG", "Quality Flag")
+REJECTED = private("REJECTED", "Rejected by a reader: no lesion")
+READERS_DECISION = private("DECISION", "Decision of a Reader")
+MEASURED_ON = private("MEASUREDON", "Measured on")
+STUDY_INSTANCE_UID = codes.DCM.StudyInstanceUID
+SERIES_INSTANCE_UID = codes.DCM.SeriesInstanceUID
+DIAMETER = codes.SCT.Diameter  # of a lesion that no sum counts
 DIAMETER_IN_SUM = private("DIAMINSUM", "Diameter in Sum of Diameters")
 CONFIDENCE = private("CONFIDENCE", "Confidence of Segmentation")
 PROMPT_SOURCE = private("PROMPTSOURCE", "Source of Lesion Prompt")
@@ -171,15 +177,21 @@ NEW_LESIONS = private("NEWLESIONS", "New Lesions")
 
 SUM_OF_DIAMETERS = private("SUMDIAM", "Sum of Diameters")
 BASELINE_SUM = private("SUMDIAMBASELINE", "Sum of Diameters at Baseline")
-NADIR_SUM = private("SUMDIAMNADIR", "Sum of Diameters at Nadir")
-NADIR_DATE = private("NADIRDATE", "Date of Nadir")
+# What a time point is compared with is the nadir before it; one of Time Point Type "Nadir" has a smaller sum.
+EARLIER_NADIR_SUM = private("SUMEARLIERNADIR", "Sum of Diameters at the Nadir before this Time Point")
+EARLIER_NADIR_DATE = private("EARLIERNADIRDATE", "Date of the Nadir before this Time Point")
 CHANGE_FROM_BASELINE = private("CHANGEBASELINE", "Change of Sum from Baseline")
-CHANGE_FROM_NADIR = private("CHANGENADIR", "Change of Sum from Nadir")
-ABSOLUTE_CHANGE_FROM_NADIR = private("ABSCHANGENADIR", "Absolute Change of Sum from Nadir")
+CHANGE_FROM_NADIR = private("CHANGENADIR", "Change of Sum from the Nadir before this Time Point")
+ABSOLUTE_CHANGE_FROM_NADIR = private(
+    "ABSCHANGENADIR", "Absolute Change of Sum from the Nadir before this Time Point"
+)
 
 RESPONSE_REASON = private("RESPONSEREASON", "Reason for Current Response")
 BEST_RESPONSE_REASON = private("BESTREASON", "Reason for Best Overall Response")
 SOURCE_REPORT = private("SOURCEREPORT", "Report of the Time Point")
+REPORT_OF_VISIT = private("VISITREPORT", "Report of another Study of the Visit")
+COMPUTED_RESPONSE = private("COMPUTEDRESP", "Response by the Rules, before a Reader's Decision")
+ATTENTION = private("ATTENTION", "To be Looked at before the Numbers Count")
 WARNING = private("WARNING", "Warning to the Reader")
 NOTE = private("NOTE", "Note on the Examination")
 

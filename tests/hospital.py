@@ -186,7 +186,12 @@ class PlainResults:
     """Writes a SEG and an SR that say only who they are: most tests ask for no more."""
 
     def write(
-        self, report: TimePointReport, image: ImageStack, course: Sequence[TimePointReport], folder: Path
+        self,
+        report: TimePointReport,
+        images: Sequence[ImageStack],
+        course: Sequence[TimePointReport],
+        folder: Path,
+        prior: Sequence[WrittenObject] = (),
     ) -> WrittenResults:
         """Two small objects with UIDs that derive from the report's identity."""
         return WrittenResults(

@@ -265,7 +265,11 @@ class Records(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class WrittenObject:
-    """A result object on disk."""
+    """A result object on disk, in its study.
+
+    `role` is "seg", "sr", "pdf", "key01" ... or "course"; a visit's further SEGs (one per measured volume
+    with voxels) and SRs (one per study) are "seg-2", "sr-2" ...
+    """
 
     role: str
     path: Path
@@ -274,10 +278,18 @@ class WrittenObject:
     series_instance_uid: str
     study_instance_uid: str
 
+    @property
+    def kind(self) -> str:
+        """The role without its number: "seg", "sr" ..."""
+        return self.role.split("-")[0]
+
 
 @dataclass(frozen=True, kw_only=True)
 class WrittenResults:
-    """What a time point's report became, and what validation says of it; an error keeps it here."""
+    """What a visit's report became, in the order to send it, and what validation says of it.
+
+    An error keeps it here.
+    """
 
     objects: tuple[WrittenObject, ...]
     errors: tuple[str, ...]
@@ -288,21 +300,37 @@ class ResultWriter(Protocol):
     """Writes a report as DICOM objects and checks them."""
 
     def write(
-        self, report: TimePointReport, image: ImageStack, course: Sequence[TimePointReport], folder: Path
+        self,
+        report: TimePointReport,
+        images: Sequence[ImageStack],
+        course: Sequence[TimePointReport],
+        folder: Path,
+        prior: Sequence[WrittenObject] = (),
     ) -> WrittenResults:
-        """Write SEG, SR and what else is configured into a folder; same report, same bytes."""
+        """Write SEGs, SRs and what else is configured into a folder; same report, same bytes.
+
+        Parameters
+        ----------
+        images
+            The report's volumes, in the order of `report.volumes`.
+        course
+            The patient's time points up to this one, for the page's table and plot.
+        prior
+            SRs of earlier time points that the PACS holds: with the SEGs and images that they measure
+            they become pertinent evidence.
+        """
         ...
 
     def write_course(
         self,
         course: Sequence[TimePointReport],
-        reports: Mapping[str, WrittenObject],
-        image: ImageStack,
+        reports: Mapping[str, Sequence[WrittenObject]],
+        images: Sequence[ImageStack],
         folder: Path,
     ) -> WrittenResults:
-        """Write one SR over all time points, into the study of the latest (whose image is given).
+        """Write one SR over all time points, into the first study of the latest (whose volumes are given).
 
-        `reports` has each time point's own SR by its report's identity.
+        `reports` has each time point's own SRs by its report's identity.
         """
         ...
 

@@ -16,7 +16,11 @@ from dicom_io.results.common import finish, institution
 from dicom_io.results.settings import ResultSettings, SegmentationType
 from dicom_io.results.source import SourceImages, moment_of
 from dicom_io.results.text import short
+from dicom_io.results.visit import VisitVolume
 from workflow.domain.report import LesionRole, ReportedLesion, TimePointReport
+
+# A study's further SEGs have numbers of their own, after those of the other results.
+_SERIES_NUMBERS_PER_VOLUME = 10
 
 # Told apart by people with any colour vision (Okabe and Ito); a lesion keeps its colour by its number.
 _COLOURS: dict[LesionRole, tuple[tuple[int, int, int], ...]] = {
@@ -41,11 +45,6 @@ class LabelledSlices:
     def has_overlap(self) -> bool:
         """Whether two lesions share a voxel."""
         return self.labels.ndim == 4
-
-
-def segmented_lesions(report: TimePointReport) -> list[ReportedLesion]:
-    """The lesions with voxels, in the report's order: segment number n is the n-th of them."""
-    return [lesion for lesion in report.lesions if lesion.mask is not None and not lesion.mask.is_empty]
 
 
 def label_slices(lesions: Sequence[ReportedLesion]) -> LabelledSlices:
@@ -75,8 +74,8 @@ def label_slices(lesions: Sequence[ReportedLesion]) -> LabelledSlices:
     return LabelledSlices(indices=tuple(int(i) for i in indices), labels=labels)
 
 
-def build_seg(report: TimePointReport, images: SourceImages, settings: ResultSettings) -> Dataset | None:
-    """Encode the report's masks.
+def build_seg(report: TimePointReport, measured: VisitVolume, settings: ResultSettings) -> Dataset | None:
+    """Encode the masks on one volume of the report.
 
     A volume that is the acquired images themselves gives frames with the images' own positions,
     each with its source image. A resampled one (gantry tilt) gives frames on the volume's grid, in
@@ -86,27 +85,16 @@ def build_seg(report: TimePointReport, images: SourceImages, settings: ResultSet
     -------
     pydicom.Dataset or None
         None if no lesion has a voxel: an all-empty SEG is never written.
-
-    Raises
-    ------
-    ValueError
-        If a mask is not on the source volume's grid.
     """
     from highdicom.seg import Segmentation
 
-    lesions = segmented_lesions(report)
+    images, lesions = measured.images, measured.segmented
     if not lesions:
         return None
-    for lesion in lesions:
-        if lesion.mask is not None and lesion.mask.shape != images.volume.shape:
-            raise ValueError(
-                f"lesion {lesion.label}: its mask is on a grid of {lesion.mask.shape}, "
-                f"the measured volume has {images.volume.shape}"
-            )
     slices = label_slices(lesions)
     kind = SegmentationType.BINARY if slices.has_overlap else settings.segmentation_type
     moment = moment_of(report, images.header)
-    sop_instance_uid = uids.seg_sop_instance_uid(report)
+    sop_instance_uid = uids.seg_sop_instance_uid(report, measured.key)
     models = equipment.models_of(report)
     seg = Segmentation(
         **_placement(images, slices.indices),
@@ -114,7 +102,7 @@ def build_seg(report: TimePointReport, images: SourceImages, settings: ResultSet
         segmentation_type=kind.value,
         segment_descriptions=[_describe(n, lesion, settings) for n, lesion in enumerate(lesions, start=1)],
         series_instance_uid=uids.series_instance_uid_of(sop_instance_uid),
-        series_number=settings.series_number,
+        series_number=settings.series_number + _SERIES_NUMBERS_PER_VOLUME * (measured.place - 1),
         sop_instance_uid=sop_instance_uid,
         instance_number=1,
         manufacturer=settings.manufacturer,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from math import isfinite
 from typing import Any
 
 from pydicom import Dataset
@@ -51,6 +52,11 @@ def num_item(name: Code, value: float, unit: Code, relationship: str = "CONTAINS
     return NumContentItem(
         name, int(rounded) if rounded.is_integer() else rounded, unit, relationship_type=relationship
     )
+
+
+def optional_num(name: Code, value: float | None, unit: Code, relationship: str = "CONTAINS") -> list[Any]:
+    """A NUM item in a list, or none where the value is not known: DICOM has no way to write a NaN."""
+    return [] if value is None or not isfinite(value) else [num_item(name, value, unit, relationship)]
 
 
 def uid_item(name: Code, value: str, relationship: str = "CONTAINS") -> Any:

@@ -5,10 +5,18 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from enum import StrEnum
+from math import isfinite
 
 from workflow.domain.geometry import Mask, Point
 from workflow.domain.lesion import Flag, LesionMeasurement, LesionState, ModelIdentity
 from workflow.domain.series import SeriesDescription, StackKey
+
+
+def _forget_what_is_no_number(value: ReportedLesion | ReportedAssessment) -> None:
+    """Turn NaN and infinities into None: neither JSON nor DICOM can write them, and they tell nothing."""
+    for name, number in vars(value).items():
+        if isinstance(number, float) and not isfinite(number):
+            object.__setattr__(value, name, None)
 
 
 class LesionRole(StrEnum):
@@ -89,6 +97,9 @@ class ReportedLesion:
     decisions: tuple[ReportedDecision, ...] = ()
     is_rejected: bool = False
 
+    def __post_init__(self) -> None:
+        _forget_what_is_no_number(self)
+
 
 @dataclass(frozen=True, kw_only=True)
 class ReportedAssessment:
@@ -116,6 +127,9 @@ class ReportedAssessment:
     warnings: tuple[str, ...] = ()
     computed_overall: str | None = None
 
+    def __post_init__(self) -> None:
+        _forget_what_is_no_number(self)
+
 
 @dataclass(frozen=True, kw_only=True)
 class MeasuredVolume:
@@ -139,7 +153,7 @@ class TimePointReport:
     """Everything that is said about one patient at one time point.
 
     `order` counts from 1 at baseline; `version` from 1 and up with each correction, whose
-    `predecessor_sop_instance_uids` name the superseded SR. `identity` is what deterministic
+    `predecessors` name the superseded SRs. `identity` is what deterministic
     UIDs derive from: a digest of inputs, lesions, models and pipeline version.
     `notes` are said to the reader (incomplete study, comparability, unsuitable series ...), `attention`
     is what a person has to look at before the numbers count. A visit can have several studies and
@@ -163,7 +177,6 @@ class TimePointReport:
     signed_by: str | None = None
     signed_at: datetime | None = None
     version: int = 1
-    predecessor_sop_instance_uids: tuple[str, ...] = ()
     created_at: datetime | None = None
     days_from_baseline: int = 0
     notes: tuple[str, ...] = field(default_factory=tuple)

@@ -53,7 +53,7 @@ def test_slice_spacing_is_the_volumes_even_where_slices_are_left_out(tmp_path):
         reported_lesion(source.volume, sphere(source.volume, (0.0, 0.0, z), 2.0), f"T0{n}")
         for n, z in enumerate((105.0, 135.0), start=1)
     ]
-    seg = build_results(time_point_report(source, lesions), source, settings=PLAIN).seg
+    seg = build_results(time_point_report(source, lesions), [source], settings=PLAIN).seg
     assert float(seg.SharedFunctionalGroupsSequence[0].PixelMeasuresSequence[0].SpacingBetweenSlices) == 2.5
     assert seg.get("DimensionOrganizationType") is None
 
@@ -92,7 +92,7 @@ def test_overlap_is_said_and_keeps_every_voxel(make_case: Callable[[str], Case])
 def test_a_mask_on_another_grid_is_refused_by_name(axial: Case):
     wrong = replace(axial.report.lesions[0], mask=Mask.from_array(np.ones((2, 2, 2), dtype=bool)))
     with pytest.raises(ValueError, match=r"lesion T01.*\(2, 2, 2\)"):
-        build_results(replace(axial.report, lesions=(wrong,)), axial.source, settings=PLAIN)
+        build_results(replace(axial.report, lesions=(wrong,)), [axial.source], settings=PLAIN)
 
 
 def test_segments_say_which_model_made_them_and_how(axial: Case):
@@ -105,5 +105,5 @@ def test_segments_say_which_model_made_them_and_how(axial: Case):
 
 def test_a_mask_drawn_by_a_reader_is_manual(axial: Case):
     drawn = replace(axial.report.lesions[0], model=None)
-    seg = build_results(replace(axial.report, lesions=(drawn,)), axial.source, settings=PLAIN).seg
+    seg = build_results(replace(axial.report, lesions=(drawn,)), [axial.source], settings=PLAIN).seg
     assert seg.SegmentSequence[0].SegmentAlgorithmType == "MANUAL"

@@ -26,13 +26,13 @@ def course(axial: Case) -> list[SummarizedTimePoint]:
         is_baseline=True, study_date=date(2026, 1, 5), days_from_baseline=0, identity="earlier",
     )  # fmt: skip
     return [
-        SummarizedTimePoint(report=axial.report, sr=reference_to(axial.results.sr)),
-        SummarizedTimePoint(report=baseline, sr=BASELINE_SR),
+        SummarizedTimePoint(report=axial.report, srs=(reference_to(axial.results.sr),)),
+        SummarizedTimePoint(report=baseline, srs=(BASELINE_SR,)),
     ]
 
 
 def test_time_points_stand_in_order_with_their_reports(axial: Case, course):
-    summary = build_summary(course, axial.source)
+    summary = build_summary(course, [axial.source])
     (derived,) = children(summary, codes.DERIVED_IMAGING_MEASUREMENTS)
     points = children(derived, codes.MEASUREMENT_GROUP)
     assert [text_of(point, codes.TIME_POINT) for point in points] == ["TP1", "TP2"]
@@ -41,23 +41,23 @@ def test_time_points_stand_in_order_with_their_reports(axial: Case, course):
 
 
 def test_a_lesion_has_one_identity_at_every_time_point(axial: Case, course):
-    (derived,) = children(build_summary(course, axial.source), codes.DERIVED_IMAGING_MEASUREMENTS)
+    (derived,) = children(build_summary(course, [axial.source]), codes.DERIVED_IMAGING_MEASUREMENTS)
     for point in children(derived, codes.MEASUREMENT_GROUP):
         first = children(point, codes.DIAMETER_IN_SUM)[0]
         assert text_of(first, codes.TRACKING_UNIQUE_IDENTIFIER) == axial.report.lesions[0].tracking_uid
 
 
 def test_reports_of_other_studies_are_pertinent_evidence(axial: Case, course):
-    summary = build_summary(course, axial.source)
+    summary = build_summary(course, [axial.source])
     assert [s.StudyInstanceUID for s in summary.PertinentOtherEvidenceSequence] == ["2.25.11"]
     current = summary.CurrentRequestedProcedureEvidenceSequence
     assert [s.StudyInstanceUID for s in current] == [axial.report.study_instance_uid]
 
 
 def test_it_is_valid_and_the_same_every_time(axial: Case, course):
-    summary = build_summary(course, axial.source)
+    summary = build_summary(course, [axial.source])
     assert validate_summary(summary, axial.source) == []
-    assert to_bytes(summary) == to_bytes(build_summary(course[::-1], axial.source))
+    assert to_bytes(summary) == to_bytes(build_summary(course[::-1], [axial.source]))
     assert summary.ConceptNameCodeSequence[0].CodeValue == "126001"  # viewers don't hydrate this title
 
 
@@ -67,12 +67,12 @@ def test_it_is_verified_only_when_every_time_point_is_signed(axial: Case, course
             point, report=replace(point.report, status=ReviewStatus.SIGNED, signed_by="Reader^Rosa")
         )
 
-    one = build_summary([signed(course[0]), course[1]], axial.source)
-    both = build_summary([signed(point) for point in course], axial.source)
+    one = build_summary([signed(course[0]), course[1]], [axial.source])
+    both = build_summary([signed(point) for point in course], [axial.source])
     assert (one.VerificationFlag, both.VerificationFlag) == ("UNVERIFIED", "VERIFIED")
     assert one.SOPInstanceUID != both.SOPInstanceUID
 
 
 def test_images_of_another_study_are_refused(axial: Case, course):
-    with pytest.raises(ValueError, match=r"the latest time point is study 2\.25\.11"):
-        build_summary(course[1:], axial.source)
+    with pytest.raises(ValueError, match=r"the report is on study 2\.25\.11"):
+        build_summary(course[1:], [axial.source])
