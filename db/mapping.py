@@ -39,7 +39,7 @@ from workflow.domain.record import (
     Visit,
 )
 from workflow.domain.report import LesionRole
-from workflow.domain.series import ScoredSeries, SeriesDescription, StackKey
+from workflow.domain.series import SeriesDescription, StackKey
 from workflow.domain.states import ResultState, StudyState, VisitState
 
 # ---------------------------------------------------------------- JSON columns
@@ -61,21 +61,6 @@ def series_from_json(value: Mapping[str, Any]) -> SeriesDescription:
     if fields.get("acquired_at"):
         fields["acquired_at"] = datetime.fromisoformat(fields["acquired_at"])
     return SeriesDescription(**fields)
-
-
-def choice_to_json(scored: ScoredSeries) -> dict[str, Any]:
-    """A series with its score as people read it; a score that is no number is none."""
-    series = scored.series
-    return {
-        "series_instance_uid": series.series_instance_uid,
-        "stack": series.stack,
-        "study_instance_uid": series.study_instance_uid,
-        "modality": series.modality,
-        "description": series.description or series.name,
-        "score": scored.score if abs(scored.score) < float("inf") else None,
-        "reasons": list(scored.reasons),
-        "refusal": series.refusal,
-    }
 
 
 def measurement_to_json(measurement: LesionMeasurement | None) -> dict[str, Any] | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import date
 from typing import Any
 
-from sqlalchemy import func, select
+from sqlalchemy import func, or_, select
 from sqlalchemy.orm import InstrumentedAttribute, Session, selectinload
 
 from db.tables import (
@@ -19,6 +19,7 @@ from db.tables import (
     StudyRow,
     TimePointRow,
 )
+from workflow.domain.states import StudyState, VisitState
 
 
 def worklist(session: Session) -> list[dict[str, Any]]:
@@ -38,14 +39,16 @@ def worklist(session: Session) -> list[dict[str, Any]]:
             StudyRow.accession_number,
             TimePointRow.state,
             TimePointRow.reason,
+            TimePointRow.attention,
             ReportRow.document["assessment", "overall"].as_string().label("overall_response"),
         )
         .join(StudyRow, StudyRow.id == TimePointRow.study_id)
         .join(ReportRow, ReportRow.id == TimePointRow.report_id, isouter=True)
+        .where(TimePointRow.state != VisitState.JOINED)
         .order_by(TimePointRow.patient_key, TimePointRow.order)
     )
     for row in rows.mappings():
-        point = {**row, "study_date": _iso(row["study_date"])}
+        point = {**row, "study_date": _iso(row["study_date"]), "attention": list(row["attention"] or ())}
         points.setdefault(point.pop("patient_key"), []).append(point)
     entries = [
         {
@@ -73,22 +76,31 @@ def patient_course(session: Session, patient_key: int) -> dict[str, Any]:
 
 
 def time_point(point: TimePointRow) -> dict[str, Any]:
-    """A time point with what is known of it; `report` is report.json, None until there is one."""
+    """A visit with what is known of it; `report` is report.json, None until there is one.
+
+    `study_instance_uid`, `study_date` and so on are those of its first study; `studies` has them all.
+    """
     report: ReportRow | None = point.report
+    studies = [_study(study) for study in point.studies or [point.study]]
     return {
         "id": report.document["time_point_id"] if report else None,
         "key": point.id,
         "order": point.order,
         "study_instance_uid": point.study.study_instance_uid,
-        "study_date": _iso(point.study.study_date),
-        "study_description": point.study.description,
+        "study_date": min((s["study_date"] for s in studies if s["study_date"]), default=None),
+        "study_description": ", ".join(dict.fromkeys(s["study_description"] for s in studies)),
         "accession_number": point.study.accession_number,
         "state": point.state,
         "reason": point.reason,
+        "attention": list(point.attention or ()),
         "prior_study_instance_uid": point.prior.study.study_instance_uid if point.prior else None,
-        "series_choice": point.revision.series_choice,
-        "notes": [*point.revision.notes, *(point.analysis.notes if point.analysis else [])],
-        "is_complete": point.revision.is_complete,
+        "studies": studies,
+        "series_choice": [line for study in studies for line in study["series_choice"]],
+        "notes": [
+            *(note for study in studies for note in study["notes"]),
+            *(point.analysis.notes if point.analysis else []),
+        ],
+        "is_complete": all(study["is_complete"] for study in studies),
         "seconds": point.analysis.seconds if point.analysis else None,
         "report": report.document if report else None,
         "report_version": report.version if report else None,
@@ -96,6 +108,7 @@ def time_point(point: TimePointRow) -> dict[str, Any]:
             {
                 "role": result.role,
                 "sop_instance_uid": result.sop_instance_uid,
+                "study_instance_uid": result.study_instance_uid,
                 "state": result.state,
                 "destination": result.destination,
                 "path": result.path,
@@ -103,6 +116,20 @@ def time_point(point: TimePointRow) -> dict[str, Any]:
             }
             for result in (report.objects if report else [])
         ],
+    }
+
+
+def _study(study: StudyRow) -> dict[str, Any]:
+    revision = study.revisions[-1] if study.revisions else None
+    return {
+        "study_instance_uid": study.study_instance_uid,
+        "study_date": _iso(study.study_date),
+        "dated_by": study.dated_by,
+        "study_description": study.description,
+        "accession_number": study.accession_number,
+        "series_choice": revision.series_choice if revision else [],
+        "notes": list(revision.notes) if revision else [],
+        "is_complete": revision.is_complete if revision else True,
     }
 
 
@@ -120,6 +147,7 @@ def system_status(session: Session) -> dict[str, Any]:
     )
     kept = session.scalars(select(QuarantineRow).where(QuarantineRow.resolved_at.is_(None)))
     return {
+        "attention": _attention(session),
         "instances": session.scalar(select(func.count(InstanceRow.id))),
         "studies": _counts(session, StudyRow.state),
         "jobs": [
@@ -153,6 +181,37 @@ def system_status(session: Session) -> dict[str, Any]:
     }
 
 
+def _attention(session: Session) -> list[dict[str, Any]]:
+    """What a person has to look at, visit by visit, and studies that are on no timeline."""
+    visits = session.execute(
+        select(
+            TimePointRow.patient_key, StudyRow.study_instance_uid, StudyRow.study_date, TimePointRow.attention
+        )
+        .join(StudyRow, StudyRow.id == TimePointRow.study_id)
+        .where(TimePointRow.attention.is_not(None))
+        .order_by(TimePointRow.patient_key, TimePointRow.order)
+    )
+    lines = [
+        {"patient_key": key, "study_instance_uid": uid, "study_date": _iso(day), "text": text}
+        for key, uid, day, texts in visits
+        for text in texts
+    ]
+    beside = session.scalars(
+        select(StudyRow)
+        .where(
+            StudyRow.state == StudyState.INGESTED, or_(StudyRow.copy_of.is_not(None), StudyRow.reason != "")
+        )
+        .order_by(StudyRow.patient_key, StudyRow.study_instance_uid)
+    )
+    for study in beside:
+        text = study.reason or (
+            f"holds the images of study {study.copy_of} again, under a new UID: it is not measured twice"
+        )
+        line = {"study_instance_uid": study.study_instance_uid, "study_date": _iso(study.study_date)}
+        lines.append({"patient_key": study.patient_key, **line, "text": text})
+    return lines
+
+
 def _counts(session: Session, column: InstrumentedAttribute[str]) -> dict[str, int]:
     return {row[0]: row[1] for row in session.execute(select(column, func.count()).group_by(column))}
 
@@ -168,9 +227,10 @@ def _points(session: Session, patient_key: int) -> list[TimePointRow]:
     """A patient's time points with what `time_point` reads, and without the masks."""
     rows = session.scalars(
         select(TimePointRow)
-        .where(TimePointRow.patient_key == patient_key)
+        .where(TimePointRow.patient_key == patient_key, TimePointRow.state != VisitState.JOINED)
         .order_by(TimePointRow.order)
         .options(
+            selectinload(TimePointRow.studies).selectinload(StudyRow.revisions),
             selectinload(TimePointRow.analysis).lazyload(AnalysisRow.observations),
             selectinload(TimePointRow.report).selectinload(ReportRow.objects),
         )

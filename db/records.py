@@ -300,7 +300,7 @@ def _save_visit(
     row.order, row.state, row.reason = visit.order, visit.state.value, visit.reason
     row.prior_id = rows[visit.prior].id if visit.prior else None
     row.failed_identity, row.failure = visit.failed_identity, visit.failure
-    row.attention = list(visit.attention)
+    row.attention = list(visit.attention) or None
     stored = {a.identity for a in former.analyses} if former else set()
     for analysis in visit.analyses:
         if analysis.identity not in stored:

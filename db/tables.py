@@ -173,7 +173,8 @@ class TimePointRow(Table):
     # The identity whose analysis failed for good: it is not tried again until something changes.
     failed_identity: Mapped[str] = mapped_column(String(64), default="")
     failure: Mapped[str] = mapped_column(Text, default="")
-    attention: Mapped[list[Any] | None]  # what a person has to look at
+    # What a person has to look at; NULL where there is nothing.
+    attention: Mapped[list[Any] | None] = mapped_column(JSON(none_as_null=True))
     analysis_id: Mapped[int | None] = mapped_column(ForeignKey("analysis.id", use_alter=True))
     report_id: Mapped[int | None] = mapped_column(ForeignKey("report.id", use_alter=True))
     # What stages read after their transaction is over is loaded with the row.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import date
+from datetime import date, datetime, time
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
@@ -14,14 +14,17 @@ from workflow.domain.lesion import (
     LesionPrompt,
     ModelIdentity,
     PriorLesion,
+    PromptsRead,
     SegmentedLesion,
     TrackedLesion,
 )
 from workflow.domain.patient import PatientIdentity
-from workflow.domain.record import PatientRecord
+from workflow.domain.record import PatientRecord, Revision, StoredObject
 from workflow.domain.report import TimePointReport
 from workflow.domain.series import SeriesDescription
+from workflow.domain.states import ResultState
 from workflow.domain.study_facts import StudyFacts
+from workflow.domain.study_state import Readiness, ReceptionFacts
 
 Progress = Callable[[float, str], None]
 """Called with the share done (0 to 1) and what is being done."""
@@ -159,13 +162,15 @@ class PromptReader(Protocol):
         """Every UID that an object names: studies, series, instances, frames of reference."""
         ...
 
-    def read(
-        self, paths: Sequence[Path], image: ImageStack, study_images: Sequence[Path]
-    ) -> tuple[list[LesionPrompt], list[str]]:
-        """Prompts on this image, in a fixed order, and what a person should know of the reading.
+    def read(self, objects: Sequence[Path], images: Sequence[Path]) -> PromptsRead:
+        """Prompts on a visit's images, each on its own stack, in a fixed order.
 
-        `study_images` are the study's image files: what was drawn on another series of the same frame
-        of reference holds on this one too.
+        Parameters
+        ----------
+        objects
+            Every object that speaks of the visit.
+        images
+            All image files of the visit's studies; headers are read, no pixels.
         """
         ...
 
@@ -260,6 +265,168 @@ class Records(Protocol):
 
     def files(self, study_instance_uids: Collection[str]) -> tuple[ReceivedFile, ...]:
         """The received files of some studies, our own results left out, in a fixed order."""
+        ...
+
+
+class InstanceHeader(Protocol):
+    """What reception needs of an instance's header."""
+
+    @property
+    def sop_instance_uid(self) -> str: ...  # noqa: D102
+    @property
+    def sop_class_uid(self) -> str: ...  # noqa: D102
+    @property
+    def study_instance_uid(self) -> str: ...  # noqa: D102
+    @property
+    def series_instance_uid(self) -> str: ...  # noqa: D102
+    @property
+    def transfer_syntax_uid(self) -> str: ...  # noqa: D102
+    @property
+    def modality(self) -> str: ...  # noqa: D102
+    @property
+    def accession_number(self) -> str: ...  # noqa: D102
+    @property
+    def study_description(self) -> str: ...  # noqa: D102
+
+
+class ReceivedInstance(Protocol):
+    """An instance that lies on disk, its bytes as they came."""
+
+    @property
+    def header(self) -> InstanceHeader: ...  # noqa: D102
+    @property
+    def path(self) -> Path: ...  # noqa: D102
+    @property
+    def sha256(self) -> str: ...  # noqa: D102
+    @property
+    def size(self) -> int: ...  # noqa: D102
+    @property
+    def source(self) -> str: ...  # noqa: D102
+
+
+@dataclass(frozen=True, kw_only=True)
+class KnownPatient:
+    """A patient that the store knows, and whose it says the record is."""
+
+    key: int
+    identity: PatientIdentity
+
+
+@dataclass(frozen=True, kw_only=True)
+class QuietStudy:
+    """What is asked of the PACS about a study that is being received.
+
+    `own_result_series` are left out on both sides: our own results come back from the PACS.
+    """
+
+    study_instance_uid: str
+    instance_count: int
+    own_result_series: frozenset[str]
+    polled_at: datetime | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReceivedStudy:
+    """A study as it was received. `unread` are prompt objects whose references nobody has read yet."""
+
+    key: int
+    study_instance_uid: str
+    is_complete: bool
+    files: tuple[ReceivedFile, ...]
+    unread: frozenset[str]
+    undigested: frozenset[Path]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Placement:
+    """What ingest found out about a study: whose it is, when it was taken, what it holds.
+
+    `patient` is the known patient's key, or None for a new one. `revision` is None for a study that
+    holds no images of its own to measure (marks only). `refusal` keeps it for a person.
+    """
+
+    identity: PatientIdentity
+    patient: int | None
+    study_date: date | None
+    study_time: time | None
+    dated_by: str
+    references: Mapping[str, Sequence[str]]
+    pixel_digests: Mapping[Path, str]
+    revision: Revision | None
+    best: SeriesDescription | None
+    copy_of: str | None = None
+    copies: frozenset[str] = frozenset()
+    refusal: str = ""
+
+
+class Reception(Protocol):
+    """Received instances and studies on their way to a timeline."""
+
+    def receive(self, received: ReceivedInstance) -> bool:
+        """Record an instance; return whether it told us anything new."""
+        ...
+
+    def reject(self, source: str, reason: str, path: str = "") -> None:
+        """Keep what could not be read in view of a person."""
+        ...
+
+    def receiving(self) -> list[int]:
+        """Keys of the studies that are being received."""
+        ...
+
+    def quiet_study(self, study_key: int) -> QuietStudy:
+        """What is asked of the PACS about a study."""
+        ...
+
+    def note_poll(self, study_key: int, count: int | None, *, agrees: bool) -> None:
+        """Write down what the PACS counts."""
+        ...
+
+    def close(
+        self, study_key: int, judge: Callable[[ReceptionFacts], tuple[Readiness, str]], *, pacs_is_asked: bool
+    ) -> bool:
+        """Judge a study under lock; return whether it went on to ingest."""
+        ...
+
+    def study(self, study_key: int) -> ReceivedStudy:
+        """A study with its files."""
+        ...
+
+    def patients(self, patient_id: str) -> list[KnownPatient]:
+        """The patients that have this PatientID, whoever issued it."""
+        ...
+
+    def pixel_digests(self, patient_key: int, but: str) -> dict[str, frozenset[str]]:
+        """The digests of the images of a patient's studies, but one and copies, by Study Instance UID."""
+        ...
+
+    def strangers_with(self, digests: Collection[str], patient_key: int | None) -> int:
+        """How many of some digests are images of other patients."""
+        ...
+
+    def place(self, study_key: int, placement: Placement) -> None:
+        """Write down what ingest found, all or nothing, and have the timelines that it touches looked at."""
+        ...
+
+    def quarantine(self, study_key: int, reason: str, *, unless_kept: bool = False) -> None:
+        """Keep a study for a person: nothing is compared with it until it is in order.
+
+        `unless_kept` leaves the reason of a study that is kept already.
+        """
+        ...
+
+
+class Outbox(Protocol):
+    """Result objects until the PACS is proven to hold them."""
+
+    def waiting(self, report_identity: str) -> tuple[StoredObject, ...]:
+        """What of a report is not proven to be stored, in the order to send it."""
+        ...
+
+    def mark(
+        self, sop_instance_uids: Collection[str], state: ResultState, destination: str, error: str = ""
+    ) -> None:
+        """Write down how far some objects are."""
         ...
 
 

@@ -136,6 +136,9 @@ class Response(_Section):
     """The study protocol: criteria and policies (`tumorline recist --explain` lists them)."""
 
     criteria: str = "recist-1.1"
+    visit_window_days: int = Field(
+        default=7, ge=0, description="Studies of other regions within so many days are one visit."
+    )
     baseline_window_days: int = Field(
         default=28,
         ge=0,

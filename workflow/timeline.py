@@ -20,9 +20,8 @@ from workflow.domain.visit import (
     prompt_objects_of,
 )
 from workflow.engine.context import PIPELINE_VERSION, Context
-from workflow.ports import Job
 from workflow.measurement import compared_with
-from workflow.ports import Changed, NewJob
+from workflow.ports import Changed, Job, NewJob
 from workflow.settings import Settings
 
 
@@ -119,7 +118,7 @@ def _left_over(visit: Visit, record: PatientRecord, groups: Sequence[StudyGroup]
             day = group.studies[0].study_date
             return replace(empty, state=VisitState.JOINED, reason=f"is part of the visit of {day}")
     study = next((s for s in record.studies if s.study_instance_uid == visit.anchor), None)
-    reason = study.reason if study else "its study belongs to another patient now"
+    reason = study.reason if study else "its study is kept for a person, or is another patient's now"
     return replace(empty, state=VisitState.QUARANTINED, reason=reason)
 
 

@@ -56,6 +56,10 @@ def upgrade() -> None:
             ) WHERE mask IS NOT NULL
             """  # noqa: S608
         )
+    # Deliveries were asked for by row, now by the report's identity.
+    waiting = "stage = 'deliver' AND state IN ('SCHEDULED', 'IN PROGRESS')"
+    identity = "(SELECT identity FROM report WHERE CAST(report.id AS VARCHAR(64)) = job.subject)"
+    op.execute(f"UPDATE job SET lane = 'report:' || {identity}, subject = {identity} WHERE {waiting}")  # noqa: S608
     _key_instances(is_sqlite)
 
 

@@ -14,12 +14,12 @@ import pytest
 import servers
 from sqlalchemy import select
 
+from db.jobs import due_job_ids, enqueue
 from db.tables import JobRow
 from workflow.bootstrap import build
 from workflow.domain.errors import TransientError
 from workflow.engine import reconciler
 from workflow.engine.context import Context
-from db.jobs import due_job_ids, enqueue
 from workflow.engine.tasks import announce, make_app
 from workflow.settings import Settings, load_settings
 

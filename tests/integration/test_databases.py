@@ -16,10 +16,10 @@ from hospital import Hospital, diameters
 from studies import BASELINE, FOLLOW_UP
 
 from alembic import command
+from db.jobs import claim, due_job_ids, enqueue
 from db.session import migrate, migrations_folder, open_engine, unit_of_work
 from db.tables import JobRow, PatientRow
 from workflow.domain.errors import ConfigurationError, TransientError
-from db.jobs import claim, due_job_ids, enqueue
 from workflow.engine.jobs import execute
 from workflow.ingest import _patient
 from workflow.settings import Worker

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from workflow.domain.timeline import TimelineStudy, choose_priors, in_order
 
 from workflow.domain.geometry import Mask, Volume, affine_from_axes, dice, mask_on_grid, union
 from workflow.domain.matching import match
 from workflow.domain.study_state import Readiness, ReceptionFacts, ReceptionRule, judge_readiness
-from workflow.domain.timeline import TimelineStudy, choose_priors, in_order
 
 NOW = datetime(2024, 1, 1, 12, tzinfo=UTC)
 RULE = ReceptionRule(quiet_s=120, max_wait_s=3600, required_modalities=frozenset({"CT"}))

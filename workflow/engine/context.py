@@ -6,15 +6,22 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy.orm import Session
-
 from db.session import UnitOfWork
-from db.tables import AuditRow
-from workflow.ports import Destination, ImageReader, PromptReader, ResultWriter, Segmenter, Tracker
+from workflow.ports import (
+    Destination,
+    ImageReader,
+    Outbox,
+    PromptReader,
+    Reception,
+    Records,
+    ResultWriter,
+    Segmenter,
+    Tracker,
+)
 from workflow.settings import Settings
 
 # Part of every result's identity: raise it when the pipeline's own rules change a result.
-PIPELINE_VERSION = "1"
+PIPELINE_VERSION = "2"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,6 +32,9 @@ class Context:
     unit: UnitOfWork
     reading: UnitOfWork
     clock: Callable[[], datetime]
+    reception: Reception
+    records: Records
+    outbox: Outbox
     images: ImageReader
     prompts: PromptReader
     results: ResultWriter
@@ -33,8 +43,3 @@ class Context:
     open_tracker: Callable[[], Tracker]
     # How many instances the PACS has of a study, the series named second left out.
     pacs_instance_count: Callable[[str, Collection[str]], int] | None = None
-
-
-def audit(session: Session, now: datetime, *, actor: str, action: str, about: str, **detail: object) -> None:
-    """Write down who did what; `about` is a UID, never a name."""
-    session.add(AuditRow(at=now, actor=actor, action=action, object=about, detail=detail))

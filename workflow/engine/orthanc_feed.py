@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 from db.tables import CursorRow
 from workflow.domain.errors import ConfigurationError, TransientError, UnsuitableInputError
 from workflow.engine.context import Context
-from workflow.listener import Received, receive, reject
+from workflow.ports import ReceivedInstance
 from workflow.use_cases.run import keeper
 
 log = logging.getLogger(__name__)
@@ -51,7 +51,7 @@ class ChangeFeed(Protocol):
         ...
 
 
-def read_changes(feed: ChangeFeed, keep: Callable[[bytes, str], Received], context: Context) -> int:
+def read_changes(feed: ChangeFeed, keep: Callable[[bytes, str], ReceivedInstance], context: Context) -> int:
     """Take in what is new since the stored cursor; return how many instances told us something new.
 
     The cursor moves after the instances of its page are recorded: a crash in between repeats them, which
@@ -72,10 +72,10 @@ def read_changes(feed: ChangeFeed, keep: Callable[[bytes, str], Received], conte
             continue
         for instance_id in page.instance_ids:
             try:
-                new += receive(keep(feed.instance_file(instance_id), "ORTHANC"), context)
+                new += context.reception.receive(keep(feed.instance_file(instance_id), "ORTHANC"))
             except UnsuitableInputError as error:
                 log.warning("instance %s is left out: %s", instance_id, error)
-                reject("ORTHANC", str(error), context)
+                context.reception.reject("ORTHANC", str(error))
         _move(context, page.last)
         if page.is_done:
             return new

@@ -9,11 +9,11 @@ from collections.abc import Callable, Sequence
 
 from sqlalchemy import func, select
 
+from db.jobs import IN_PROGRESS, SCHEDULED, due_job_ids, take_over_expired
 from db.tables import JobRow, StudyRow
 from workflow import delivery, inference, ingest, report, timeline
 from workflow.domain.errors import TransientError
 from workflow.engine.context import Context
-from db.jobs import IN_PROGRESS, SCHEDULED, due_job_ids, take_over_expired
 from workflow.engine.jobs import Failure, Stage, execute
 from workflow.ports import Job
 

@@ -15,7 +15,6 @@ from pathlib import Path
 from workflow.bootstrap import build
 from workflow.domain.errors import ConfigurationError, TransientError
 from workflow.engine.reconciler import Reconciler
-from workflow.listener import receive, reject
 from workflow.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -42,8 +41,8 @@ def serve_listener(settings: Settings, stop: threading.Event) -> None:
         port=s.port,
         folder=settings.home / "received",
         allowed_calling_ae_titles=s.allowed_calling_ae_titles,
-        on_received=lambda received: receive(received, context),
-        on_rejected=lambda source, reason: reject(source, reason, context),
+        on_received=context.reception.receive,
+        on_rejected=context.reception.reject,
         maximum_associations=s.maximum_associations,
         minimum_free_mb=s.minimum_free_mb,
         tls=tls,

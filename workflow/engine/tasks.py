@@ -10,11 +10,11 @@ from typing import Any
 from celery import Celery
 from kombu.exceptions import OperationalError
 
+from db.jobs import due_job_ids
 from db.tables import JobRow
 from workflow.bootstrap import build
 from workflow.domain.errors import TransientError
 from workflow.engine.context import Context
-from db.jobs import due_job_ids
 from workflow.engine.reconciler import run_job
 from workflow.settings import Settings
 

@@ -118,6 +118,7 @@ def export(context: Context, out: Path, imported: ImportResult) -> RunResult:
         (folder / "timeline.json").write_text(json.dumps(course, indent=1), encoding="utf-8")
         folders.append(folder)
     attention = [f"{q['what']}: {q['reason']}" for q in status["quarantine"]]
+    attention += [f"study {a['study_instance_uid']}: {a['text']}" for a in status["attention"]]
     attention += [
         f"{j['stage']} {j['subject']}: {j['error']}" for j in status["stopped"] if j["stage"] != "ingest"
     ]
