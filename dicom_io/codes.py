@@ -324,6 +324,7 @@ REFERENCE_POINTS = Code("122438", "DCM", "Reference Points")  # dwv: where a lab
 REFERENCE_GEOMETRY = Code("128773", "DCM", "Reference Geometry")  # dwv: the reformatted plane drawn on
 OHIF_FREE_TEXT: Final = "CORNERSTONEFREETEXT"  # value of a finding whose meaning is what the reader typed
 
+LENGTHS: Final = frozenset({codes.SCT.Length, codes.SCT.Diameter})
 LONG_AXES: Final = frozenset({LONG_AXIS, codes.SCT.MajorAxis})  # CID 7470
 SHORT_AXES: Final = frozenset({SHORT_AXIS, codes.SCT.PerpendicularAxis, codes.SCT.MinorAxis})
 REGIONS: Final = frozenset(  # what refers to coordinates like these speaks of a region, not of a line
