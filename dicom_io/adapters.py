@@ -17,10 +17,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from workflow.domain.errors import UnsuitableInputError
-from workflow.domain.lesion import LesionPrompt, PlacedPrompt, PromptsRead
+from workflow.domain.lesion import LesionPrompt, PromptsRead
 from workflow.domain.patient import PatientIdentity
 from workflow.domain.report import TimePointReport
-from workflow.domain.series import SeriesDescription, StackKey
+from workflow.domain.series import SeriesDescription
 from workflow.domain.study_facts import InstanceDate, StudyFacts, study_facts
 from workflow.ports import ImageStack, WrittenObject, WrittenResults
 from workflow.settings import Settings
@@ -113,9 +113,7 @@ class DicomPrompts:
 
     def read(self, objects: Sequence[Path], images: Sequence[Path]) -> PromptsRead:
         """See `workflow.ports.PromptReader.read`."""
-        from dicom_io.prompts import LesionRules, ProblemKind, read_study_prompts
-        from dicom_io.prompts.beside import _header_images
-        from dicom_io.series import scan_files
+        from dicom_io.prompts import LesionRules, read_visit_prompts
 
         rules = LesionRules(
             always=frozenset(self._settings.always),
@@ -123,26 +121,10 @@ class DicomPrompts:
             nodes_are_lesions=self._settings.nodes_are_lesions,
             fraction=self._settings.fraction,
         )
-        stacks = [
-            _header_images(one.description, one.stack, one.stack.grid)
-            for one in scan_files(images).series
-            if one.stack.grid is not None
-        ]
-        reading = read_study_prompts(objects, stacks, rules=rules)
-        others = [p for p in reading.problems if p.kind is ProblemKind.NOT_A_LESION]
-        notes = [str(problem) for problem in reading.problems if problem not in others]
-        if others:
-            notes.append(f"not taken for lesions: {', '.join(problem.item for problem in others)}")
-        notes += [f"key image marked by a reader: {hint.title} {hint.description}" for hint in reading.hints]
-        placed = tuple(
-            PlacedPrompt(
-                prompt=_with_valid_uid(prompt, notes),
-                drawn_on=StackKey(series_instance_uid=place.series_instance_uid),
-                by=place.by,
-            )
-            for prompt, place in zip(reading.prompts, reading.placements, strict=True)
-        )
-        return PromptsRead(prompts=placed, notes=(*notes, *reading.notes))
+        read = read_visit_prompts(objects, images, rules=rules)
+        notes = list(read.notes)
+        prompts = tuple(replace(one, prompt=_with_valid_uid(one.prompt, notes)) for one in read.prompts)
+        return replace(read, prompts=prompts, notes=tuple(notes))
 
 
 class DicomResults:
