@@ -6,7 +6,6 @@ import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import date
 from typing import Any
 
 from workflow.domain.lesion import LesionState
@@ -18,6 +17,7 @@ from workflow.domain.response import (
     Assessment,
     Course,
     Lesion,
+    NewLesion,
     Observation,
     Policies,
     Protocol,
@@ -28,9 +28,8 @@ from workflow.domain.response import (
     micrometres,
     millimetres,
 )
-from workflow.domain.response.eligibility import Candidate
-from workflow.domain.response.selection import check_choice
-from workflow.domain.series import slice_interval
+from workflow.domain.response.edit_checks import is_finding
+from workflow.domain.series import SeriesDescription, slice_interval
 from workflow.domain.states import LESION_WORDS
 from workflow.settings import Response as ResponseSettings
 
@@ -93,7 +92,8 @@ class VisitAssessment:
             change_from_nadir_mm=None if change_um is None else change_um / 1000,
             best_overall_response=None if a.is_baseline else best.value.value,
             best_overall_response_reason=None if a.is_baseline else best.reason,
-            warnings=(*a.warnings, *self.course.warnings, *self.notes, *self.doubts),
+            warnings=(*a.warnings, *self.course.warnings, *self.notes),
+            computed_overall=a.computed_overall.value if a.computed_overall else None,
         )
 
 
@@ -120,13 +120,12 @@ def assess_visit(
     """
     known = [v for v in record.reported if v.order <= visit.order]
     day = record.day_of(visit)
-    seen = {record.day_of(v): {o.tracking_uid: o for o in v.observations} for v in known}
-    lesions = {uid: record.lesions[uid] for own in seen.values() for uid in own}
+    lesions = {o.tracking_uid: record.lesions[o.tracking_uid] for v in known for o in v.observations}
     # What was decided about a later day says nothing about this one (ISO days compare as dates do).
     decisions = [o for o in decisions if o.time_point is None or o.time_point <= day.isoformat()]
-    overridden = apply_overrides(_timeline(seen, lesions.values()), decisions)
+    overridden = apply_overrides(_timeline(record, known, lesions.values()), decisions)
     labels = _unique_labels(lesions)
-    timeline = _labelled(overridden.timeline, labels)
+    timeline = overridden.timeline.renamed(labels)
     course = assess(timeline, protocol)
     assessment = course.assessment_of(day.isoformat())
     uids = {label: uid for uid, label in labels.items()}
@@ -144,12 +143,18 @@ def assess_visit(
             for lesion in timeline.lesions
             if (own := here.observation_of(lesion.id)) is not None
         },
-        notes=(*overridden.notes, *_broken_rules(record, visit, timeline, protocol, uids)),
-        doubts=tuple(_doubts(timeline)),
+        notes=(*overridden.notes, *_doubtful_changes(timeline)),
+        doubts=tuple(_doubts(timeline, course, assessment)),
     )
 
 
-def _doubts(timeline: Timeline) -> list[str]:
+def _doubts(timeline: Timeline, course: Course, assessment: Assessment) -> list[str]:
+    """What a reader should look at before the response of the last time point counts."""
+    found = [w for w in (*assessment.warnings, *course.warnings) if is_finding(w)]
+    return [*_doubtful_changes(timeline), *found]
+
+
+def _doubtful_changes(timeline: Timeline) -> list[str]:
     """Changes of state at the last time point that a reader should look at before they count."""
     last = len(timeline.time_points) - 1
     notes = []
@@ -158,37 +163,6 @@ def _doubts(timeline: Timeline) -> list[str]:
         states = [None if observation is None else observation.state for observation in seen]
         notes += [f"{lesion.id}: {t.reason}" for at, t in doubtful_transitions(states) if at == last]
     return notes
-
-
-def _broken_rules(
-    record: PatientRecord,
-    visit: Visit,
-    timeline: Timeline,
-    protocol: Protocol,
-    uids: Mapping[str, str],
-) -> tuple[str, ...]:
-    """What RECIST says against the roles at baseline, once a reader has changed them."""
-    if len(timeline.time_points) > 1:
-        return ()  # the baseline's own report says it
-    stacks = record.stacks_of(visit)
-    measured_on = {o.tracking_uid: o.measured_on for o in visit.observations}
-    candidates = []
-    for lesion in timeline.lesions:
-        seen = timeline.time_points[0].observation_of(lesion.id)
-        if seen is None:
-            continue
-        place = measured_on.get(uids[lesion.id])
-        interval_mm, source = slice_interval(stacks[place]) if place in stacks and place else (None, "")
-        candidates.append(
-            Candidate(
-                lesion=lesion,
-                long_axis_um=seen.long_axis_um if seen.diameter_um is None else seen.diameter_um,
-                short_axis_um=seen.short_axis_um if seen.diameter_um is None else seen.diameter_um,
-                slice_interval_um=micrometres(interval_mm) if interval_mm else None,
-                interval_source=source,
-            )
-        )
-    return check_choice(candidates, protocol.policies)
 
 
 def _unique_labels(lesions: Mapping[str, LesionIdentity]) -> dict[str, str]:
@@ -200,21 +174,6 @@ def _unique_labels(lesions: Mapping[str, LesionIdentity]) -> dict[str, str]:
     return labels
 
 
-def _labelled(timeline: Timeline, labels: dict[str, str]) -> Timeline:
-    """The same timeline with lesions called by their labels: the reasons are for people."""
-    return replace(
-        timeline,
-        lesions=tuple(replace(lesion, id=labels[lesion.id]) for lesion in timeline.lesions),
-        time_points=tuple(
-            replace(
-                point,
-                observations=tuple(replace(o, lesion=labels[o.lesion]) for o in point.observations),
-            )
-            for point in timeline.time_points
-        ),
-    )
-
-
 def _contribution(assessment: Assessment, seen: Observation) -> int | None:
     """What a lesion puts into the sum, or its diameter if it is none of the targets."""
     for contribution in assessment.contributions:
@@ -223,9 +182,7 @@ def _contribution(assessment: Assessment, seen: Observation) -> int | None:
     return seen.diameter_um
 
 
-def _timeline(
-    visits: Mapping[date, Mapping[str, SeenAtVisit]], lesions: Iterable[LesionIdentity]
-) -> Timeline:
+def _timeline(record: PatientRecord, visits: Sequence[Visit], lesions: Iterable[LesionIdentity]) -> Timeline:
     known = sorted(lesions, key=lambda lesion: (lesion.label, lesion.tracking_uid))
     return Timeline(
         lesions=tuple(
@@ -233,31 +190,42 @@ def _timeline(
             for lesion in known
         ),
         time_points=tuple(
-            TimePoint(
-                id=day.isoformat(),
-                date=day,
-                is_baseline=day == min(visits),
-                observations=tuple(
-                    _observation(visits[day][lesion.tracking_uid])
-                    for lesion in known
-                    if lesion.tracking_uid in visits[day]
-                ),
-            )
-            for day in sorted(visits)
+            _time_point(record, visit, known, is_baseline=visit is visits[0]) for visit in visits
         ),
     )
 
 
-def _observation(seen: SeenAtVisit) -> Observation:
+def _time_point(
+    record: PatientRecord, visit: Visit, lesions: Sequence[LesionIdentity], *, is_baseline: bool
+) -> TimePoint:
+    seen = {o.tracking_uid: o for o in visit.observations}
+    stacks, days = record.stacks_of(visit), record.days_of(visit)
+    return TimePoint(
+        id=days[0].isoformat(),
+        date=days[0],
+        last_date=days[-1] if len(days) > 1 else None,
+        is_baseline=is_baseline,
+        observations=tuple(
+            _observation(own, stacks.get(own.measured_on) if own.measured_on else None)
+            for lesion in lesions
+            if (own := seen.get(lesion.tracking_uid)) is not None
+        ),
+    )
+
+
+def _observation(seen: SeenAtVisit, stack: SeriesDescription | None) -> Observation:
     size = seen.measurement
     # A lesion called too small counts 5 mm; the few pixels it was called so for are no measurement.
     is_measured = size is not None and seen.state is LesionState.PRESENT
+    interval_mm = slice_interval(stack)[0] if stack else None
     return Observation(
         lesion=seen.tracking_uid,
         state=seen.state,
-        is_equivocal=seen.is_equivocal,
+        is_equivocal=True if seen.is_equivocal else None,
         long_axis_um=micrometres(size.long_axis.length_mm) if size and is_measured else None,
         short_axis_um=micrometres(size.short_axis.length_mm) if size and is_measured else None,
+        # Of the stack that it is measured on, which decides how large a target must be.
+        slice_interval_um=micrometres(interval_mm) if interval_mm else None,
     )
 
 
@@ -284,7 +252,14 @@ def _mm(length_um: int | None) -> float | None:
 # ---------------------------------------------------------------- what readers decided
 
 # Decisions that hold at one visit only; the others hold wherever their lesion is shown.
-_OF_ONE_VISIT = frozenset({Decision.SET_STATE, Decision.SET_DIAMETER})
+_OF_ONE_VISIT = frozenset({
+    Decision.SET_STATE,
+    Decision.SET_DIAMETER,
+    Decision.NOT_EVALUABLE,
+    Decision.UNEQUIVOCAL_PROGRESSION,
+    Decision.NEW_LESION,
+    Decision.SET_OVERALL,
+})  # fmt: skip
 
 
 def decisions_at(
@@ -301,7 +276,7 @@ def decisions_at(
             continue
         if decision.lesion and decision.lesion not in seen:
             continue
-        old, new = _old_and_new(record, decision, seen.get(decision.lesion or ""))
+        old, new = _old_and_new(record, decision, seen.get(decision.lesion or ""), assessed)
         found.append(
             ReportedDecision(
                 what=decision.decision.value,
@@ -316,9 +291,21 @@ def decisions_at(
     return tuple(found)
 
 
-def _old_and_new(record: PatientRecord, decision: Override, seen: SeenAtVisit | None) -> tuple[str, str]:
+def _old_and_new(
+    record: PatientRecord, decision: Override, seen: SeenAtVisit | None, assessed: VisitAssessment
+) -> tuple[str, str]:
     """What the pipeline said and what the reader says, in words."""
     match decision.decision:
+        case Decision.SET_OVERALL:
+            computed = assessed.assessment.computed_overall
+            return computed.value if computed else "", decision.overall.value if decision.overall else ""
+        case Decision.NOT_EVALUABLE:
+            return LESION_WORDS[seen.state] if seen else "", LESION_WORDS[LesionState.NOT_EVALUABLE]
+        case Decision.NEW_LESION:
+            return "", "equivocal" if decision.finding is NewLesion.EQUIVOCAL else "definite"
+        case Decision.INTERVENTION:
+            done = decision.intervention
+            return "", f"{done.text}: {done.taken_effect}" if done else ""
         case Decision.SET_DIAMETER:
             return _diameter_text(record, seen), f"{millimetres(decision.diameter_um or 0):.1f} mm"
         case Decision.SET_STATE:

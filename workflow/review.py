@@ -8,10 +8,11 @@ from datetime import date
 
 from workflow.domain.errors import UnsuitableInputError
 from workflow.domain.lesion import LesionState
-from workflow.domain.lesion_life import Decision, Override
+from workflow.domain.lesion_life import Decision, Override, refusal
 from workflow.domain.record import PatientRecord, ReportVersion, Signature, Visit
 from workflow.domain.report import LesionRole
-from workflow.domain.response import micrometres
+from workflow.domain.response import NewLesion, Response, micrometres
+from workflow.domain.response.timeline import Intervention
 from workflow.domain.states import ResultState
 from workflow.engine.context import Context
 from workflow.ports import AuditEntry, Changed, NewJob
@@ -21,17 +22,23 @@ def decide(
     context: Context,
     *,
     patient_id: str,
-    lesion: str,
     decision: Decision,
     by: str,
     reason: str,
+    lesion: str | None = None,
     day: date | None = None,
     role: LesionRole | None = None,
     state: LesionState | None = None,
     diameter_mm: float | None = None,
     other: str | None = None,
+    finding: NewLesion | None = None,
+    intervention: Intervention | None = None,
+    overall: Response | None = None,
 ) -> Override:
-    """Record a reader's decision about a lesion (by its label) and have the patient assessed again.
+    """Record a reader's decision and have the patient assessed again.
+
+    About a lesion (by its label), or without one about the visit as a whole: progression of non-target
+    disease, a new lesion that nobody outlined, an overall response.
 
     Raises
     ------
@@ -47,7 +54,7 @@ def decide(
             override = Override(
                 id=decision_id,
                 decision=decision,
-                lesion=_tracking_uid(record, patient_id, lesion),
+                lesion=_tracking_uid(record, patient_id, lesion) if lesion else None,
                 by=by,
                 at=now,
                 reason=reason,
@@ -56,12 +63,17 @@ def decide(
                 state=state,
                 diameter_um=None if diameter_mm is None else micrometres(diameter_mm),
                 other=_other(record, patient_id, decision, other),
+                finding=finding,
+                intervention=intervention,
+                overall=overall,
             )
         except ValueError as error:
             raise UnsuitableInputError(str(error)) from error
+        if reason_against := refusal(override, record.decisions):
+            raise UnsuitableInputError(reason_against)
         made.append(override)
         audit = AuditEntry(
-            actor=by, action=f"decision: {decision}", about=override.lesion, detail=override.to_dict()
+            actor=by, action=f"decision: {decision}", about=override.subject, detail=override.to_dict()
         )
         return Changed(
             record=replace(record, decisions=(*record.decisions, override)), jobs=_again, audit=(audit,)

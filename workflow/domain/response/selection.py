@@ -135,23 +135,31 @@ def _choice(rated: _Rated, is_chosen: bool, per_organ: Counter[str], rules: Poli
     )
 
 
-def check_choice(candidates: Sequence[Candidate], policies: Policies | None = None) -> tuple[str, ...]:
-    """Which rules a reader's roles break; each warning names the lesion or organ, the rule and the number."""
+def check_choice(
+    candidates: Sequence[Candidate], policies: Policies | None = None
+) -> tuple[tuple[str, str], ...]:
+    """Which rules the roles at baseline break: the edit check's name, and the lesion and the numbers."""
     rules = policies or Policies()
     targets = [c for c in candidates if c.lesion.role is LesionRole.TARGET]
-    warnings = []
+    found = []
     if len(targets) > rules.maximum_targets:
-        warnings.append(f"{len(targets)} target lesions: RECIST takes at most {rules.maximum_targets}")
+        text = f"{len(targets)} target lesions: RECIST takes at most {rules.maximum_targets}"
+        found.append(("too_many_targets", text))
     for organ, number in Counter(rule_organ(c.lesion) for c in targets).items():
-        if organ and number > rules.maximum_targets_per_organ:
-            limit = rules.maximum_targets_per_organ
-            warnings.append(f"{number} target lesions in {organ}: RECIST takes at most {limit} per organ")
+        limit = rules.maximum_targets_per_organ
+        if organ and number > limit:
+            text = f"{number} target lesions in {organ}: RECIST takes at most {limit} per organ"
+            found.append(("too_many_targets_in_organ", text))
+    has_measurable = False
     for candidate in candidates:
         judged = measurability(candidate, rules)
+        has_measurable |= judged.is_measurable
+        if candidate.size_um is None:
+            continue
         if candidate.lesion.role is LesionRole.TARGET and not judged.is_measurable:
-            warnings.append(f"{candidate.lesion.id} is a target but {judged.reason}")
+            found.append(("target_not_measurable", f"{candidate.lesion.id} is a target but {judged.reason}"))
         elif candidate.lesion.role is LesionRole.NON_TARGET and judged.role is None:
-            warnings.append(f"{candidate.lesion.id} is non-target but {judged.reason}")
-    if not targets and any(measurability(c, rules).is_measurable for c in candidates):
-        warnings.append("no target lesion is chosen although there is measurable disease")
-    return tuple(warnings)
+            found.append(("normal_node", f"{candidate.lesion.id} is non-target but {judged.reason}"))
+    if not targets and has_measurable:
+        found.append(("no_target", "no target lesion is chosen although there is measurable disease"))
+    return tuple(found)
