@@ -18,13 +18,23 @@ from workflow.domain.response.policy import (
     criteria_of,
 )
 from workflow.domain.response.quantities import micrometres, millimetres, mm_text
-from workflow.domain.response.timeline import Lesion, Observation, Timeline, TimePoint, Uptake
+from workflow.domain.response.timeline import (
+    ClinicalStatus,
+    Corticosteroids,
+    Lesion,
+    Observation,
+    Timeline,
+    TimePoint,
+    Uptake,
+)
 from workflow.domain.response.values import NewLesion, Response, TimelineError, new_lesion_of, response_of
 
 __all__ = [
     "Assessment",
     "BestResponse",
     "CarryForward",
+    "ClinicalStatus",
+    "Corticosteroids",
     "Course",
     "Criteria",
     "Duration",
