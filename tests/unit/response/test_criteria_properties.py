@@ -25,7 +25,7 @@ COURSE = st.lists(VISIT, min_size=2, max_size=5)
 
 
 def course_of(visits, criteria, *, order=(0, 1, 2), factor=1, more=None, is_nodal=False):
-    """Three lesions measured in two dimensions (µm), four weeks apart; HU and SULpeak follow from the sizes."""
+    """Three lesions in two dimensions (µm), four weeks apart; HU and SULpeak follow from the sizes."""
     points = tuple(
         TimePoint(
             id=f"V{number}",

@@ -110,6 +110,33 @@ def test_new_lesion_is_progression_when_it_is_measurable(name, size, expected, w
     assert (overalls(found), bool(found.assessments[-1].warnings)) == ([expected], warns), name
 
 
+@pytest.mark.parametrize(
+    ("name", "new", "lesion", "expected"),
+    [
+        ("one diameter of 10 mm", {"diameter_um": 10_000}, NEW, "PD"),
+        ("one diameter just below", {"diameter_um": 9_999}, NEW, "SD"),
+        ("no diameter at all", {"state": LesionState.PRESENT}, NEW, "SD"),
+        ("called unequivocal", {"state": LesionState.PRESENT, "has_progressed": True}, NEW, "PD"),
+        (
+            "called measurable",
+            {"state": LesionState.PRESENT},
+            Lesion(id="N", role=LesionRole.NEW, is_measurable=True),
+            "PD",
+        ),
+        ("equivocal", {"diameter_um": 20_000, "is_equivocal": True}, NEW, "SD"),
+    ],
+)
+def test_new_lesion_without_both_diameters(name, new, lesion, expected):
+    target = both_axes("A", 40, 20)
+    found = visits_of(Criteria.RANO, [A, lesion], [target], [target, Observation(lesion="N", **new)])
+    assert overalls(found) == [expected], name
+
+
+def test_progression_that_was_confirmed_needs_no_further_confirmation():
+    found = rano([*GROWN, [(50, 20)], [(50, 20)]], interval=28, radiotherapy_end=day(0))
+    assert overalls(found) == ["PD", "PD", "PD"]
+
+
 def test_non_target_disease_bars_a_complete_response_and_can_progress():
     other = Lesion(id="O", role=LesionRole.NON_TARGET)
 

@@ -125,8 +125,7 @@ def _assess(timeline: Timeline, point: TimePoint, components: Sequence[_Componen
     )
     target = point.target or _combined([response for response, _ in judged.values()])
     overall, reason = _overall(point, target, judged, non_target, new)
-    shown = None if target is None and point.overall is not None else target
-    return replace(base, target=shown, overall=overall, reason=f"{overall}: {reason}")
+    return replace(base, target=target, overall=overall, reason=f"{overall}: {reason}")
 
 
 def _overall(
@@ -154,9 +153,11 @@ def _overall(
     text = "; ".join(text for _, text in judged.values()) or "no target lesions"
     if target is None:
         return _without_target(non_target)
+    if non_target.response is not None:
+        text = f"{text}; non-target {non_target.response} ({non_target.reason})"
     response = plain_or_none(target) or R.NE
     if response is R.CR and not _is_gone(non_target.response):
-        response, text = R.PR, f"{text}; other lesions {non_target.response} ({non_target.reason})"
+        response = R.PR
     return _with_steroids(response, text, point)
 
 
