@@ -9,7 +9,7 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
-_HELP = """Assess the response in a patient's course: RECIST 1.1, iRECIST, mRECIST, PERCIST, Lugano.
+_HELP = """Assess the response in a patient's course: RECIST 1.1, iRECIST and other criteria.
 
 FILE is a JSON document, JSON Lines (a document a line, a result a line, same order), or a CSV table
 with a row per lesion and visit; `-` reads standard input. Every level may be given: measurements, a sum,
@@ -42,7 +42,11 @@ def recist(
         Path | None, typer.Argument(metavar="FILE", help="JSON, JSON Lines or CSV; - for stdin.")
     ] = None,
     criteria: Annotated[
-        str | None, typer.Option(help="recist-1.1, irecist, mrecist, percist-1.0 or lugano-2014.")
+        str | None,
+        typer.Option(
+            help="recist-1.1, irecist, imrecist, mrecist, percist-1.0, lugano-2014, lyric, rano-2.0, choi, "
+            "pcwg3, gcig-ca125, recist-1.0 or who."
+        ),
     ] = None,
     policy: Annotated[
         list[str] | None,

@@ -23,6 +23,7 @@ from workflow.documents.fields import (
     STATES,
     Raw,
     date_of,
+    has_score_x,
     is_blank,
     squeezed,
     values_of,
@@ -129,7 +130,15 @@ def _object(value: Any, place: str) -> Raw:
 
 # ---------------------------------------------------------------- one document
 
-_DOCUMENT_KEYS = {"name", "criteria", "policy", "reference_date", "lesions", "time_points"}
+_DOCUMENT_KEYS = {
+    "name",
+    "criteria",
+    "policy",
+    "reference_date",
+    "lesions",
+    "time_points",
+    "radiotherapy_end",
+}
 
 
 def parse_document(raw: Raw, *, place: str = "", overrides: Overrides | None = None) -> Document:
@@ -159,7 +168,8 @@ def parse_document(raw: Raw, *, place: str = "", overrides: Overrides | None = N
         timeline = Timeline(
             lesions=lesions,
             time_points=tuple(points),
-            reference_date=_reference_date(raw),
+            reference_date=_date_in(raw, "reference_date"),
+            radiotherapy_end=_date_in(raw, "radiotherapy_end"),
             name="" if name is None else str(name),
         )
     except ValueError as error:
@@ -179,12 +189,12 @@ def _protocol(raw: Raw, overrides: Overrides) -> Protocol:
     )
 
 
-def _reference_date(raw: Raw) -> datetime.date | None:
-    value = raw.get("reference_date")
+def _date_in(raw: Raw, key: str) -> datetime.date | None:
+    value = raw.get(key)
     try:
         return None if is_blank(value) else date_of(value)
     except ValueError as error:
-        raise TimelineError(f"reference_date: {error}") from None
+        raise TimelineError(f"{key}: {error}") from None
 
 
 def _list(raw: Raw, key: str, where: str) -> Sequence[Any]:
@@ -241,6 +251,8 @@ def _time_point(item: Any, number: int, warnings: list[str]) -> TimePoint:
         values = values_of(item, POINT_READERS, POINT_OTHERS, ignored)
         if item.get("new_lesion") is not None and squeezed(item["new_lesion"]) == "icpd":
             values["new_lesion_increase"] = True
+        if has_score_x(item.get("deauville") or ""):
+            values["has_unrelated_uptake"] = True
         observations = _observations(item.get("observations"), ignored)
         point = TimePoint(id=identity, observations=observations, **values)
     except ValueError as error:

@@ -24,6 +24,19 @@ iRECIST
   PD is iUPD first. iCPD after the minimum days with further growth: target sum 5 mm, any non-target growth,
   new lesions 5 mm (targets), any growth (others) or one more, or progression of another category.
   A response against baseline takes iUPD back. New lesions are measured apart, never added to the sum.
+
+Other criteria, each with its own words and inputs (docs/recist.md)
+  imrecist     RECIST 1.1 with measurable new lesions in the sum; progression can be taken back.
+  mrecist      the part that still enhances in the arterial phase; PD at 20 % alone.
+  percist-1.0  SULpeak of the hottest lesion against baseline: 30 % and 0.8.
+  lugano-2014  PET by the Deauville score, else products of diameters: 50 % down, 50 % up.
+  lyric        Lugano with indeterminate responses IR1, IR2, IR3 before PD.
+  rano-2.0     products of diameters: 50 % down, 25 % up; steroids, clinical status, radiotherapy.
+  choi         10 % in size or 15 % in attenuation.
+  pcwg3        RECIST 1.1 on soft tissue, the 2+2 rule on bone scans.
+  gcig-ca125   RECIST 1.1 and CA-125.
+  recist-1.0   longest diameters; PD at 20 % alone.
+  who          products of diameters: 50 % down, one lesion 25 % up.
 """
 
 

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Callable, Mapping
+from decimal import ROUND_HALF_EVEN, Decimal
 from functools import lru_cache
 from typing import Any
 
 from workflow.domain.lesion import LesionState
 from workflow.domain.response import (
+    ClinicalStatus,
+    Corticosteroids,
     NewLesion,
     Response,
     TimelineError,
@@ -106,6 +109,18 @@ def _length(value: Any) -> int:
     return micrometres(value)
 
 
+def _concentration(value: Any) -> int:
+    """Thousandths of U/ml. CA-125 reaches tens of thousands, where a length would be a unit mistake."""
+    try:
+        milli = Decimal(str(value).strip()) * 1000
+        whole = int(milli.to_integral_value(rounding=ROUND_HALF_EVEN))
+    except (ArithmeticError, ValueError):
+        raise TimelineError(f"{value!r} is not a concentration in U/ml") from None
+    if isinstance(value, bool) or whole < 0:
+        raise TimelineError(f"{value!r} is not a concentration in U/ml")
+    return whole
+
+
 def _lengths(value: Any) -> tuple[int, ...]:
     if not isinstance(value, list):
         raise TimelineError(f"{value!r} is not a list of lengths in mm")
@@ -135,10 +150,23 @@ def _new_lesion(value: Any) -> NewLesion:
     return NewLesion.YES if squeezed(value) == "icpd" else new_lesion_of(value)
 
 
-def _deauville(value: Any) -> int:
-    if str(value).strip() not in ("1", "2", "3", "4", "5"):
-        raise TimelineError(f"{value!r} is not a score from 1 to 5")
-    return int(str(value))
+_NO_PET = frozenset({"ne", "nd", "na", "notdone", "notevaluable"})
+
+
+def _deauville(value: Any) -> int | None:
+    """The score; None where PET was not done, or where X alone is given."""
+    text = squeezed(value)
+    if text in _NO_PET:
+        return None
+    digits = text.replace("x", "", 1)
+    if digits not in ("", "1", "2", "3", "4", "5") or not text:
+        raise TimelineError(f"{value!r} is not a score from 1 to 5, X or both")
+    return int(digits) if digits else None
+
+
+def has_score_x(value: Any) -> bool:
+    """Whether a Deauville score holds X: new uptake that is unlikely to be lymphoma."""
+    return "x" in squeezed(value)
 
 
 def _uptake(value: Any) -> Uptake:
@@ -146,6 +174,40 @@ def _uptake(value: Any) -> Uptake:
         return Uptake(str(value).strip().lower())
     except ValueError:
         raise TimelineError(f"{value!r} is not decreased, unchanged or increased") from None
+
+
+def _clinical_status(value: Any) -> ClinicalStatus:
+    try:
+        return ClinicalStatus(str(value).strip().lower())
+    except ValueError:
+        raise TimelineError(f"{value!r} is not improved, stable or worse") from None
+
+
+def _corticosteroids(value: Any) -> Corticosteroids:
+    try:
+        return Corticosteroids(str(value).strip().lower())
+    except ValueError:
+        raise TimelineError(f"{value!r} is not none, decreased, stable or increased") from None
+
+
+def _count(value: Any) -> int:
+    text = str(value).strip()
+    if not text.isdecimal():
+        raise TimelineError(f"{value!r} is not a number of lesions")
+    return int(text)
+
+
+MAXIMUM_HU = 10_000
+
+
+def _attenuation(value: Any) -> int:
+    """Thousandths of HU; the one number here that may be negative."""
+    text = str(value).strip()
+    is_negative = text.startswith("-")
+    milli = _length(text.removeprefix("-"))
+    if milli > 1000 * MAXIMUM_HU:
+        raise TimelineError(f"{value!r} is no attenuation in HU")
+    return -milli if is_negative else milli
 
 
 _TRUTHS = {
@@ -183,6 +245,17 @@ POINT_READERS: Mapping[str, tuple[str, Reader]] = {
     "deauville": ("deauville", _deauville),
     "uptake": ("uptake", _uptake),
     "spleen_mm": ("spleen_um", _length),
+    "new_symptoms": ("has_new_symptoms", _truth),
+    "clinical_status": ("clinical_status", _clinical_status),
+    "corticosteroids": ("corticosteroids", _corticosteroids),
+    # Thousandths of a number, as µm are of a mm.
+    "liver_sul_mean": ("liver_sul_mean_milli", _length),
+    "liver_sul_sd": ("liver_sul_deviation_milli", _length),
+    "new_bone_lesions": ("new_bone_lesions", _count),
+    "bone": ("bone", _response),
+    "ca125": ("ca125_milli", _concentration),
+    "ca125_upper_limit": ("ca125_upper_limit_milli", _concentration),
+    "ca125_evaluable": ("is_ca125_evaluable", _truth),
 }
 POINT_OTHERS = frozenset({"id", "observations"})
 OBSERVATION_READERS: Mapping[str, tuple[str, Reader]] = {
@@ -197,6 +270,9 @@ OBSERVATION_READERS: Mapping[str, tuple[str, Reader]] = {
     "viable_mm": ("viable_um", _length),
     # Thousandths of a number, as µm are of a mm.
     "sul_peak": ("sul_peak_milli", _length),
+    "attenuation_hu": ("attenuation_milli_hu", _attenuation),
+    "hu": ("attenuation_milli_hu", _attenuation),
+    "intratumoral_nodule": ("has_intratumoral_nodule", _truth),
 }
 OBSERVATION_OTHERS = frozenset({"lesion", "id", "row"})
 LESION_READERS: Mapping[str, tuple[str, Reader]] = {
@@ -205,5 +281,6 @@ LESION_READERS: Mapping[str, tuple[str, Reader]] = {
     "is_nodal": ("is_nodal", _truth),
     "nodal": ("is_nodal", _truth),
     "is_measurable": ("is_measurable", _truth),
+    "is_enhancing": ("is_enhancing", _truth),
 }
 LESION_OTHERS = frozenset({"id", "role"})

@@ -50,6 +50,7 @@ def _time_point(assessment: Assessment) -> dict[str, Any]:
         "non_target": assessment.non_target,
         "new_lesion": assessment.new_lesion,
         "overall": assessment.overall,
+        "components": dict(assessment.components),
         "reason": assessment.reason,
         "warnings": list(assessment.warnings),
     }

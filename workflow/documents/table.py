@@ -22,7 +22,7 @@ _ALIASES = {
     "nodal": "is_nodal",
     "baseline": "is_baseline",
 }
-_LESION_COLUMNS = ("role", "organ", "is_nodal", "is_measurable")
+_LESION_COLUMNS = ("role", "organ", "is_nodal", "is_measurable", "is_enhancing")
 _OBSERVATION_COLUMNS = (
     "diameter_mm",
     "state",
@@ -33,6 +33,8 @@ _OBSERVATION_COLUMNS = (
     "equivocal",
     "viable_mm",
     "sul_peak",
+    "attenuation_hu",
+    "intratumoral_nodule",
 )
 _POINT_COLUMNS = (
     "is_baseline",
@@ -48,8 +50,18 @@ _POINT_COLUMNS = (
     "deauville",
     "uptake",
     "spleen_mm",
+    "new_symptoms",
+    "clinical_status",
+    "corticosteroids",
+    "liver_sul_mean",
+    "liver_sul_sd",
+    "new_bone_lesions",
+    "bone",
+    "ca125",
+    "ca125_upper_limit",
+    "ca125_evaluable",
 )
-_PATIENT_COLUMNS = ("criteria", "reference_date")
+_PATIENT_COLUMNS = ("criteria", "reference_date", "radiotherapy_end")
 COLUMNS = (
     "name",
     *_PATIENT_COLUMNS,

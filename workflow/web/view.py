@@ -27,6 +27,14 @@ CRITERIA_WORDS = {
     "mrecist": "mRECIST",
     "percist-1.0": "PERCIST 1.0",
     "lugano-2014": "Lugano 2014",
+    "rano-2.0": "RANO 2.0",
+    "choi": "Choi",
+    "pcwg3": "PCWG3",
+    "gcig-ca125": "GCIG with CA-125",
+    "imrecist": "imRECIST",
+    "lyric": "LYRIC",
+    "recist-1.0": "RECIST 1.0",
+    "who": "WHO",
 }
 # What a reader outlined, or left without an outline, was made by no model.
 _READERS = (AS_DRAWN.name, NOT_OUTLINED.name)

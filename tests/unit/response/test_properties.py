@@ -10,6 +10,8 @@ from workflow.documents.result import result_of, table_of
 from workflow.domain.lesion import LesionState
 from workflow.domain.report import LesionRole
 from workflow.domain.response import (
+    ClinicalStatus,
+    Corticosteroids,
     Criteria,
     Lesion,
     NewLesion,
@@ -44,6 +46,8 @@ def observations(draw, name):
         is_equivocal=draw(st.booleans()),
         viable_um=draw(LENGTHS),
         sul_peak_milli=draw(st.none() | st.integers(0, 20_000)),
+        attenuation_milli_hu=draw(st.none() | st.integers(-100_000, 200_000)),
+        has_intratumoral_nodule=draw(st.booleans()),
     )
 
 
@@ -54,9 +58,10 @@ def timelines(draw):
         Lesion(
             id=name,
             role=draw(st.sampled_from(list(LesionRole))),
-            organ=draw(st.sampled_from(["", "liver", "left lung"])),
+            organ=draw(st.sampled_from(["", "liver", "left lung", "bone", "porta hepatis node"])),
             is_nodal=draw(st.booleans()),
             is_measurable=draw(st.none() | st.booleans()),
+            is_enhancing=draw(st.booleans()),
         )
         for name in draw(st.sampled_from([NAMES[:n] for n in range(6)]))
     )
@@ -78,9 +83,24 @@ def timelines(draw):
                 deauville=draw(st.none() | st.integers(1, 5)),
                 uptake=draw(st.none() | st.sampled_from(list(Uptake))),
                 spleen_um=draw(st.none() | st.integers(80_000, 200_000)),
+                has_unrelated_uptake=draw(st.booleans()),
+                has_new_symptoms=draw(st.booleans()),
+                clinical_status=draw(st.none() | st.sampled_from(list(ClinicalStatus))),
+                corticosteroids=draw(st.none() | st.sampled_from(list(Corticosteroids))),
+                liver_sul_mean_milli=draw(st.none() | st.integers(0, 5_000)),
+                liver_sul_deviation_milli=draw(st.none() | st.integers(0, 1_000)),
+                new_bone_lesions=draw(st.none() | st.integers(0, 6)),
+                bone=draw(RESPONSES) if has_levels else None,
+                ca125_milli=draw(st.none() | st.integers(0, 500_000)),
+                ca125_upper_limit_milli=draw(st.none() | st.integers(1, 70_000)),
+                is_ca125_evaluable=draw(st.booleans()),
             )
         )
-    return Timeline(lesions=lesions, time_points=tuple(points))
+    return Timeline(
+        lesions=lesions,
+        time_points=tuple(points),
+        radiotherapy_end=draw(st.none() | st.dates(datetime.date(2023, 1, 1), datetime.date(2024, 6, 1))),
+    )
 
 
 PROTOCOLS = st.builds(
@@ -94,6 +114,7 @@ PROTOCOLS = st.builds(
         progression_is_final=st.booleans(),
         missing_as_not_evaluable=st.booleans(),
         accept_stable_between_partial_responses=st.booleans(),
+        confirm_every_progression=st.booleans(),
     ),
 )
 
