@@ -283,6 +283,13 @@ def anatomic_regions(lesion: ReportedLesion) -> list[Code]:
     return found
 
 
+def finding_of(lesion: ReportedLesion) -> Code:
+    """What kind of lesion it is: as its prompt said (a primary neoplasm), else a lesion."""
+    if not lesion.finding:
+        return LESION
+    return Code(lesion.finding, "SCT", (lesion.finding_meaning or LESION.meaning)[:64])
+
+
 def _is_nodal(code: Code) -> bool:
     site = site_of_code(code.value)
     return site is not None and site.is_nodal

@@ -40,6 +40,7 @@ from workflow.domain.report import (
     ReviewStatus,
     TimePointReport,
 )
+from workflow.findings import AS_DRAWN, NOT_OUTLINED
 from workflow.inference import series_paths
 from workflow.ingest import series_from_json
 from workflow.jobs import Job, enqueue
@@ -190,7 +191,9 @@ def _tell(
     shown = sorted(
         (o for o in analysis.observations if o.tracking_uid in visit.lesions), key=lambda o: o.lesion.label
     )
-    models = {json.dumps(o.model, sort_keys=True): ModelIdentity(**o.model) for o in shown}
+    models = {
+        json.dumps(o.model, sort_keys=True): model for o in shown if (model := _model_of(o)) is not None
+    }
     days = sorted({visit_day(p, points) for p in points})
     day = visit_day(point, points)
     order = 1 + days.index(day)
@@ -296,7 +299,7 @@ def _lesion(row: ObservationRow, seen: SeenLesion) -> ReportedLesion:
         diameter_mm=diameter_mm,
         response=seen.response,
         confidence=row.confidence,
-        model=ModelIdentity(**row.model),
+        model=_model_of(row),
         prompt_source=row.prompt_source,
         reason=row.reason,
         flags=frozenset(Flag[name] for name in row.flags),
@@ -304,6 +307,12 @@ def _lesion(row: ObservationRow, seen: SeenLesion) -> ReportedLesion:
         if row.expected_lps
         else None,
     )
+
+
+def _model_of(row: ObservationRow) -> ModelIdentity | None:
+    """What outlined the lesion; nothing did what a person drew."""
+    model = ModelIdentity(**row.model)
+    return None if model in (AS_DRAWN, NOT_OUTLINED) else model
 
 
 def mask_of(row: ObservationRow) -> Mask | None:

@@ -17,7 +17,7 @@ from dicom_io.results.settings import ResultSettings, SegmentationType
 from dicom_io.results.source import SourceImages, moment_of
 from dicom_io.results.text import short
 from dicom_io.results.visit import VisitVolume
-from workflow.domain.report import LesionRole, ReportedLesion, TimePointReport
+from workflow.domain.report import LesionRole, ReportedLesion, ReviewStatus, TimePointReport
 
 # A study's further SEGs have numbers of their own, after those of the other results.
 _SERIES_NUMBERS_PER_VOLUME = 10
@@ -95,7 +95,7 @@ def build_seg(report: TimePointReport, measured: VisitVolume, settings: ResultSe
     kind = SegmentationType.BINARY if slices.has_overlap else settings.segmentation_type
     moment = moment_of(report, images.header)
     sop_instance_uid = uids.seg_sop_instance_uid(report, measured.key)
-    models = equipment.models_of(report)
+    models = equipment.models_of_lesions(lesions)
     seg = Segmentation(
         **_placement(images, slices.indices),
         pixel_array=slices.labels,
@@ -111,6 +111,7 @@ def build_seg(report: TimePointReport, measured: VisitVolume, settings: ResultSe
         device_serial_number=settings.device_serial_number,
         content_label="LESIONS",
         content_description=short(f"Lesions at {report.time_point_id}", 64),
+        content_creator_name=report.signed_by if report.status is ReviewStatus.SIGNED else "",
         content_date=moment.date(),
         content_time=moment.time(),
         series_description=short(settings.seg_description, 64),
@@ -185,7 +186,7 @@ def _describe(number: int, lesion: ReportedLesion, settings: ResultSettings) -> 
         segment_number=number,
         segment_label=short(lesion.label, 64),
         segmented_property_category=codes.MORPHOLOGICALLY_ABNORMAL,
-        segmented_property_type=codes.LESION,
+        segmented_property_type=codes.finding_of(lesion),
         algorithm_type=equipment.algorithm_type(lesion),
         algorithm_identification=algorithm,
         tracking_uid=lesion.tracking_uid,

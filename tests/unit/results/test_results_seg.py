@@ -10,10 +10,13 @@ import pytest
 from phantoms import Phantom, reported_lesion, sphere, time_point_report
 from result_cases import PLAIN, Case
 
-from dicom_io import uids
+from dicom_io import codes, uids
 from dicom_io.results import build_results
+from dicom_io.results.content import children, measurement_groups
+from dicom_io.results.equipment import application
 from dicom_io.results.seg import label_slices
 from workflow.domain.geometry import Mask
+from workflow.domain.lesion import ModelIdentity
 
 
 def test_a_report_without_any_voxel_has_no_seg(make_case: Callable[[str], Case]):
@@ -105,5 +108,36 @@ def test_segments_say_which_model_made_them_and_how(axial: Case):
 
 def test_a_mask_drawn_by_a_reader_is_manual(axial: Case):
     drawn = replace(axial.report.lesions[0], model=None)
-    seg = build_results(replace(axial.report, lesions=(drawn,)), [axial.source], settings=PLAIN).seg
-    assert seg.SegmentSequence[0].SegmentAlgorithmType == "MANUAL"
+    report = replace(axial.report, lesions=(drawn,), models=())
+    results = build_results(report, [axial.source], settings=PLAIN)
+    (segment,) = results.seg.SegmentSequence
+    assert segment.SegmentAlgorithmType == "MANUAL"
+    assert "SegmentAlgorithmName" not in segment
+    assert "SegmentationAlgorithmIdentificationSequence" not in segment
+    for made in results.all:
+        devices = [i.DeviceUID for i in made.ContributingEquipmentSequence if "DeviceUID" in i]
+        assert devices == [uids.device_uid(application(PLAIN))]
+    assert not any(children(group, codes.ALGORITHM_NAME) for group in measurement_groups(results.sr))
+
+
+def test_a_seg_names_the_models_of_its_own_segments_only(axial: Case):
+    other = ModelIdentity(name="another", version="1")
+    lesions = (replace(axial.report.lesions[0], model=None), *axial.report.lesions[1:])
+    report = replace(axial.report, lesions=lesions, models=(*axial.report.models, other))
+    seg = build_results(report, [axial.source], settings=PLAIN).seg
+    names = [i.ManufacturerModelName for i in seg.ContributingEquipmentSequence if "DeviceUID" in i]
+    assert names == ["Tumorline", "Phantom segmenter"]
+
+
+def test_what_kind_of_lesion_it_is_stays_as_its_prompt_said(axial: Case):
+    primary = replace(axial.report.lesions[0], finding="372087000", finding_meaning="Neoplasm, Primary")
+    results = build_results(replace(axial.report, lesions=(primary,)), [axial.source], settings=PLAIN)
+    kind = results.seg.SegmentSequence[0].SegmentedPropertyTypeCodeSequence[0]
+    (finding,) = children(measurement_groups(results.sr)[0], codes.FINDING)
+    for code in (kind, finding.ConceptCodeSequence[0]):
+        assert (code.CodeValue, code.CodeMeaning) == ("372087000", "Neoplasm, Primary")
+
+
+def test_the_content_creator_is_who_signed(axial: Case, make_case):
+    assert axial.results.seg["ContentCreatorName"].value in ("", None)
+    assert make_case("signed").results.seg.ContentCreatorName == "Reader^Rosa"

@@ -7,13 +7,14 @@ from datetime import date
 
 import pytest
 from phantoms import three_lesions, time_point_report
+from pydicom.sr.coding import Code
 from result_cases import Case
 
 from dicom_io import codes
 from dicom_io.results import InstanceReference, SummarizedTimePoint, build_summary, to_bytes, validate_summary
 from dicom_io.results.content import children, text_of
 from dicom_io.results.sr_document import reference_to
-from workflow.domain.report import ReviewStatus
+from workflow.domain.report import LesionRole, ReviewStatus
 
 BASELINE_SR = InstanceReference("2.25.11", "2.25.12", "1.2.840.10008.5.1.4.1.1.88.33", "2.25.13")
 
@@ -45,6 +46,23 @@ def test_a_lesion_has_one_identity_at_every_time_point(axial: Case, course):
     for point in children(derived, codes.MEASUREMENT_GROUP):
         first = children(point, codes.DIAMETER_IN_SUM)[0]
         assert text_of(first, codes.TRACKING_UNIQUE_IDENTIFIER) == axial.report.lesions[0].tracking_uid
+
+
+def test_only_targets_have_a_diameter_in_the_sum(axial: Case):
+    lesions = tuple(
+        replace(lesion, role=role, diameter_mm=12.0)
+        for lesion, role in zip(axial.report.lesions, LesionRole, strict=False)
+    )
+    report = replace(axial.report, lesions=lesions)
+    summary = build_summary([SummarizedTimePoint(report=report)], [axial.source])
+    (derived,) = children(summary, codes.DERIVED_IMAGING_MEASUREMENTS)
+    (point,) = children(derived, codes.MEASUREMENT_GROUP)
+
+    def named(name: Code) -> list[str | None]:
+        return [text_of(item, codes.TRACKING_IDENTIFIER) for item in children(point, name, "NUM")]
+
+    assert named(codes.DIAMETER_IN_SUM) == ["T01"]
+    assert named(codes.DIAMETER) == ["T02", "N01"]
 
 
 def test_reports_of_other_studies_are_pertinent_evidence(axial: Case, course):
