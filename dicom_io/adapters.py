@@ -187,6 +187,7 @@ class DicomResults:
             segmentation_type=SegmentationType(self._settings.segmentation_type),
             tracking_identifier=TrackingIdentifierForm(self._settings.tracking_identifier),
             series_number=self._settings.series_number_start,
+            verifying_organization=self._settings.verifying_organization,
             writes_pdf=self._settings.encapsulated_pdf,
             writes_key_images=self._settings.secondary_capture,
         )

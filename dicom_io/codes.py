@@ -56,6 +56,7 @@ LANGUAGE = codes.DCM.LanguageOfContentItemAndDescendants
 ENGLISH = Code("en", "RFC5646", "English")
 PROCEDURE_REPORTED = codes.DCM.ProcedureReported
 COMMENT = codes.DCM.Comment
+SHORT_LABEL = Code("125309", "DCM", "Short label")
 OBSERVER_TYPE = codes.DCM.ObserverType  # TID 1002 to 1004
 DEVICE = codes.DCM.Device
 PERSON = codes.DCM.Person
@@ -97,11 +98,12 @@ MEASUREMENT_METHOD = codes.SCT.MeasurementMethod
 SUM_OF_SEGMENTED_VOXELS = codes.DCM.SumOfSegmentedVoxelMethodForVolume
 MEAN = codes.SCT.Mean
 
-MILLIMETRE = Code("mm", "UCUM", "millimeter")
-CUBIC_MILLIMETRE = codes.UCUM.CubicMillimeter
-PERCENT = codes.UCUM.Percent
+# Viewers print a unit's meaning after the number.
+MILLIMETRE = Code("mm", "UCUM", "mm")
+CUBIC_MILLIMETRE = Code("mm3", "UCUM", "mm3")
+PERCENT = Code("%", "UCUM", "%")
 NO_UNITS = codes.UCUM.NoUnits
-DAY = codes.UCUM.Day
+DAY = Code("d", "UCUM", "days")
 
 INTENSITIES: Final[Mapping[str, tuple[Code, Code]]] = {
     "CT": (codes.DCM.AttenuationCoefficient, codes.UCUM.HounsfieldUnit),
@@ -153,6 +155,7 @@ CONFIDENCE = private("CONFIDENCE", "Confidence of Segmentation")
 PROMPT_SOURCE = private("PROMPTSOURCE", "Source of Lesion Prompt")
 
 # ---------------------------------------------------------------- time point (PS3.16 TID 1502, CID 6146)
+STUDY_DATE = codes.DCM.StudyDate
 TIME_POINT = Code("C2348792", "UMLS", "Time Point")
 TIME_POINT_TYPE = Code("126072", "DCM", "Time Point Type")
 TIME_POINT_ORDER = codes.DCM.TimePointOrder
@@ -283,6 +286,13 @@ def anatomic_regions(lesion: ReportedLesion) -> list[Code]:
     return found
 
 
+def finding_of(lesion: ReportedLesion) -> Code:
+    """What kind of lesion it is: as its prompt said (a primary neoplasm), else a lesion."""
+    if not lesion.finding:
+        return LESION
+    return Code(lesion.finding, "SCT", (lesion.finding_meaning or LESION.meaning)[:64])
+
+
 def _is_nodal(code: Code) -> bool:
     site = site_of_code(code.value)
     return site is not None and site.is_nodal
@@ -319,7 +329,6 @@ BESIDE_THE_TUMOUR: Final = frozenset(  # CID 7159: abnormal, but not what RECIST
 ANATOMICAL_STRUCTURES: Final = frozenset(codes.cid7192.concepts.values())
 REFERENCED_SEGMENTATION_FRAME = codes.DCM.ReferencedSegmentationFrame  # TID 1410
 KEY_OBJECT_DESCRIPTION = codes.DCM.KeyObjectDescription  # TID 2010
-SHORT_LABEL = Code("125309", "DCM", "Short label")  # dwv
 REFERENCE_POINTS = Code("122438", "DCM", "Reference Points")  # dwv: where a label stands
 REFERENCE_GEOMETRY = Code("128773", "DCM", "Reference Geometry")  # dwv: the reformatted plane drawn on
 OHIF_FREE_TEXT: Final = "CORNERSTONEFREETEXT"  # value of a finding whose meaning is what the reader typed

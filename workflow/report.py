@@ -13,6 +13,7 @@ from pathlib import Path
 
 from workflow.documents.report import report_to_json
 from workflow.domain.errors import UnsuitableInputError
+from workflow.domain.findings import AS_DRAWN, NOT_OUTLINED
 from workflow.domain.lesion import LesionState, ModelIdentity
 from workflow.domain.lesion_life import Decision, in_force
 from workflow.domain.record import (
@@ -139,7 +140,8 @@ def _tell(record: PatientRecord, visit: Visit, assessed: VisitAssessment, contex
         key=lambda o: record.lesions[o.tracking_uid].label,
     )
     counted = [o for o in shown if o.tracking_uid not in rejected]
-    models = {json.dumps(_plain(o.model), sort_keys=True): o.model for o in counted}
+    used = [model for o in counted if (model := _model_of(o)) is not None]
+    models = {json.dumps(_plain(model), sort_keys=True): model for model in used}
     days = [record.day_of(v) for v in record.reported]
     day = record.day_of(visit)
     order = 1 + days.index(day)
@@ -342,7 +344,7 @@ def _lesion(
         diameter_mm=diameter_mm,
         response=judged.response if judged else "",
         confidence=seen.confidence,
-        model=seen.model,
+        model=_model_of(seen),
         prompt_source=seen.prompt_source,
         reason=seen.reason,
         flags=seen.flags,
@@ -351,6 +353,11 @@ def _lesion(
         decisions=tuple(decisions),
         is_rejected=judged is None,
     )
+
+
+def _model_of(seen: Observation) -> ModelIdentity | None:
+    """What outlined the lesion; nothing did what a person drew."""
+    return None if seen.model in (AS_DRAWN, NOT_OUTLINED) else seen.model
 
 
 def _plain(model: ModelIdentity) -> dict[str, object]:

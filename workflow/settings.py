@@ -156,6 +156,11 @@ class Results(_Section):
     encapsulated_pdf: bool = True
     secondary_capture: bool = False
     course_report: bool = Field(default=True, description="An SR over all time points, in the latest study.")
+    verifying_organization: str = Field(
+        default="",
+        max_length=64,
+        description="Whom signers answer to. Unset: the images' institution.",
+    )
 
 
 class Web(_Section):

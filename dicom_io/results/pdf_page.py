@@ -14,7 +14,7 @@ from dicom_io.results.key_images import KeyImage
 from dicom_io.results.pdf_style import INK, MUTED, RULE, WIDTH_MM, paragraph_styles, register_fonts, table_of
 from dicom_io.results.plots import sum_plot_png
 from dicom_io.results.settings import ResultSettings
-from dicom_io.results.words import said_of
+from dicom_io.results.words import ROLE_WORDS, said_of, site_words
 from workflow.domain.lesion import LesionState
 from workflow.domain.report import LesionRole, ReportedLesion, ReviewStatus, TimePointReport
 
@@ -23,7 +23,6 @@ _SEPARATOR = "  ·  "
 _RESPONSE_COLOURS = {
     "CR": "#1e8449", "PR": "#1e8449", "SD": "#9a7d0a", "PD": "#c0392b", "NE": "#5d6b79",
 }  # fmt: skip
-_ROLE_WORDS = {LesionRole.TARGET: "target", LesionRole.NON_TARGET: "non-target", LesionRole.NEW: "new"}
 _STATE_WORDS = {
     LesionState.DISAPPEARED: "gone",
     LesionState.TOO_SMALL: "too small",
@@ -197,8 +196,8 @@ def _lesion_table(
         label = f"<b>{escape(lesion.label)}</b>"
         cells = [
             f"<strike>{label}</strike>" if lesion.is_rejected else label,
-            escape(_site(lesion)),
-            _ROLE_WORDS[lesion.role] + axis,
+            escape(site_words(lesion)),
+            ROLE_WORDS[lesion.role] + axis,
         ]
         cells += [escape(_value(r, lesion.tracking_uid)) for r in shown]
         rows.append([Paragraph(c, styles["cell"]) for c in cells])
@@ -220,11 +219,6 @@ def _lesion_table(
         hidden = len(course) - len(shown)
         parts.append(Paragraph(f"{hidden} time points after the first are not shown.", styles["small"]))
     return [*parts, Spacer(1, 6)]
-
-
-def _site(lesion: ReportedLesion) -> str:
-    words = lesion.finding_site_meaning or lesion.organ
-    return f"{words}, {lesion.laterality}" if lesion.laterality else words
 
 
 def _value(report: TimePointReport, tracking_uid: str) -> str:

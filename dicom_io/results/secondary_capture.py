@@ -19,7 +19,7 @@ from dicom_io.results.key_images import KeyImage, direction_letter
 from dicom_io.results.settings import ResultSettings
 from dicom_io.results.source import SourceImages, moment_of
 from dicom_io.results.text import short
-from dicom_io.results.visit import Visit, VisitStudy, role_of
+from dicom_io.results.visit import Visit, VisitStudy, VisitVolume, role_of
 
 
 def build_secondary_captures(
@@ -58,7 +58,7 @@ def build_secondary_captures(
             content_date=moment.date(),
             content_time=moment.time(),
             contributing_equipment=equipment.contributing_equipment(
-                equipment.models_of(report), settings, moment
+                equipment.models_of_lesions([lesion]), settings, moment
             ),
             **institution(images.header),
         )
@@ -68,10 +68,26 @@ def build_secondary_captures(
         capture.ImageType = ["DERIVED", "SECONDARY"]
         capture.Laterality = ""  # Type 2C
         capture.DateOfSecondaryCapture, capture.TimeOfSecondaryCapture = DA(moment.date()), TM(moment.time())
+        capture.SourceImageSequence = _images_behind(measured, image)
+        capture.ReferencedImageSequence = _images_behind(measured, image)
         finish(capture, report, images, moment)
         capture.pop("BodyPartExamined", None)  # decides whether Laterality may be there at all
         made.append(capture)
     return tuple(made)
+
+
+def _images_behind(measured: VisitVolume, image: KeyImage) -> list[Dataset]:
+    """The image that is shown, or on a resampled volume all that its slice may come from."""
+    slices = measured.images.source.slices
+    is_acquired = measured.images.is_on_acquired_grid([image.slice_index])
+    found: dict[tuple[str, int | None], Dataset] = {}
+    for one in [slices[image.slice_index]] if is_acquired else slices:
+        item = Dataset()
+        item.ReferencedSOPClassUID, item.ReferencedSOPInstanceUID = one.sop_class_uid, one.sop_instance_uid
+        if one.frame_number is not None:
+            item.ReferencedFrameNumber = one.frame_number
+        found.setdefault((one.sop_instance_uid, one.frame_number), item)
+    return list(found.values())
 
 
 def _orientation(images: SourceImages) -> tuple[str, str]:

@@ -50,7 +50,7 @@ def build_sr(
         for volume in study.volumes
         for group in lesion_groups(report, volume, segs.get(volume.key), settings)
     ]
-    others = [report_of(visit, other) for other in visit.studies if other is not study]
+    others = [(other, report_of(visit, other)) for other in visit.studies if other is not study]
     root = container(codes.IMAGING_MEASUREMENT_REPORT, template="1500")
     children: list[Any] = [
         code_item(codes.LANGUAGE, codes.ENGLISH, "HAS CONCEPT MOD"),
@@ -68,7 +68,7 @@ def build_sr(
     evidence = [
         *(image for volume in study.volumes for image in volume.images.references()),
         *(reference_to(seg) for seg in segs.values()),
-        *others,
+        *(reference for _, reference in others),
         *prior,
     ]
     own = report_of(visit, study)

@@ -7,15 +7,15 @@ every group for an annotation and fail on one without coordinates.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import date
 from typing import Any
 
 from dicom_io import codes
 from dicom_io.results.source import InstanceReference
 from dicom_io.results.sr_items import (
     code_item,
-    composite_item,
+    composite_items,
     container,
+    date_item,
     extend,
     num_item,
     optional_num,
@@ -38,12 +38,13 @@ from workflow.domain.report import ReportedLesion, TimePointReport
 
 def derived_measurements(report: TimePointReport) -> Any:
     """TID 1500 row 10: sums of diameters and their changes, and the time point's place in the course."""
-    items = [*time_point_items(report), *derived_items(report)]
+    order = num_item(codes.TIME_POINT_ORDER, report.order, codes.NO_UNITS)
+    items = [*time_point_items(report), *derived_items(report), order]
     return extend(container(codes.DERIVED_IMAGING_MEASUREMENTS, "CONTAINS"), items)
 
 
 def derived_items(report: TimePointReport) -> list[Any]:
-    """Sums and changes that are known, order and days from baseline."""
+    """Sums and changes that are known, and days from baseline."""
     a = report.assessment
     quantities = (
         (codes.SUM_OF_DIAMETERS, a.sum_mm, codes.MILLIMETRE),
@@ -52,7 +53,6 @@ def derived_items(report: TimePointReport) -> list[Any]:
         (codes.CHANGE_FROM_BASELINE, a.change_from_baseline_percent, codes.PERCENT),
         (codes.CHANGE_FROM_NADIR, a.change_from_nadir_percent, codes.PERCENT),
         (codes.ABSOLUTE_CHANGE_FROM_NADIR, a.change_from_nadir_mm, codes.MILLIMETRE),
-        (codes.TIME_POINT_ORDER, report.order, codes.NO_UNITS),
     )
     items = [item for name, value, unit in quantities for item in optional_num(name, value, unit)]
     offset = num_item(codes.TEMPORAL_OFFSET, report.days_from_baseline, codes.DAY)
@@ -61,7 +61,7 @@ def derived_items(report: TimePointReport) -> list[Any]:
 
 
 def qualitative_evaluations(
-    visit: Visit, study: VisitStudy, other_reports: Sequence[InstanceReference]
+    visit: Visit, study: VisitStudy, other_reports: Sequence[tuple[VisitStudy, InstanceReference]]
 ) -> Any:
     """TID 1500 row 12: what is said of the visit in words, and the lesions without a measurement group.
 
@@ -81,7 +81,10 @@ def qualitative_evaluations(
         if words
     ]
     items += [decision_item(decision) for decision in report.decisions]
-    items += [composite_item(codes.REPORT_OF_VISIT, other) for other in other_reports]
+    for other, reference in other_reports:
+        day = written_date(str(other.images.header.StudyDate or ""))
+        words = f"measurements in the study of {day}" if day else "measurements in another study"
+        items += composite_items(codes.REPORT_OF_VISIT, reference, words)
     items += [
         _lesion_without_group(lesion, visit)
         for lesion in report.lesions
@@ -116,7 +119,7 @@ def response_items(report: TimePointReport) -> list[Any]:
     )
     items += [text_item(name, words) for name, words in said if words]
     if a.nadir_date is not None:
-        items.append(_date_item(a.nadir_date))
+        items.append(date_item(codes.EARLIER_NADIR_DATE, a.nadir_date))
     return items
 
 
@@ -152,9 +155,3 @@ def _place_items(measured: VisitVolume) -> list[Any]:
 
 def _is_state(item: Any) -> bool:
     return bool(item.name == codes.LESION_STATE)
-
-
-def _date_item(day: date) -> Any:
-    from highdicom.sr import DateContentItem
-
-    return DateContentItem(codes.EARLIER_NADIR_DATE, day, "CONTAINS")

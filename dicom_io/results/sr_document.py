@@ -16,7 +16,7 @@ from dicom_io.parsing import parse, quiet
 from dicom_io.results.common import finish
 from dicom_io.results.content import descendants
 from dicom_io.results.document import Place, begin_document
-from dicom_io.results.settings import ResultSettings
+from dicom_io.results.settings import UNNAMED_ORGANIZATION, ResultSettings
 from dicom_io.results.source import InstanceReference, SourceImages, local_time
 from dicom_io.results.text import short
 from workflow.domain.errors import UnsuitableInputError
@@ -82,7 +82,8 @@ def _verify(
         )
     document.VerificationFlag, document.PreliminaryFlag = "VERIFIED", "FINAL"
     observer = Dataset()
-    organization = str(header.get("InstitutionName") or "") or settings.verifying_organization or "Unknown"
+    institution = str(header.get("InstitutionName") or "")
+    organization = settings.verifying_organization or institution or UNNAMED_ORGANIZATION
     observer.VerifyingOrganization = short(organization, 64)
     observer.VerifyingObserverName = report.signed_by
     signed_at = report.signed_at or report.created_at

@@ -216,7 +216,7 @@ def _head(lesion: ReportedLesion, report: TimePointReport, settings: ResultSetti
     return [
         *identity_items(lesion, settings.tracking_id(lesion.label)),
         code_item(codes.FINDING_CATEGORY, codes.MORPHOLOGICALLY_ABNORMAL),
-        code_item(codes.FINDING, codes.LESION),
+        code_item(codes.FINDING, codes.finding_of(lesion)),
         *site_items(lesion),
         *time_point_items(report),
         *(_algorithm(lesion.model) if lesion.model is not None else []),

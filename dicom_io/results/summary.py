@@ -23,7 +23,14 @@ from dicom_io.results.source import InstanceReference, ResultSource, SourceImage
 from dicom_io.results.sr import observers, procedures
 from dicom_io.results.sr_conclusions import derived_items, response_items
 from dicom_io.results.sr_document import assemble
-from dicom_io.results.sr_items import code_item, composite_item, container, extend
+from dicom_io.results.sr_items import (
+    code_item,
+    composite_items,
+    container,
+    date_item,
+    extend,
+    text_item,
+)
 from dicom_io.results.sr_lesions import (
     decision_item,
     diameter_items,
@@ -33,6 +40,7 @@ from dicom_io.results.sr_lesions import (
     time_point_items,
 )
 from dicom_io.results.visit import Visit, visit_of
+from dicom_io.results.words import lesion_words, status_words
 from workflow.domain.report import ReportedLesion, ReviewStatus, TimePointReport
 
 
@@ -119,23 +127,30 @@ def _build(points: Sequence[SummarizedTimePoint], visit: Visit, settings: Result
 
 
 def _time_point(point: SummarizedTimePoint) -> Any:
-    """One time point: where its report is, its sums, its response, and each lesion's diameter."""
+    """One time point: its day, its response, its sums, where its reports are, and each lesion."""
     report = point.report
-    items = [*time_point_items(report), *derived_items(report), *response_items(report)]
-    items += [composite_item(codes.SOURCE_REPORT, sr) for sr in point.srs]
+    items = [
+        *time_point_items(report),
+        date_item(codes.STUDY_DATE, report.study_date),
+        *response_items(report),
+        *derived_items(report),
+    ]
+    for sr in point.srs:
+        items += composite_items(codes.SOURCE_REPORT, sr, f"{report.time_point_id}, {status_words(report)}")
     items += [_lesion(lesion) for lesion in report.lesions]
-    return extend(container(codes.MEASUREMENT_GROUP, "CONTAINS"), items)
+    return extend(container(codes.TIME_POINT, "CONTAINS"), items)
 
 
 def _lesion(lesion: ReportedLesion) -> Any:
-    """A lesion's diameter, or its state where it has none, with its identity as properties."""
-    identity = [*identity_items(lesion, lesion.label), *site_items(lesion, "HAS PROPERTIES")]
+    """A lesion at a time point, headed by a line for people; children of a NUM are never drawn by viewers."""
+    items = [
+        *identity_items(lesion, lesion.label),
+        *site_items(lesion),
+        text_item(codes.SHORT_LABEL, lesion_words(lesion)),
+    ]
     if lesion.is_rejected:
-        decisions = [decision_item(decision, "HAS PROPERTIES") for decision in lesion.decisions]
-        return extend(code_item(codes.LESION_STATE, codes.REJECTED), [*identity, *decisions])
-    properties = [*identity, *judgement_items(lesion, "HAS PROPERTIES")]
-    diameters = diameter_items(lesion, "CONTAINS")
-    if diameters:
-        return extend(diameters[0], properties)
-    state = code_item(codes.LESION_STATE, codes.LESION_STATES[lesion.state.value])
-    return extend(state, [item for item in properties if item.name != codes.LESION_STATE])
+        items.append(code_item(codes.LESION_STATE, codes.REJECTED))
+        items += [decision_item(decision) for decision in lesion.decisions]
+    else:
+        items += [*diameter_items(lesion, "CONTAINS"), *judgement_items(lesion)]
+    return extend(container(codes.LESION, "CONTAINS"), items)

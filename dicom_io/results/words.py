@@ -6,7 +6,13 @@ from datetime import date
 
 from pydicom.valuerep import PersonName
 
-from workflow.domain.report import ReportedDecision
+from workflow.domain.report import (
+    LesionRole,
+    ReportedDecision,
+    ReportedLesion,
+    ReviewStatus,
+    TimePointReport,
+)
 from workflow.domain.series import SeriesDescription
 
 
@@ -30,6 +36,31 @@ def said_of(decision: ReportedDecision) -> str:
     return (
         f"{about}{what}, by {person(decision.by) or 'an unnamed reader'}, {decision.at:%Y-%m-%d %H:%M}{why}"
     )
+
+
+def status_words(report: TimePointReport) -> str:
+    """Whether somebody stands behind a report, who and since when."""
+    if report.status is not ReviewStatus.SIGNED:
+        return "draft, not confirmed by a radiologist"
+    when = f" on {report.signed_at:%Y-%m-%d}" if report.signed_at else ""
+    return f"signed by {person(report.signed_by or '')}{when}"
+
+
+ROLE_WORDS = {LesionRole.TARGET: "target", LesionRole.NON_TARGET: "non-target", LesionRole.NEW: "new"}
+
+
+def lesion_words(lesion: ReportedLesion) -> str:
+    """A lesion in one line: label, site, part in the assessment, which axis counts."""
+    axis = "short axis (node)" if lesion.is_nodal else ""
+    return ", ".join(
+        part for part in (lesion.label, site_words(lesion), ROLE_WORDS[lesion.role], axis) if part
+    )
+
+
+def site_words(lesion: ReportedLesion) -> str:
+    """Where a lesion is: site and side."""
+    words = lesion.finding_site_meaning or lesion.organ
+    return f"{words}, {lesion.laterality}" if lesion.laterality and words else words
 
 
 def series_words(series: SeriesDescription, day: str) -> str:

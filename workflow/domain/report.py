@@ -70,6 +70,11 @@ class ReportedLesion:
         What readers decided about this lesion, oldest first.
     is_rejected
         A reader said that it is no lesion: it is shown struck through and counts nowhere.
+    finding, finding_meaning
+        SNOMED CT code and words of what kind of lesion it is, as its prompt said ("Neoplasm, Primary"); None:
+        a lesion.
+    model
+        What outlined it; None where a person drew it, or nobody outlined it.
     expected_lps
         Where the lesion should be, LPS mm, as tracking puts it: what to look at if nothing is left of it.
     """
@@ -93,6 +98,8 @@ class ReportedLesion:
     reason: str = ""
     flags: frozenset[Flag] = frozenset()
     expected_lps: Point | None = None
+    finding: str | None = None
+    finding_meaning: str | None = None
     measured_on: StackKey | None = None
     decisions: tuple[ReportedDecision, ...] = ()
     is_rejected: bool = False

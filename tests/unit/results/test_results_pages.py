@@ -130,6 +130,14 @@ def test_captures_share_a_series_and_have_instances_of_their_own(everything: Res
     assert list(everything.key_images[0][0].PatientOrientation) == ["L", "P"]
 
 
+def test_captures_name_the_image_that_they_show(everything: ResultObjects):
+    source = everything.visit.volumes[0].images.source
+    shown = [o.measurement.slice_index for o in everything.report.lesions if o.measurement is not None]
+    for keyword in ("SourceImageSequence", "ReferencedImageSequence"):
+        named = [[i.ReferencedSOPInstanceUID for i in c[keyword]] for c in everything.key_images[0]]
+        assert named == [[source.slices[index].sop_instance_uid] for index in shown]
+
+
 # ---------------------------------------------------------------- key images
 
 

@@ -9,10 +9,10 @@ from datetime import UTC, datetime
 import pytest
 from phantoms import MODEL, Phantom, three_lesions, time_point_report
 from pydicom import Dataset
-from result_cases import PLAIN, Case
+from result_cases import PLAIN, SPHERES, Case
 
 from dicom_io import codes, uids
-from dicom_io.results import InstanceReference, build_results, to_bytes, validate
+from dicom_io.results import InstanceReference, ResultSettings, build_results, to_bytes, validate
 from dicom_io.results.content import children, descendants, measurement_groups, text_of
 from workflow.domain.errors import UnsuitableInputError
 from workflow.domain.report import ReviewStatus
@@ -225,6 +225,33 @@ def test_a_signed_report_names_who_and_supersedes_the_draft(axial: Case, make_ca
     assert series.ReferencedSOPSequence[0].ReferencedSOPInstanceUID == "2.25.77"
     assert series.SeriesInstanceUID == uids.series_instance_uid_of("2.25.77")
     assert sr.SOPInstanceUID != axial.results.sr.SOPInstanceUID
+
+
+@pytest.mark.parametrize(
+    ("institution", "setting", "organization"),
+    [
+        ("Hospital", "Reading group", "Reading group"),
+        ("Hospital", "", "Hospital"),
+        (None, "", "Operator of this Tumorline installation"),
+    ],
+)
+def test_the_verifying_organization_is_set_or_the_images_institution(
+    tmp_path, institution, setting, organization
+):
+    source = Phantom(attributes={"InstitutionName": institution}).write(tmp_path)
+    signed = time_point_report(source, [], status=ReviewStatus.SIGNED, signed_by="Reader^Rosa")
+    settings = replace(PLAIN, verifying_organization=setting)
+    results = build_results(signed, [source], settings=settings)
+    assert results.sr.VerifyingObserverSequence[0].VerifyingOrganization == organization
+    assert validate(results).is_valid
+
+
+def test_a_study_without_a_date_gets_none(tmp_path):
+    source = Phantom(spheres=SPHERES, attributes={"StudyDate": "", "StudyTime": ""}).write(tmp_path)
+    report = time_point_report(source, three_lesions(source.volume))
+    results = build_results(report, [source], settings=ResultSettings(writes_key_images=True))
+    assert {str(made.get("StudyDate") or "") for made in results.all} == {""}
+    assert validate(results).is_valid
 
 
 def test_a_signature_without_a_name_is_refused(axial: Case):
