@@ -384,28 +384,31 @@ def _marks(
     respiratory = places.group("RespiratorySynchronizationSequence")
     diffusion = places.group("MRDiffusionSequence")
     marks = (
-        ("stack", content.text("StackID")),
-        ("kernel", places.group("CTReconstructionSequence").text("ConvolutionKernel")),
+        ("stack", content.remark("StackID")),
+        ("kernel", places.group("CTReconstructionSequence").remark("ConvolutionKernel")),
         (
             "temporal position",
-            content.text("TemporalPositionIndex") or image.text("TemporalPositionIdentifier"),
+            content.remark("TemporalPositionIndex") or image.remark("TemporalPositionIdentifier"),
         ),
-        ("acquisition", content.text("FrameAcquisitionNumber") or image.text("AcquisitionNumber")),
-        ("b-value", diffusion.text("DiffusionBValue") or _private_b_value(image)),
-        ("echo", places.group("MREchoSequence").text("EffectiveEchoTime") or image.text("EchoTime")),
-        ("inversion time", image.text("InversionTime")),
-        ("flip angle", image.text("FlipAngle")),
-        ("kVp", image.text("KVP")),
-        ("cardiac phase", cardiac.text("NominalPercentageOfCardiacPhase") or image.text("TriggerTime")),
-        ("respiratory phase", respiratory.text("NominalPercentageOfRespiratoryPhase")),
+        ("acquisition", content.remark("FrameAcquisitionNumber") or image.remark("AcquisitionNumber")),
+        ("b-value", diffusion.remark("DiffusionBValue") or _private_b_value(image)),
+        ("echo", places.group("MREchoSequence").remark("EffectiveEchoTime") or image.remark("EchoTime")),
+        ("inversion time", image.remark("InversionTime")),
+        ("flip angle", image.remark("FlipAngle")),
+        ("kVp", image.remark("KVP")),
+        ("cardiac phase", cardiac.remark("NominalPercentageOfCardiacPhase") or image.remark("TriggerTime")),
+        ("respiratory phase", respiratory.remark("NominalPercentageOfRespiratoryPhase")),
         ("image type", "\\".join(image_type)),
-        ("complex component", image.text("ComplexImageComponent")),
-        ("rescale type", places.group("PixelValueTransformationSequence").text("RescaleType")),
-        ("contrast agent", image.text("ContrastBolusAgent")),
-        ("diffusion direction", image.text("DiffusionGradientOrientation")),
-        ("description", image.text("SeriesDescription")),
+        (
+            "complex component",
+            places.group("MRImageFrameTypeSequence").remark("ComplexImageComponent"),
+        ),
+        ("rescale type", places.group("PixelValueTransformationSequence").remark("RescaleType")),
+        ("contrast agent", image.remark("ContrastBolusAgent")),
+        ("diffusion direction", image.remark("DiffusionGradientOrientation")),
+        ("description", image.remark("SeriesDescription")),
         ("acquisition time", acquired_at.isoformat() if acquired_at else ""),
-        ("content time", image.text("ContentTime")),
+        ("content time", image.remark("ContentTime")),
     )
     return tuple((name, value) for name, value in marks if value)
 

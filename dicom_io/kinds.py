@@ -73,8 +73,8 @@ _PATTERNS: tuple[_Pattern, ...] = (
     ),
     _Pattern(
         "a screen capture or report",
-        r"SCREEN ?(SAVE|SHOT|CAPTURE)|SAVE|CAPTURE|SNAPSHOT|DOSE ?(REPORT|INFO|RECORD)|PATIENT ?PROTOCOL",
-        r"screen[ -]?(save|shot|capture|grab)|snap ?shot|dose[ -]?(report|info|record|summary)|"
+        r"SCREEN ?(SAVE|SHOT|CAPTURE)|SAVE|CAPTURE|DOSE ?(REPORT|INFO|RECORD)|PATIENT ?PROTOCOL",
+        r"screen[ -]?(save|shot|capture|grab)|dose[ -]?(report|info|record|summary)|"
         r"patient protocol|key ?images?\b",
     ),
     _Pattern("a curved reformat", r"CPR|CURVED( MPR)?|STRAIGHTENED", r"\bcpr\b|curved|straightened"),
@@ -137,7 +137,7 @@ def kind_of(first: Frame, geometry: Geometry) -> Kind:
     words = re.sub(r"[_^.\s]+", " ", (header.series_description or header.protocol_name).lower())
     if found := _value(first, _LOCALIZER):
         return Kind(refusal=f"a localizer (ImageType {found}), not for measuring")
-    if geometry.plane in ("coronal", "sagittal") and geometry.planes <= 2 and header.modality == "CT":
+    if geometry.plane in ("coronal", "sagittal") and geometry.planes == 1 and header.modality == "CT":
         return Kind(refusal="a localizer (one plane along the body), not for measuring")
     if re.search(_LOCALIZER.words, words):
         if geometry.planes <= _MOST_LOCALIZER_PLANES:

@@ -164,6 +164,13 @@ class Attributes:
             return value.replace("\0", "").strip()
         return "" if value is None else "\\".join(self.values_of_name(value) or self.values(keyword))
 
+    def remark(self, keyword: str) -> str:
+        """The value as text, "" where it is absent or malformed: for what an image can do without."""
+        try:
+            return self.text(keyword)
+        except UnsuitableInputError:
+            return ""
+
     @staticmethod
     def values_of_name(value: Any) -> tuple[str, ...]:
         """A person name as one text (pydicom's PersonName iterates over its letters)."""

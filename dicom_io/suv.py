@@ -14,6 +14,7 @@ from datetime import datetime, time, timedelta
 from math import exp, log
 
 from dicom_io.parsing import Attributes
+from workflow.domain.errors import UnsuitableInputError
 
 SUV_UNIT = "g/ml"
 
@@ -142,8 +143,8 @@ def pet_attributes(image: Attributes, acquired_at: datetime | None, units: str) 
     attenuation = image.text(
         "AttenuationCorrected"
     )  # Enhanced PET has attributes of its own (PS3.3 C.8.22.4)
-    frame_ms = image.number("FrameReferenceTime")
-    duration_ms = image.number("ActualFrameDuration")
+    frame_ms = _number(image, "FrameReferenceTime")
+    duration_ms = _number(image, "ActualFrameDuration")
     return PetAttributes(
         units=units.upper(),
         suv_type=image.text("SUVType").upper(),
@@ -152,7 +153,7 @@ def pet_attributes(image: Attributes, acquired_at: datetime | None, units: str) 
         is_attenuation_corrected=(
             "ATTN" in corrections or attenuation == "YES" if any(corrections) or attenuation else None
         ),
-        patient_weight=image.number("PatientWeight"),
+        patient_weight=_number(image, "PatientWeight"),
         tracers=tuple(
             dict.fromkeys(
                 _tracer(item, zone) for item in image.items("RadiopharmaceuticalInformationSequence")
@@ -168,6 +169,14 @@ def pet_attributes(image: Attributes, acquired_at: datetime | None, units: str) 
         philips_suv_scale=_positive(image, 0x7053, _PHILIPS_PET_CREATOR, 0x00),
         philips_activity_scale=_positive(image, 0x7053, _PHILIPS_PET_CREATOR, 0x09),
     )
+
+
+def _number(place: Attributes, keyword: str) -> float | None:
+    """A number, or None where it is missing or none ("70 kg"): that must not cost the whole image."""
+    try:
+        return place.number(keyword)
+    except UnsuitableInputError:
+        return None
 
 
 def _positive(image: Attributes, group: int, creator: str, element: int) -> float | None:
@@ -192,8 +201,8 @@ def _tracer(item: Attributes, zone: timedelta | None) -> Tracer:
     words = " ".join((code.text("CodeMeaning") if code is not None else "", item.text("Radiopharmaceutical")))
     return Tracer(
         isotope=isotope_in(words),
-        dose=item.number("RadionuclideTotalDose"),
-        half_life=item.number("RadionuclideHalfLife"),
+        dose=_number(item, "RadionuclideTotalDose"),
+        half_life=_number(item, "RadionuclideHalfLife"),
         started_at=started_at,
         is_zone_unknown=zone is None and item.offset("RadiopharmaceuticalStartDateTime") is not None,
         started_time=started_time,
@@ -291,7 +300,7 @@ def _from_activity(image: PetAttributes, earliest: datetime | None, remarks: _Re
 
 def _weight_kg(weight: float | None, remarks: _Remarks) -> float:
     if weight is None or weight <= 0:
-        raise _NoSuvError("PatientWeight is missing")
+        raise _NoSuvError("PatientWeight is missing or no number")
     low, high = _WEIGHT_KG
     if low <= weight <= high:
         return weight
@@ -303,7 +312,7 @@ def _weight_kg(weight: float | None, remarks: _Remarks) -> float:
 
 def _dose_bq(dose: float | None, remarks: _Remarks) -> float:
     if dose is None or dose <= 0:
-        raise _NoSuvError("RadionuclideTotalDose is missing")
+        raise _NoSuvError("RadionuclideTotalDose is missing or no number")
     if _LEAST_DOSE_BQ <= dose <= _MOST_DOSE_BQ:
         return dose
     low, high = _USUAL_DOSE_BQ
@@ -324,7 +333,7 @@ def _half_life_s(tracer: Tracer, remarks: _Remarks) -> float:
     written = tracer.half_life
     if written is None or written <= 0:
         if not tracer.isotope:
-            raise _NoSuvError("RadionuclideHalfLife is missing")
+            raise _NoSuvError("RadionuclideHalfLife is missing or no number")
         remarks.notes[f"PET: RadionuclideHalfLife is missing; that of {tracer.isotope} is taken"] = None
         return known[tracer.isotope]
     for unit, factor in _HALF_LIFE_UNITS.items():
@@ -384,8 +393,12 @@ def _since_injection_s(
     apart_s = min(apart_s, _DAY_S - apart_s)
     if apart_s <= max(_SAME_MOMENT_S, slack_s):
         return by_date
-    is_zone = apart_s == abs(zone.total_seconds()) if zone is not None else tracer.is_zone_unknown
-    if is_zone and apart_s % _QUARTER_HOUR_S == 0:
+    # A zone is a whole number of quarters of an hour from UTC.
+    of_zone_s = (
+        abs(zone.total_seconds()) if zone is not None else round(apart_s / _QUARTER_HOUR_S) * _QUARTER_HOUR_S
+    )
+    may_be_zone = zone is not None or tracer.is_zone_unknown
+    if may_be_zone and abs(apart_s - of_zone_s) <= _SAME_MOMENT_S:
         return _by_clock_s(tracer, scan_at, half_life_s, by_date, remarks)
     raise _NoSuvError(
         "RadiopharmaceuticalStartDateTime and RadiopharmaceuticalStartTime are "

@@ -380,6 +380,20 @@ def test_phases_of_an_enhanced_image_become_a_stack_each(tmp_path):
     assert [source.frame_number for source in read.slices] == [2, 4, 6]
 
 
+def test_magnitude_and_phase_frames_of_an_enhanced_image_are_two_stacks(tmp_path):
+    dataset = enhanced(random_array((6, 3, 3)), list(range(6)), Modality="MR")
+    for k, frame in enumerate(dataset.PerFrameFunctionalGroupsSequence):
+        kind = Dataset()
+        kind.FrameType = ["ORIGINAL", "PRIMARY", "T1", "NONE"]
+        kind.ComplexImageComponent = "MAGNITUDE" if k < 3 else "PHASE"
+        frame.MRImageFrameTypeSequence = [kind]
+        frame.PlanePositionSequence[0].ImagePositionPatient = [0.0, 0.0, 2.0 * (k % 3)]
+    magnitude, phase = describe_study([save(dataset, tmp_path / "enhanced.dcm")])
+    assert (magnitude.stack_label, magnitude.refusal) == ("complex component MAGNITUDE", None)
+    assert phase.refusal is not None
+    assert "phase" in phase.refusal
+
+
 @pytest.mark.parametrize(
     ("code", "suv"),
     [

@@ -144,6 +144,14 @@ ZR89 = {"RadionuclideHalfLife": ZR89_S, "RadiopharmaceuticalStartTime": "110000"
             later(3600),
         ),
         (
+            "an injection in UTC, its seconds cut off beside it",
+            {
+                "RadiopharmaceuticalStartDateTime": "20240102050012.7+0000",
+                "RadiopharmaceuticalStartTime": "1000",
+            },
+            later(3600),
+        ),
+        (
             "an injection in UTC, and only the time beside it on the scan's clock",
             {"RadiopharmaceuticalStartDateTime": "20240102050000+0000"},
             later(3600),
@@ -304,6 +312,22 @@ def test_without_a_sure_suv_the_values_stay_as_stored_and_a_person_is_told(
     (doubt,) = [one for one in volume.series.doubts if "SUV" in one]
     assert reason in doubt
     assert "measured without SUV" in doubt
+
+
+@pytest.mark.parametrize(
+    ("written", "instead", "reason"),
+    [
+        (b"DS\x04\x0070.0", b"DS\x04\x0070kg", "PatientWeight is missing or no number"),
+        (b"350000000.0 ", b"350 MBq     ", "RadionuclideTotalDose is missing or no number"),
+    ],
+)
+def test_a_number_that_is_none_costs_the_suv_and_not_the_image(tmp_path, written, instead, reason):
+    path = save(image(**pet()), tmp_path / "pet.dcm")
+    assert path.read_bytes().count(written) == 1
+    path.write_bytes(path.read_bytes().replace(written, instead))
+    volume = read_volume([path])
+    assert volume.series.value_unit == ""
+    assert reason in volume.series.doubts[0]
 
 
 @pytest.mark.parametrize("units", ["PROPCPS", "CNTS", "CPS", "PCNT", "MLMINML", "", None])
