@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
 from itertools import pairwise
 from typing import Any
 
@@ -187,8 +186,9 @@ def _by_marks(part: _Part) -> list[_Part]:
                 for value, frames in groups.items()
                 for split in _by_marks(part.named(frames, f"{name} {value}" if value else f"no {name}"))
             ]
-    if (passes := _passes_in_time(part.frames, places)) is not None:
-        return [part.named(one, f"acquired from {_first_time(one)}") for one in passes]
+    for name in ("acquisition time", "content time"):
+        if (passes := _passes_in_time(part.frames, places, name)) is not None:
+            return [part.named(one, f"{name} from {_first_time(one, name)}") for one in passes]
     blocks, doubt = _blocks(part.frames, places), None
     if blocks is None:
         blocks = _interleaved(part.frames, places)
@@ -241,23 +241,23 @@ def _duplicates(groups: Iterable[Sequence[Frame]]) -> int:
     return sum(len(group) - len(set(_places(group) or ())) for group in groups)
 
 
-def _passes_in_time(frames: Sequence[Frame], places: Sequence[int]) -> list[list[Frame]] | None:
-    """Passes over the same places, one after the other by acquisition time; None unless that works out."""
-    if any(frame.acquired_at is None for frame in frames):
+def _passes_in_time(frames: Sequence[Frame], places: Sequence[int], name: str) -> list[list[Frame]] | None:
+    """Passes over the same places, one after the other by a time; None unless that works out."""
+    if not all(_time(frame, name) for frame in frames):
         return None
-    passes = _nth_of_each_place(frames, places, lambda frame: frame.acquired_at or datetime.min)
+    passes = _nth_of_each_place(frames, places, lambda frame: _time(frame, name))
     if passes is None:
         return None
-    times = [sorted(frame.acquired_at or datetime.min for frame in one) for one in passes]
-    return passes if all(a[-1] < b[0] for a, b in pairwise(times)) else None
+    times = [sorted(_time(frame, name) for frame in one) for one in passes]
+    return passes if all(before[-1] < after[0] for before, after in pairwise(times)) else None
 
 
-def _first_time(frames: Sequence[Frame]) -> str:
-    return (
-        min(frame.acquired_at for frame in frames if frame.acquired_at is not None)
-        .time()
-        .isoformat("seconds")
-    )
+def _time(frame: Frame, name: str) -> str:
+    return dict(frame.marks).get(name, "")  # both kinds of text sort as the times do
+
+
+def _first_time(frames: Sequence[Frame], name: str) -> str:
+    return min(_time(frame, name) for frame in frames).split("T")[-1].split(".")[0]
 
 
 def _interleaved(frames: Sequence[Frame], places: Sequence[int]) -> list[list[Frame]] | None:

@@ -116,6 +116,7 @@ def interleaved(folder: Path, **mark: object) -> list[Path]:
                 "AcquisitionDate": "20240102",
                 "AcquisitionTime": f"09{minute:02d}{k:02d}",
                 **mark,
+                **({"ContentTime": f"09{minute:02d}{k:02d}"} if "ContentTime" in mark else {}),
             }
             for k in range(4)
         ]
@@ -124,10 +125,20 @@ def interleaved(folder: Path, **mark: object) -> list[Path]:
     return paths
 
 
-def test_passes_that_only_their_times_tell_apart_are_a_stack_each(tmp_path):
-    paths = interleaved(tmp_path)
+@pytest.mark.parametrize(
+    ("mark", "labels"),
+    [
+        ({}, ("acquisition time from 09:05:00", "acquisition time from 09:12:00")),
+        (
+            {"AcquisitionDate": None, "ContentTime": ""},
+            ("content time from 090500", "content time from 091200"),
+        ),
+    ],
+)
+def test_passes_that_only_their_times_tell_apart_are_a_stack_each(tmp_path, mark, labels):
+    paths = interleaved(tmp_path, **mark)
     native, venous = describe_study(paths)
-    assert (native.stack_label, venous.stack_label) == ("acquired from 09:05:00", "acquired from 09:12:00")
+    assert (native.stack_label, venous.stack_label) == labels
     assert set(np.unique(read_volume(paths, native).volume.array)) == {0}
     assert set(np.unique(read_volume(paths, venous).volume.array)) == {100}
     assert native.doubts == venous.doubts == ()
