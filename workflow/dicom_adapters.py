@@ -15,7 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from workflow.domain.lesion import LesionPrompt
+from workflow.domain.lesion import LesionPrompt, PromptsRead
 from workflow.domain.patient import PatientIdentity
 from workflow.domain.report import TimePointReport
 from workflow.domain.series import SeriesDescription
@@ -89,29 +89,22 @@ class DicomPrompts:
 
         return referenced_uids(path)
 
-    def read(
-        self, paths: Sequence[Path], image: ImageStack, study_images: Sequence[Path]
-    ) -> tuple[list[LesionPrompt], list[str]]:
+    def read(self, objects: Sequence[Path], images: Sequence[Path]) -> PromptsRead:
         """See `workflow.ports.PromptReader.read`."""
-        from dicom_io.prompts import LesionRules, ProblemKind, images_beside, read_study_prompts
+        from dicom_io.prompts import LesionRules, read_visit_prompts
 
-        if not paths:
-            return [], []
-        source = _series_volume(image)
         rules = LesionRules(
             always=frozenset(self._settings.always),
             never=frozenset(self._settings.never),
             nodes_are_lesions=self._settings.nodes_are_lesions,
             fraction=self._settings.fraction,
         )
-        reading = read_study_prompts(paths, [source, *images_beside(study_images, source)], rules=rules)
-        others = [p for p in reading.problems if p.kind is ProblemKind.NOT_A_LESION]
-        notes = [str(problem) for problem in reading.problems if problem not in others]
-        if others:
-            notes.append(f"not taken for lesions: {', '.join(problem.item for problem in others)}")
-        notes += [f"key image marked by a reader: {hint.title} {hint.description}" for hint in reading.hints]
-        prompts = [_with_valid_uid(prompt, notes) for prompt in reading.prompts]
-        return prompts, [*notes, *reading.notes]
+        read = read_visit_prompts(objects, images, rules=rules)
+        notes: list[str] = []
+        prompts = tuple(
+            replace(placed, prompt=_with_valid_uid(placed.prompt, notes)) for placed in read.prompts
+        )
+        return replace(read, prompts=prompts, notes=(*notes, *read.notes))
 
 
 class DicomResults:

@@ -107,20 +107,26 @@ def track_all(
 
 def segment_all(
     image: ImageStack, prompts: Sequence[LesionPrompt], context: Context, progress: Progress
-) -> list[tuple[LesionPrompt, SegmentedLesion]]:
-    """Segment each prompt; what a reader has drawn voxel by voxel stays as it was drawn."""
+) -> tuple[list[tuple[LesionPrompt, SegmentedLesion]], list[str]]:
+    """Segment each prompt; what a reader has drawn voxel by voxel stays as it was drawn.
+
+    Also what a person has to look at: a region that was drawn as one and is several lesions.
+    """
     asked = [prompt for prompt in prompts if not _has_mask(prompt)]
     segmented = context.open_segmenter().segment(image.volume, asked, progress=progress) if asked else []
     by_prompt = {id(prompt): lesion for prompt, lesion in zip(asked, segmented, strict=True)}
     found: list[tuple[LesionPrompt, SegmentedLesion]] = []
+    doubts: list[str] = []
     for prompt in prompts:
         if id(prompt) in by_prompt:
             found.append((prompt, by_prompt[id(prompt)]))
             continue
-        for part, mask in separate(prompt, _drawn_mask(prompt, image.volume), image.volume.spacing_mm):
+        separated = separate(prompt, _drawn_mask(prompt, image.volume), image.volume)
+        doubts += [separated.doubt] if separated.doubt else []
+        for part, mask in separated.parts:
             drawn = SegmentedLesion(index=len(found), mask=mask, confidence=1.0, model=AS_DRAWN)
             found.append((part, drawn))
-    return found
+    return found, doubts
 
 
 def _has_mask(prompt: LesionPrompt) -> bool:

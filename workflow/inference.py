@@ -13,11 +13,14 @@ from sqlalchemy.orm import Session
 
 from db.tables import AnalysisRow, InstanceRow, TimePointRow
 from workflow.context import Context, audit
+from workflow.domain.lesion import LesionPrompt, PromptsRead
 from workflow.domain.response import Policies
+from workflow.domain.series import SeriesDescription
 from workflow.domain.series_choice import comparability
 from workflow.findings import KnownLesion, join, part_of, roster_of, segment_all, track_all
 from workflow.ingest import PROMPT_MODALITIES, series_from_json
 from workflow.jobs import Job, enqueue
+from workflow.ports import ImageStack
 from workflow.recording import Recorded, analysis_of, observations_of
 from workflow.timeline import PlannedTimePoint, analysis_identity, plan_patient, settle
 
@@ -49,9 +52,12 @@ def infer(job: Job, context: Context) -> None:
         }
     job.report_progress(0.05, "reading images")
     image = context.images.read_volume(paths, series_from_json(point.row.revision.series or {}))
-    prompts, remarks = context.prompts.read([Path(p.path) for p in point.prompt_objects], image, study_images)
+    read = context.prompts.read([Path(p.path) for p in point.prompt_objects], study_images)
+    prompts = _on_this_frame(read, image, context.images.describe_study(study_images))
+    remarks = [*read.doubts, *read.notes]
     tracked = track_all(image, roster, priors, context, part_of(job.report_progress, 0.1, 0.7))
-    prompted = segment_all(image, prompts, context, part_of(job.report_progress, 0.7, 0.9))
+    prompted, doubts = segment_all(image, prompts, context, part_of(job.report_progress, 0.7, 0.9))
+    remarks += doubts
     findings = join(image.volume, roster, tracked, prompted)
     job.report_progress(0.9, "measuring")
     recorded = Recorded(
@@ -144,6 +150,19 @@ def _image_paths(session: Session, row: TimePointRow) -> list[Path]:
         )
     )
     return [Path(path) for path in found]
+
+
+def _on_this_frame(
+    read: PromptsRead, image: ImageStack, described: Sequence[SeriesDescription]
+) -> list[LesionPrompt]:
+    """The prompts that hold on this image: drawn on it, or in its frame of reference."""
+    frames = {series.key: series.frame_of_reference_uid for series in described}
+    own, frame = image.series.key, image.series.frame_of_reference_uid
+    return [
+        placed.prompt
+        for placed in read.prompts
+        if placed.drawn_on == own or (frame is not None and frames.get(placed.drawn_on) == frame)
+    ]
 
 
 def _comparability(point: PlannedTimePoint, roster: Sequence[KnownLesion]) -> list[str]:

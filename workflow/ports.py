@@ -13,6 +13,7 @@ from workflow.domain.lesion import (
     LesionPrompt,
     ModelIdentity,
     PriorLesion,
+    PromptsRead,
     SegmentedLesion,
     TrackedLesion,
 )
@@ -144,13 +145,12 @@ class PromptReader(Protocol):
         """Every UID that an object names: studies, series, instances, frames of reference."""
         ...
 
-    def read(
-        self, paths: Sequence[Path], image: ImageStack, study_images: Sequence[Path]
-    ) -> tuple[list[LesionPrompt], list[str]]:
-        """Prompts on this image, in a fixed order, and what a person should know of the reading.
+    def read(self, objects: Sequence[Path], images: Sequence[Path]) -> PromptsRead:
+        """All prompts of a visit, each on the stack of images that it was drawn on, in a fixed order.
 
-        `study_images` are the study's image files: what was drawn on another series of the same frame
-        of reference holds on this one too.
+        `objects` are all reports, presentation states, structure sets, segmentations and key objects that
+        speak of the visit; `images` all image files of its studies, of which only headers are read. What
+        can't be placed or is implausible is a doubt, never an exception that loses the others.
         """
         ...
 
