@@ -36,7 +36,9 @@ _STRUCTURE_WORDS = """
 """
 _STRUCTURES = frozenset(folded(word) for word in _STRUCTURE_WORDS.split())
 
-# Words of size and side that say nothing of what is measured.
+_FILLERS = frozenset("of the der die das des du de la le el il da do del della van".split())  # noqa: SIM905
+
+# Words of size, which say nothing of what is measured.
 _SIZE_WORDS = """
     length size diameter width height depth thickness span volume craniocaudal cc ap lr tr transverse axial
     coronal sagittal circumference axis dimension dimensions measurement long short max maximum min largest
@@ -44,11 +46,11 @@ _SIZE_WORDS = """
     longueur diamètre taille largeur épaisseur hauteur longitud diámetro tamaño ancho grosor espesor altura
     eje lunghezza diametro dimensione dimensioni spessore larghezza asse comprimento tamanho espessura
     largura eixo lengte grootte dikte breedte długość średnica wymiar диаметр длина размер толщина ширина
-    of the der die das des du de la le el il da do del della van
 """
 _SIZES = frozenset(folded(word) for word in _SIZE_WORDS.split())
 _UNSPACED_STRUCTURES = ("动脉", "動脈", "静脉", "静脈", "静脈", "囊肿", "嚢胞", "血管", "气管", "気管")
-_UNSPACED_SIZES = ("直径", "长度", "長さ", "長径", "短径", "大小", "厚", "径", "臓", "脏", "臟", "的", "の")
+_UNSPACED_SIZES = ("直径", "长度", "長さ", "長径", "短径", "大小", "厚", "径")
+_UNSPACED_FILLERS = ("臓", "脏", "臟", "的", "の")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,7 +58,7 @@ class NamedStructure:
     """What a label names beside lesions.
 
     `is_certain` where no lesion is called so (a vessel, the length of a spleen); False where the label is
-    only the organ that a lesion may be in ("Lung"). `is_organ` where what is named can hold a lesion.
+    only the organ that a lesion may be in ("Lung"). `is_organ` where an organ is named and not its size.
     """
 
     words: str
@@ -81,7 +83,10 @@ def structure_named(label: str) -> NamedStructure | None:
     site = site_of_words(" ".join(words))
     if site is None or _says_more(label, words):
         return None
-    return NamedStructure(words=site.meaning.lower(), is_certain=site.organ in _SIZED_ORGANS, is_organ=True)
+    is_size = any(word in _SIZES for word in words) or any(term in label for term in _UNSPACED_SIZES)
+    return NamedStructure(
+        words=site.meaning.lower(), is_certain=site.organ in _SIZED_ORGANS, is_organ=not is_size
+    )
 
 
 def _parts_of(word: str) -> list[str]:
@@ -102,7 +107,7 @@ def _says_more(label: str, words: list[str]) -> bool:
     )
     if re.search(r"\d", unsized):
         return True
-    rest = [without_organs(word) for word in words if word not in _SIZES and not is_side(word)]
-    for term in _UNSPACED_SIZES:
+    rest = [without_organs(word) for word in words if word not in _SIZES | _FILLERS and not is_side(word)]
+    for term in (*_UNSPACED_SIZES, *_UNSPACED_FILLERS):
         rest = [word.replace(term, "") for word in rest]
     return any(rest)

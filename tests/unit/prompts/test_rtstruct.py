@@ -169,9 +169,7 @@ PIXEL_MM2 = 0.8 * 0.5
 )
 def test_a_contour_inside_another_is_a_hole_only_where_its_type_says_so(kinds, area_mm2, is_doubtful):
     outer, inner = square(-294, 10.1), square(-294, 4.1)
-    reading = read_prompts(
-        structure_set((kinds[0], outer[1]), (kinds[1], inner[1])), [phantom_images()]
-    )
+    reading = read_prompts(structure_set((kinds[0], outer[1]), (kinds[1], inner[1])), [phantom_images()])
     mask = reading.prompts[0].shapes[0].volume
     assert np.count_nonzero(mask.array) * PIXEL_MM2 == pytest.approx(area_mm2, rel=0.03)
     assert any("lies inside another one" in doubt for doubt in reading.doubts) is is_doubtful
@@ -203,7 +201,9 @@ def test_an_equal_contour_says_nothing_new(kind, again):
 
 
 def ball(
-    heights: Sequence[float], radius_mm: float = 12.0, centre: tuple[float, float, float] = (-85.0, 60.0, -285.0)
+    heights: Sequence[float],
+    radius_mm: float = 12.0,
+    centre: tuple[float, float, float] = (-85.0, 60.0, -285.0),
 ) -> list[tuple[str, list]]:
     """The contours of a ball where planes at these heights (LPS z, mm) cut it."""
     x, y, z = centre

@@ -223,7 +223,9 @@ def box_mm(volume) -> tuple[np.ndarray, np.ndarray]:
 )
 def test_a_segmentation_on_another_grid_fills_the_same_place_on_the_images(spacing, thickness, heights):
     images = phantom_images()
-    rows, columns = (slice(round(a / s), round(b / s)) for (a, b), s in zip(((4, 16), (6, 18)), spacing, strict=True))
+    rows, columns = (
+        slice(round(a / s), round(b / s)) for (a, b), s in zip(((4, 16), (6, 18)), spacing, strict=True)
+    )
     pixels = block(rows, columns, shape=(96, 96))
     # The outer edges of the first pixel are at x -97 and y 42.
     frames = [(1, (-97 + spacing[1] / 2, 42 + spacing[0] / 2, z), pixels) for z in heights]
@@ -260,7 +262,9 @@ def test_frames_that_name_no_segment_show_the_only_one_there_is():
 
 def test_frames_that_name_no_segment_of_several_are_not_guessed():
     at = (-100.0, 40.0, -294.0)
-    dataset = segmentation([(1, at, block(slice(5, 9), slice(5, 9))), (2, at, block(slice(5, 9), slice(5, 9)))])
+    dataset = segmentation(
+        [(1, at, block(slice(5, 9), slice(5, 9))), (2, at, block(slice(5, 9), slice(5, 9)))]
+    )
     for frame in dataset.PerFrameFunctionalGroupsSequence:
         del frame.SegmentIdentificationSequence
     reading = read_prompts(dataset, [phantom_images()])
@@ -308,7 +312,7 @@ def test_a_sagittal_segmentation_lies_where_its_frames_say():
     (prompt,) = read_prompts(dataset, [phantom_images()]).prompts
     volume = prompt.shapes[0].volume
     corners = volume.lps(np.argwhere(volume.array))
-    # 1 mm pixels, x from -80.5 to -78.5, y from 64.5 to 68.5 and z from -286.5 to -284.5, on 0.5 x 0.8 x 3 mm.
+    # x from -80.5 to -78.5, y from 64.5 to 68.5, z from -286.5 to -284.5, on voxels of 0.5 x 0.8 x 3 mm.
     np.testing.assert_allclose(corners.min(axis=0), (-80, 64.8, -285))
     np.testing.assert_allclose(corners.max(axis=0), (-78.5, 68, -285))
 
