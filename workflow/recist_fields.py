@@ -208,6 +208,9 @@ _EFFECTS = {
 }
 
 
+INTERVENTION_FIELDS = frozenset({"intervention", "intervention_effect", "intervention_date"})
+
+
 def _intervention_kind(value: Any) -> InterventionKind:
     found = _INTERVENTIONS.get(squeezed(value))
     if found is None:
