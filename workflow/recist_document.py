@@ -38,6 +38,7 @@ from workflow.recist_fields import (
     STATES,
     Raw,
     days_of,
+    expanded,
     intervention_of,
     is_blank,
     squeezed,
@@ -363,7 +364,7 @@ def _observation(item: Any, number: int, warnings: list[str]) -> Observation:
         if is_word and is_blank(item.get("state")) and squeezed(diameter) in STATES:
             # Tables write "NE" or "too small" where the number would stand.
             item = {**item, "diameter_mm": None, "state": diameter}
-        values = values_of(item, OBSERVATION_READERS, OBSERVATION_OTHERS, warnings)
+        values = values_of(expanded(item), OBSERVATION_READERS, OBSERVATION_OTHERS, warnings)
         state, flags = values.pop("state", (None, NO_FLAGS))
         if "merged_into" in values and state is None:
             state = LesionState.MERGED
