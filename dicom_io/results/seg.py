@@ -10,7 +10,7 @@ from pydicom import Dataset
 
 from dicom_io import codes, uids
 from dicom_io.results import equipment
-from dicom_io.results.common import finish, institution
+from dicom_io.results.common import Kind, finish, institution, series_description, series_number
 from dicom_io.results.seg_frames import (
     Frame,
     frames_of,
@@ -25,9 +25,6 @@ from dicom_io.results.source import SourceImages, moment_of
 from dicom_io.results.text import short
 from dicom_io.results.visit import VisitVolume
 from workflow.domain.report import LesionRole, ReportedLesion, ReviewStatus, TimePointReport
-
-# A study's further SEGs have numbers of their own, after those of the other results.
-_SERIES_NUMBERS_PER_VOLUME = 10
 
 # Told apart by people with any colour vision (Okabe and Ito); a lesion keeps its colour by its number.
 _COLOURS: dict[LesionRole, tuple[tuple[int, int, int], ...]] = {
@@ -69,7 +66,7 @@ def build_seg(report: TimePointReport, measured: VisitVolume, settings: ResultSe
         segmentation_type=(SegmentationType.BINARY if is_binary else SegmentationType.LABELMAP).value,
         segment_descriptions=[_describe(n, lesion, settings) for n, lesion in enumerate(lesions, start=1)],
         series_instance_uid=uids.series_instance_uid_of(sop_instance_uid),
-        series_number=settings.series_number + _SERIES_NUMBERS_PER_VOLUME * (measured.place - 1),
+        series_number=series_number(Kind.SEG, report, settings, measured.place),
         sop_instance_uid=sop_instance_uid,
         instance_number=1,
         manufacturer=settings.manufacturer,
@@ -81,7 +78,7 @@ def build_seg(report: TimePointReport, measured: VisitVolume, settings: ResultSe
         content_creator_name=report.signed_by if report.status is ReviewStatus.SIGNED else "",
         content_date=moment.date(),
         content_time=moment.time(),
-        series_description=short(settings.seg_description, 64),
+        series_description=series_description(settings.seg_description, report),
         contributing_equipment=equipment.contributing_equipment(models, settings, moment),
         **institution(images.header),
     )
