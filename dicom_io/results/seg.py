@@ -24,14 +24,8 @@ from dicom_io.results.settings import ResultSettings, SegmentationType
 from dicom_io.results.source import SourceImages, moment_of
 from dicom_io.results.text import short
 from dicom_io.results.visit import VisitVolume
-from workflow.domain.report import LesionRole, ReportedLesion, ReviewStatus, TimePointReport
-
-# Told apart by people with any colour vision (Okabe and Ito); a lesion keeps its colour by its number.
-_COLOURS: dict[LesionRole, tuple[tuple[int, int, int], ...]] = {
-    LesionRole.TARGET: ((230, 159, 0), (86, 180, 233), (0, 158, 115), (240, 228, 66), (0, 114, 178)),
-    LesionRole.NON_TARGET: ((153, 153, 153), (170, 136, 102), (136, 170, 153), (153, 136, 170)),
-    LesionRole.NEW: ((213, 94, 0), (204, 121, 167)),
-}
+from workflow.domain.palette import colour_of
+from workflow.domain.report import ReportedLesion, ReviewStatus, TimePointReport
 
 
 def build_seg(report: TimePointReport, measured: VisitVolume, settings: ResultSettings) -> Dataset | None:
@@ -150,7 +144,6 @@ def _describe(number: int, lesion: ReportedLesion, settings: ResultSettings) -> 
     from highdicom.color import CIELabColor
     from highdicom.seg import SegmentDescription
 
-    palette = _COLOURS[lesion.role]
     model = lesion.model
     algorithm = None
     if model is not None:
@@ -170,10 +163,5 @@ def _describe(number: int, lesion: ReportedLesion, settings: ResultSettings) -> 
         tracking_uid=lesion.tracking_uid,
         tracking_id=short(settings.tracking_id(lesion.label), 64),
         anatomic_regions=codes.anatomic_regions(lesion)[:1] or None,
-        display_color=CIELabColor.from_rgb(*palette[_ordinal(lesion, number) % len(palette)]),
+        display_color=CIELabColor.from_rgb(*colour_of(lesion.role, lesion.label)),
     )
-
-
-def _ordinal(lesion: ReportedLesion, number: int) -> int:
-    digits = "".join(c for c in lesion.label if c.isdigit())
-    return int(digits) - 1 if digits else number - 1
