@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import logging
 import re
 import struct
 import warnings
@@ -57,10 +58,19 @@ def _tag(keyword: str) -> BaseTag:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Silence pydicom's warnings about values: they quote the value, which may be a patient's name."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield
+    """Silence pydicom about values, its warnings and its log: it quotes them, and one is a patient's name."""
+    log = logging.getLogger("pydicom")
+
+    def nothing(_: logging.LogRecord) -> bool:
+        return False
+
+    log.addFilter(nothing)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        log.removeFilter(nothing)
 
 
 def parse(path: Path, *, with_pixels: bool = False) -> tuple[Dataset, int]:
