@@ -98,6 +98,7 @@ UNLIKE = [
     ("כהן^דוד", "לוי^שרה"),
     ("राम^शर्मा", "गीता^वर्मा"),
     ("Müller^Anna^^Dr", "Roe^Jane^^Dr"),
+    ("Müller^Anna^^Komtur^Ritter", "Roe^Jane^^Komtur^Ritter"),
     ("ANON^001", "ANON^002"),
     ("Rossi^Maria", "Rossi^Amira"),
     ("García López^María", "García López^José"),

@@ -413,6 +413,17 @@ def test_the_earliest_acquisition_of_the_series_decides_which_clock_is_trusted(t
     assert uid("series") == volume.series.series_instance_uid
 
 
+def test_a_series_date_that_is_not_of_the_scan_casts_no_doubt_on_the_injection(tmp_path):
+    volume = read(
+        tmp_path,
+        SeriesDate="20010102",
+        AcquisitionTime="110000",
+        RadiopharmaceuticalStartDateTime="20240102100000",
+    )
+    assert suv_of(volume) == pytest.approx(AN_HOUR_LATER)
+    assert volume.series.doubts == ()
+
+
 def test_hot_spots_in_a_body_are_no_reason_to_doubt_an_suv(tmp_path):
     stored = np.full((4, 10, 10), 300, dtype="<i2")  # an SUV of 1.25
     stored[1:3, 4:6, 4:6] = 30000  # a full bladder
