@@ -146,6 +146,11 @@ def test_a_birth_date_does_not_hide_two_names_in_two_scripts_that_are_unlike():
     assert likeness(one, other) is IN_DOUBT
 
 
+def test_a_title_is_no_part_of_a_name_that_two_persons_share():
+    one, other = (_named(f"{name}^^Ritter", birth_date=BORN) for name in ("Müller^Anna", "Roe^Jane"))
+    assert likeness(one, other) is IN_DOUBT
+
+
 def test_whoever_asks_only_for_the_reason_gets_none_where_there_is_no_doubt():
     assert why_not_same(PERSON, replace(PERSON, issuer_of_patient_id="")) is None
     assert why_not_same(PERSON, replace(PERSON, sex="M")) == "the same PatientID comes with two sexes"

@@ -184,7 +184,7 @@ def test_activity_becomes_suv_by_body_weight_with_the_decay_since_the_injection(
     ("name", "attributes", "suv", "doubt"),
     [
         ("a dose in MBq", {"RadionuclideTotalDose": 350}, later(3600), "350 can only be MBq"),
-        ("a dose in kBq", {"RadionuclideTotalDose": 350e3}, later(3600), "350000 can only be kBq"),
+        ("a dose in mCi", {"RadionuclideTotalDose": 3}, later(3600) * 350 / 111, "3 can only be mCi"),
         ("a weight in grams", {"PatientWeight": 70000}, later(3600), "70000 can only be grams"),
         ("a half-life in minutes", {"RadionuclideHalfLife": 109.77}, later(3600), "F-18 in minutes"),
         (
