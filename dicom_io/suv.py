@@ -43,8 +43,8 @@ _SAME_HALF_LIFE = 0.02
 _HALF_LIFE_UNITS = {"seconds": 1.0, "minutes": 60.0, "hours": 3600.0, "days": 86400.0}
 # What people are given: below it a dose in Bq is none, and within it a slip of units must land.
 _LEAST_DOSE_BQ, _MOST_DOSE_BQ = 1e6, 2e10
-_USUAL_DOSE_BQ = (1e7, 2e9)
-_DOSE_UNITS = {"kBq": 1e3, "MBq": 1e6, "mCi": 3.7e7, "GBq": 1e9}
+_USUAL_DOSE_BQ = (5e6, 2e9)
+_DOSE_UNITS = {"MBq": 1e6, "mCi": 3.7e7, "GBq": 1e9}
 _WEIGHT_KG = (1.0, 400.0)
 # Activity left in a gram of the patient: below what a late Zr-89 scan has, above what Rb-82 starts with.
 _BQ_PER_GRAM = (5.0, 3e5)

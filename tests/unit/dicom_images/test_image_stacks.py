@@ -155,6 +155,32 @@ def test_passes_that_only_take_turns_by_number_are_a_stack_each_and_in_doubt(tmp
     assert all("only the order of instance numbers" in stack.doubts[0] for stack in stacks)
 
 
+def test_passes_whose_times_take_turns_are_not_told_apart_by_time(tmp_path):
+    paths = interleaved(tmp_path)
+    for path in paths:
+        dataset = dcmread(path)
+        dataset.AcquisitionTime = f"0905{dataset.InstanceNumber:02d}"
+        save(dataset, path)
+    stacks = describe_study(paths)
+    assert [stack.stack_label for stack in stacks] == [
+        "pass 1 by instance number",
+        "pass 2 by instance number",
+    ]
+    assert all(stack.doubts for stack in stacks)
+
+
+def test_numbers_without_order_tell_nothing_apart(tmp_path):
+    paths = interleaved(tmp_path, AcquisitionDate=None, AcquisitionTime=None)
+    for path, number in zip(paths, (1, 3, 5, 8, 2, 4, 7, 6), strict=True):
+        dataset = dcmread(path)
+        dataset.InstanceNumber = number
+        save(dataset, path)
+    (series,) = describe_study(paths)
+    assert "4 further images lie at places that are taken" in series.notes
+    with pytest.raises(UnsuitableInputError, match="lie at one place and differ"):
+        read_volume(paths, series)
+
+
 def test_b_values_within_phases_are_split_twice(tmp_path):
     marks = [
         {"Modality": "MR", "TemporalPositionIdentifier": t, "EchoTime": e} for t in (1, 2) for e in (2.0, 4.0)

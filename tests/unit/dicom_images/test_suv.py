@@ -184,7 +184,7 @@ def test_activity_becomes_suv_by_body_weight_with_the_decay_since_the_injection(
     ("name", "attributes", "suv", "doubt"),
     [
         ("a dose in MBq", {"RadionuclideTotalDose": 350}, later(3600), "350 can only be MBq"),
-        ("a dose in kBq", {"RadionuclideTotalDose": 350e3}, later(3600), "350000 can only be kBq"),
+        ("a dose in mCi", {"RadionuclideTotalDose": 3}, later(3600) * 350 / 111, "3 can only be mCi"),
         ("a weight in grams", {"PatientWeight": 70000}, later(3600), "70000 can only be grams"),
         ("a half-life in minutes", {"RadionuclideHalfLife": 109.77}, later(3600), "F-18 in minutes"),
         (
@@ -411,6 +411,17 @@ def test_the_earliest_acquisition_of_the_series_decides_which_clock_is_trusted(t
     volume = read_volume(write_slices(tmp_path, stored, per_slice=per_slice, **attributes))
     np.testing.assert_allclose(volume.volume.array, AN_HOUR_LATER, rtol=1e-6)
     assert uid("series") == volume.series.series_instance_uid
+
+
+def test_a_series_date_that_is_not_of_the_scan_casts_no_doubt_on_the_injection(tmp_path):
+    volume = read(
+        tmp_path,
+        SeriesDate="20010102",
+        AcquisitionTime="110000",
+        RadiopharmaceuticalStartDateTime="20240102100000",
+    )
+    assert suv_of(volume) == pytest.approx(AN_HOUR_LATER)
+    assert volume.series.doubts == ()
 
 
 def test_hot_spots_in_a_body_are_no_reason_to_doubt_an_suv(tmp_path):
