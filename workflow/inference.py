@@ -53,8 +53,8 @@ def infer(job: Job, context: Context) -> None:
     job.report_progress(0.05, "reading images")
     image = context.images.read_volume(paths, series_from_json(point.row.revision.series or {}))
     read = context.prompts.read([Path(p.path) for p in point.prompt_objects], study_images)
-    prompts = _on_this_frame(read, image, context.images.describe_study(study_images))
-    remarks = [*read.doubts, *read.notes]
+    prompts, elsewhere = _on_this_frame(read, image, context.images.describe_study(study_images))
+    remarks = [*read.doubts, *elsewhere, *read.notes]
     tracked = track_all(image, roster, priors, context, part_of(job.report_progress, 0.1, 0.7))
     prompted, doubts = segment_all(image, prompts, context, part_of(job.report_progress, 0.7, 0.9))
     remarks += doubts
@@ -154,15 +154,20 @@ def _image_paths(session: Session, row: TimePointRow) -> list[Path]:
 
 def _on_this_frame(
     read: PromptsRead, image: ImageStack, described: Sequence[SeriesDescription]
-) -> list[LesionPrompt]:
-    """The prompts that hold on this image: drawn on it, or in its frame of reference."""
+) -> tuple[list[LesionPrompt], list[str]]:
+    """The prompts that hold on this image (drawn on it, or in its frame of reference); of others, that."""
     frames = {series.key: series.frame_of_reference_uid for series in described}
     own, frame = image.series.key, image.series.frame_of_reference_uid
-    return [
-        placed.prompt
-        for placed in read.prompts
-        if placed.drawn_on == own or (frame is not None and frames.get(placed.drawn_on) == frame)
-    ]
+    here, elsewhere = [], []
+    for placed in read.prompts:
+        if placed.drawn_on == own or (frame is not None and frames.get(placed.drawn_on) == frame):
+            here.append(placed.prompt)
+        else:
+            elsewhere.append(
+                f"{placed.prompt.item} of {placed.prompt.sop_instance_uid} was drawn on series "
+                f"{placed.drawn_on.series_instance_uid}, in another frame of reference than what is measured"
+            )
+    return here, elsewhere
 
 
 def _comparability(point: PlannedTimePoint, roster: Sequence[KnownLesion]) -> list[str]:
