@@ -9,7 +9,7 @@ import numpy as np
 
 from dicom_io.parsing import Attributes
 from dicom_io.prompts.collector import Collector
-from dicom_io.prompts.contours import drawn_planes, planar_contour
+from dicom_io.prompts.contours import drawn_planes, planar_contour, region_across
 from dicom_io.prompts.graphics import require_sane
 from dicom_io.prompts.origin import Origin, code_of, origin_of, site_from
 from dicom_io.prompts.placement import (
@@ -315,15 +315,16 @@ def _closed_shapes(
     roi: Roi, closed: Sequence[Contour], images: ReferencedImages, collector: Collector
 ) -> list[PromptShape]:
     planar = [planar_contour(c.points_lps, images.volume, is_xor=c.kind in _XOR) for c in closed]
-    along = [contour for contour in planar if contour is not None]
-    if len(along) < len(closed):
-        collector.doubt(
-            f"{roi.item} is given as outlines: its contours do not run along the slices of "
-            f"{images.series.name}; look at what is made of them"
-        )
-        return [OutlinePrompt(points_lps=tuple(map(as_point, contour.points_lps))) for contour in closed]
-    planes, nested = drawn_planes(along, images.volume)
-    region = region_of(planes, images.volume)
+    if None not in planar:
+        planes, nested = drawn_planes([contour for contour in planar if contour is not None], images.volume)
+        region = region_of(planes, images.volume)
+    else:
+        try:
+            region, nested = region_across([(c.points_lps, c.kind in _XOR) for c in closed], images.volume)
+        except UnsuitableInputError as error:
+            collector.doubt(f"{roi.item} is given as outlines: {error}; look at what is made of them")
+            return [OutlinePrompt(points_lps=tuple(map(as_point, contour.points_lps))) for contour in closed]
+        collector.note(f"{roi.item}: its contours run across the slices of {images.series.name}")
     if nested:
         collector.doubt(
             f"{roi.item}: on {nested} slices a contour lies inside another one. By its type (CLOSED_PLANAR) "

@@ -139,6 +139,7 @@ def test_what_runs_along_the_slices_of_a_stack_was_drawn_on_it():
         axes=(0, 2, 1), shape=(20, 64, 64), series_instance_uid="1.2.3.1", origin=(-110.0, 40.0, -310.0)
     )
     assert home(coronal, sagittal, CT).images is CT
+    assert home(coronal, CT, listed=(coronal.slices[9].sop_instance_uid,)).images is CT
     across = np.array([[-90.0, 61.0, -296.0], [-80.0, 61.0, -296.0], [-80.0, 61.0, -290.0]])
     assert home(sagittal, CT, coronal, drawn=(across,)).images is coronal
 
