@@ -94,7 +94,7 @@ def drawn_planes(contours: Sequence[PlanarContour], volume: Volume) -> tuple[lis
 def region_across(contours: Sequence[tuple[FloatArray, bool]], grid: Volume) -> tuple[DrawnRegion, int]:
     """The region of parallel contours that run across a stack's slices, on the stack's voxels.
 
-    They are filled on a fine grid in planes of their own, from which each voxel takes what lies at its centre.
+    They are filled on a fine grid in planes of their own; each voxel takes what lies at its centre.
 
     Parameters
     ----------
