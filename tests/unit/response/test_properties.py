@@ -6,10 +6,16 @@ import json
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from workflow.documents.result import result_of, table_of
 from workflow.domain.lesion import LesionState
 from workflow.domain.report import LesionRole
 from workflow.domain.response import (
+    ClinicalStatus,
+    Corticosteroids,
     Criteria,
+    Intervention,
+    InterventionEffect,
+    InterventionKind,
     Lesion,
     NewLesion,
     Observation,
@@ -19,19 +25,24 @@ from workflow.domain.response import (
     Timeline,
     TimePoint,
     Uptake,
+    VisitDate,
     assess,
 )
 from workflow.domain.response.policy import CarryForward, Reappearance
 from workflow.domain.response.values import immune, plain, response_of
-from workflow.recist_result import result_of, table_of
 
 NAMES = ("A", "B", "C", "D", "E")
 LENGTHS = st.none() | st.integers(0, 80_000) | st.sampled_from([0, 5_000, 9_999, 10_000])
+INTERVENTIONS = st.builds(
+    Intervention,
+    kind=st.sampled_from(list(InterventionKind)),
+    effect=st.none() | st.sampled_from(list(InterventionEffect)),
+)
 RESPONSES = st.none() | st.sampled_from(list(Response))
 
 
 @st.composite
-def observations(draw, name):
+def observations(draw, name, later=()):
     return Observation(
         lesion=name,
         state=draw(st.none() | st.sampled_from(list(LesionState))),
@@ -41,9 +52,15 @@ def observations(draw, name):
         fragments_um=tuple(draw(st.lists(st.integers(0, 30_000), max_size=2))),
         has_progressed=draw(st.booleans()),
         has_increased=draw(st.booleans()),
-        is_equivocal=draw(st.booleans()),
+        is_equivocal=draw(st.none() | st.booleans()),
+        # Into a lesion of a later name, so that none leads back.
+        merged_into=draw(st.sampled_from([None, *later])),
+        intervention=draw(st.none() | INTERVENTIONS),
+        slice_interval_um=draw(LENGTHS),
         viable_um=draw(LENGTHS),
         sul_peak_milli=draw(st.none() | st.integers(0, 20_000)),
+        attenuation_milli_hu=draw(st.none() | st.integers(-100_000, 200_000)),
+        has_intratumoral_nodule=draw(st.booleans()),
     )
 
 
@@ -54,9 +71,10 @@ def timelines(draw):
         Lesion(
             id=name,
             role=draw(st.sampled_from(list(LesionRole))),
-            organ=draw(st.sampled_from(["", "liver", "left lung"])),
+            organ=draw(st.sampled_from(["", "liver", "left lung", "bone", "porta hepatis node"])),
             is_nodal=draw(st.booleans()),
             is_measurable=draw(st.none() | st.booleans()),
+            is_enhancing=draw(st.booleans()),
         )
         for name in draw(st.sampled_from([NAMES[:n] for n in range(6)]))
     )
@@ -68,8 +86,13 @@ def timelines(draw):
         points.append(
             TimePoint(
                 id=f"V{number}",
-                date=draw(st.sampled_from([date, None])),
-                observations=tuple(draw(observations(name)) for name in seen),
+                date=(first := draw(st.sampled_from([date, None]))),
+                last_date=first and draw(st.sampled_from([None, first + datetime.timedelta(days=20)])),
+                is_date_partial=draw(st.booleans()),
+                observations=tuple(
+                    draw(observations(name, [x.id for x in lesions if x.id > name])) for name in seen
+                ),
+                is_tumour_marker_raised=draw(st.none() | st.booleans()),
                 sum_um=draw(LENGTHS) if has_levels else None,
                 target=draw(RESPONSES) if has_levels else None,
                 non_target=draw(RESPONSES) if has_levels else None,
@@ -78,9 +101,27 @@ def timelines(draw):
                 deauville=draw(st.none() | st.integers(1, 5)),
                 uptake=draw(st.none() | st.sampled_from(list(Uptake))),
                 spleen_um=draw(st.none() | st.integers(80_000, 200_000)),
+                has_unrelated_uptake=draw(st.booleans()),
+                has_new_symptoms=draw(st.booleans()),
+                clinical_status=draw(st.none() | st.sampled_from(list(ClinicalStatus))),
+                corticosteroids=draw(st.none() | st.sampled_from(list(Corticosteroids))),
+                liver_sul_mean_milli=draw(st.none() | st.integers(0, 5_000)),
+                liver_sul_deviation_milli=draw(st.none() | st.integers(0, 1_000)),
+                new_bone_lesions=draw(st.none() | st.integers(0, 6)),
+                bone=draw(RESPONSES) if has_levels else None,
+                ca125_milli=draw(st.none() | st.integers(0, 500_000)),
+                ca125_upper_limit_milli=draw(st.none() | st.integers(1, 70_000)),
+                is_ca125_evaluable=draw(st.booleans()),
             )
         )
-    return Timeline(lesions=lesions, time_points=tuple(points))
+    days = st.none() | st.dates(datetime.date(2024, 1, 1), datetime.date(2025, 6, 1))
+    return Timeline(
+        lesions=lesions,
+        time_points=tuple(points),
+        radiotherapy_end=draw(st.none() | st.dates(datetime.date(2023, 1, 1), datetime.date(2024, 6, 1))),
+        new_therapy_date=draw(days),
+        death_date=draw(days),
+    )
 
 
 PROTOCOLS = st.builds(
@@ -94,6 +135,11 @@ PROTOCOLS = st.builds(
         progression_is_final=st.booleans(),
         missing_as_not_evaluable=st.booleans(),
         accept_stable_between_partial_responses=st.booleans(),
+        confirm_every_progression=st.booleans(),
+        reappearance_needs_confirmed_complete_response=st.booleans(),
+        visit_date=st.sampled_from(list(VisitDate)),
+        too_small_mm=st.integers(0, 6),
+        missed_visits_before_censoring=st.integers(0, 3),
     ),
 )
 

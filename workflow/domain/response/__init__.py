@@ -15,20 +15,37 @@ from workflow.domain.response.policy import (
     Policies,
     Protocol,
     Reappearance,
+    VisitDate,
     criteria_of,
 )
 from workflow.domain.response.quantities import micrometres, millimetres, mm_text
-from workflow.domain.response.timeline import Lesion, Observation, Timeline, TimePoint, Uptake
+from workflow.domain.response.timeline import (
+    ClinicalStatus,
+    Corticosteroids,
+    Intervention,
+    InterventionEffect,
+    InterventionKind,
+    Lesion,
+    Observation,
+    Timeline,
+    TimePoint,
+    Uptake,
+)
 from workflow.domain.response.values import NewLesion, Response, TimelineError, new_lesion_of, response_of
 
 __all__ = [
     "Assessment",
     "BestResponse",
     "CarryForward",
+    "ClinicalStatus",
+    "Corticosteroids",
     "Course",
     "Criteria",
     "Duration",
     "Event",
+    "Intervention",
+    "InterventionEffect",
+    "InterventionKind",
     "Lesion",
     "LesionContribution",
     "NewLesion",
@@ -41,6 +58,7 @@ __all__ = [
     "Timeline",
     "TimelineError",
     "Uptake",
+    "VisitDate",
     "assess",
     "criteria_of",
     "micrometres",

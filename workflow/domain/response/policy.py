@@ -19,6 +19,14 @@ class Criteria(StrEnum):
     MRECIST = "mrecist"
     PERCIST = "percist-1.0"
     LUGANO = "lugano-2014"
+    RANO = "rano-2.0"
+    CHOI = "choi"
+    PCWG3 = "pcwg3"
+    GCIG = "gcig-ca125"
+    IMRECIST = "imrecist"
+    LYRIC = "lyric"
+    RECIST_1_0 = "recist-1.0"
+    WHO = "who"
 
 
 class CarryForward(StrEnum):
@@ -35,6 +43,14 @@ class Reappearance(StrEnum):
 
     ANY = "any"
     FIVE_MM = "5mm"
+
+
+class VisitDate(StrEnum):
+    """Which day a visit of several days, or of a date known in part, counts as."""
+
+    BY_RESPONSE = "by_response"  # progression on the first day, everything else on the last
+    EARLIEST = "earliest"
+    LATEST = "latest"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,6 +78,14 @@ class Policies:
     maximum_targets: int = 5
     maximum_targets_per_organ: int = 2
     node_double_slice_rule: bool = False
+    too_small_mm: int = 5
+    reappearance_needs_confirmed_complete_response: bool = False
+    visit_date: VisitDate = VisitDate.BY_RESPONSE
+    missed_visits_before_censoring: int = 2
+    pseudoprogression_days: int = 84
+    confirm_every_progression: bool = False
+    bone_flare_days: int = 84
+    bone_confirmation_days: int = 42
 
     def __post_init__(self) -> None:
         for item in fields(self):
@@ -165,6 +189,41 @@ POLICY_TABLE: Mapping[str, tuple[str, str]] = MappingProxyType(
             "whether a target node must also be twice the slice interval",
             "EORTC Q&A; its answer is uncertain",
         ),
+        "too_small_mm": (
+            "what a lesion too small to measure puts into the sum, where no diameter is given",
+            "RECIST 1.1, 4.3.2: 5 mm",
+        ),
+        "reappearance_needs_confirmed_complete_response": (
+            "whether disease seen after an overall CR is progression only if that CR was confirmed; "
+            "else the sums decide, and PR or SD may follow an unconfirmed CR",
+            "RECIST 1.1, Table 3 read literally (CR, then PR or SD); note a: no",
+        ),
+        "visit_date": (
+            "the day that a visit of several days counts as: by_response (progression on its first day, "
+            "everything else on its last), earliest or latest; so too where only month or year is known",
+            "FDA, Clinical Trial Endpoints (2018): progression on the first scan that shows it",
+        ),
+        "missed_visits_before_censoring": (
+            "how many assessments missed (NE, ND) in a row before progression or death censor "
+            "progression-free survival at the last evaluable one; 0: none do",
+            "FDA, Clinical Trial Endpoints (2018), appendix: more than one",
+        ),
+        "pseudoprogression_days": (
+            "days after radiotherapy in which RANO 2.0 wants progression confirmed",
+            "Wen 2023: 12 weeks",
+        ),
+        "confirm_every_progression": (
+            "whether RANO 2.0 wants every progression confirmed, whatever the time since radiotherapy",
+            "Wen 2023: for treatments with a high likelihood of pseudoprogression",
+        ),
+        "bone_flare_days": (
+            "days from the start in which a first bone scan may show a flare (PCWG3, 2+2 rule)",
+            "Scher 2016: the first scan, 8 to 12 weeks",
+        ),
+        "bone_confirmation_days": (
+            "least days between bone scans of which one confirms the other",
+            "Scher 2016: 6 weeks",
+        ),
     }
 )
 """Meaning and source of each policy, by name."""
@@ -235,6 +294,20 @@ _CRITERIA = {
     "percist1.0": Criteria.PERCIST,
     "lugano": Criteria.LUGANO,
     "lugano2014": Criteria.LUGANO,
+    "rano": Criteria.RANO,
+    "rano2.0": Criteria.RANO,
+    "rano2": Criteria.RANO,
+    "choi": Criteria.CHOI,
+    "choi2007": Criteria.CHOI,
+    "pcwg3": Criteria.PCWG3,
+    "gcig": Criteria.GCIG,
+    "gcigca125": Criteria.GCIG,
+    "imrecist": Criteria.IMRECIST,
+    "lyric": Criteria.LYRIC,
+    "recist1.0": Criteria.RECIST_1_0,
+    "recist10": Criteria.RECIST_1_0,
+    "who": Criteria.WHO,
+    "who1981": Criteria.WHO,
 }
 
 
