@@ -43,6 +43,7 @@ PARSER_FAILURES: tuple[type[Exception], ...] = (
 _DEFLATED = b"1.2.840.10008.1.2.1.99"
 _HEAD_BYTES = 4096
 _MOST_INFLATED_BYTES = 256 << 20
+_NEVER_YEAR = 9000
 _STORAGE_FAILURES = (errno.EIO, errno.ESTALE, errno.ENOTCONN, errno.EMFILE, errno.ENFILE, errno.ETIMEDOUT)
 
 
@@ -217,10 +218,7 @@ class Attributes:
     def date(self, keyword: str) -> date | None:
         """A DA value; None if absent or no date (an unknown date is evidence missing, not a broken file)."""
         digits = self.text(keyword).replace(".", "").replace("-", "")[:8]
-        try:
-            return date(int(digits[:4]), int(digits[4:6]), int(digits[6:8]))
-        except ValueError:
-            return None
+        return _day(digits)
 
     def time_of_day(self, keyword: str) -> timedelta | None:
         """A TM value since midnight; None if absent or no time."""
@@ -234,16 +232,24 @@ class Attributes:
         return datetime.combine(day, time.min) + (self.time_of_day(time_keyword) or timedelta())
 
     def datetime(self, keyword: str) -> datetime | None:
-        """A DT value without its offset from UTC; None if absent or no date."""
+        """A DT value without its offset from UTC; None if absent, or no whole date (a year alone is none)."""
         value = self.text(keyword).split("+")[0].split("-")[0]
-        try:
-            day = date(int(value[:4]), int(value[4:6] or 1), int(value[6:8] or 1))
-        except ValueError:
+        day = _day(value)
+        if day is None:
             return None
         return datetime.combine(day, time.min) + (_since_midnight(value[8:]) or timedelta())
 
     def _unreadable(self, keyword: str) -> UnsuitableInputError:
         return UnsuitableInputError(f"{self.where}: the value of {keyword} is malformed; have it corrected")
+
+
+def _day(digits: str) -> date | None:
+    try:
+        day = date(int(digits[:4]), int(digits[4:6]), int(digits[6:8]))
+    except ValueError:
+        return None
+    # 99991231 means "never", and a time of day (or a zone) must not carry it out of what a date can be.
+    return day if 1 < day.year < _NEVER_YEAR else None
 
 
 def _since_midnight(value: str) -> timedelta | None:

@@ -121,6 +121,7 @@ def _identity(header: InstanceHeader) -> SeriesDescription:
         description=header.series_description,
         body_part=header.body_part_examined,
         protocol=header.protocol_name,
+        study_description=header.study_description,
     )
 
 

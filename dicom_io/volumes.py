@@ -122,7 +122,7 @@ def _best(scan: Scan, rules: SeriesRules | None, where: str) -> ScannedSeries:
     choice = choose_series([one.description for one in scan.series], rules)
     if choice.chosen is None:
         raise UnsuitableInputError(f"{where}: {choice.reason}")
-    return next(one for one in scan.series if one.description is choice.chosen)
+    return _find(scan, choice.chosen)
 
 
 def _find(scan: Scan, series: SeriesDescription) -> ScannedSeries:

@@ -16,13 +16,13 @@ from pydicom import Dataset
 from pydicom.dataset import FileMetaDataset
 from pydicom.uid import Comprehensive3DSRStorage, ExplicitVRLittleEndian, SegmentationStorage
 
+from db.overview import patient_course, system_status, worklist
 from dicom_io.scp import FolderArchive
 from dicom_io.simulated.ct import WrittenSeries, write_ct
 from dicom_io.simulated.header import SimulatedPatient, SimulatedStudy
 from dicom_io.simulated.prompts import MeasuredLesion, write_measurements
 from dicom_io.uids import uid_of
 from workflow.bootstrap import build
-from workflow.context import Context
 from workflow.domain.geometry import Mask, Point, Volume, affine_from_axes
 from workflow.domain.lesion import (
     LesionPrompt,
@@ -34,12 +34,12 @@ from workflow.domain.lesion import (
     TrackedLesion,
 )
 from workflow.domain.report import TimePointReport
+from workflow.engine.context import Context
+from workflow.engine.reconciler import work_until_idle
 from workflow.listener import ImportResult, dicom_files, import_files
-from workflow.overview import patient_course, system_status, worklist
 from workflow.ports import ImageStack, Progress, WrittenObject, WrittenResults, no_progress
-from workflow.reconciler import work_until_idle
-from workflow.run import keeper
 from workflow.settings import Settings, load_settings
+from workflow.use_cases.run import keeper
 
 MODEL = ModelIdentity(name="sphere finder", version="1")
 SHAPE, SPACING_MM = (16, 48, 48), (4.0, 1.0, 1.0)
@@ -186,7 +186,12 @@ class PlainResults:
     """Writes a SEG and an SR that say only who they are: most tests ask for no more."""
 
     def write(
-        self, report: TimePointReport, image: ImageStack, course: Sequence[TimePointReport], folder: Path
+        self,
+        report: TimePointReport,
+        images: Sequence[ImageStack],
+        course: Sequence[TimePointReport],
+        folder: Path,
+        prior: Sequence[WrittenObject] = (),
     ) -> WrittenResults:
         """Two small objects with UIDs that derive from the report's identity."""
         return WrittenResults(

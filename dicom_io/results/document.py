@@ -42,7 +42,7 @@ def begin_document(
 
     header = images.header
     document = SOPClass(
-        study_instance_uid=report.study_instance_uid,
+        study_instance_uid=header.StudyInstanceUID,
         series_instance_uid=uids.series_instance_uid_of(place.sop_instance_uid),
         series_number=place.series_number,
         sop_instance_uid=place.sop_instance_uid,

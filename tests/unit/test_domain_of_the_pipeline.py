@@ -1,4 +1,4 @@
-"""Readiness, order of studies, priors, patients: the pure rules."""
+"""Readiness, order of studies, priors: the pure rules."""
 
 from __future__ import annotations
 
@@ -8,12 +8,11 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from workflow.domain.timeline import TimelineStudy, choose_priors, in_order
 
 from workflow.domain.geometry import Mask, Volume, affine_from_axes, dice, mask_on_grid, union
 from workflow.domain.matching import match
-from workflow.domain.patient import PatientIdentity, why_not_same
 from workflow.domain.study_state import Readiness, ReceptionFacts, ReceptionRule, judge_readiness
-from workflow.domain.timeline import TimelineStudy, choose_priors, in_order
 
 NOW = datetime(2024, 1, 1, 12, tzinfo=UTC)
 RULE = ReceptionRule(quiet_s=120, max_wait_s=3600, required_modalities=frozenset({"CT"}))
@@ -100,29 +99,6 @@ def test_what_can_not_be_compared_is_no_prior_and_says_why(name, earlier, reason
 )
 def test_what_may_be_compared_is(name, earlier):
     assert choose_priors([earlier, _study("b", 2, frame="1.2")], "b").nearest == "a"
-
-
-PERSON = PatientIdentity(patient_id="1", patient_name="Müller^Anna", birth_date=date(1960, 1, 2), sex="F")
-
-
-@pytest.mark.parametrize(
-    ("name", "other", "contradicts"),
-    [
-        ("the same", {}, False),
-        ("other case, no accent, middle name", {"patient_name": "MULLER^ANNA^B"}, False),
-        ("married", {"patient_name": "Schmidt^Anna"}, False),
-        ("nothing said", {"patient_name": "", "birth_date": None, "sex": ""}, False),
-        ("another birth date", {"birth_date": date(1961, 1, 2)}, True),
-        ("another sex", {"sex": "M"}, True),
-        ("another name altogether", {"patient_name": "Roe^Jane"}, True),
-        ("another issuer", {"issuer_of_patient_id": "B"}, True),
-    ],
-)
-def test_a_patient_is_confirmed_by_the_rest(name, other, contradicts):
-    identity = PatientIdentity(**{**vars(PERSON), **other})
-    reason = why_not_same(PERSON, identity)
-    assert (reason is not None) is contradicts
-    assert reason is None or ("Anna" not in reason and "Roe" not in reason)
 
 
 def _mask(start, size, shape=(20, 20, 20)) -> Mask:

@@ -7,7 +7,7 @@ import pytest
 
 from workflow.domain.geometry import Mask, Volume, union
 from workflow.domain.lesion import LesionPrompt, MaskPrompt, PromptSource
-from workflow.parts import separate
+from workflow.domain.parts import separate
 
 SPACING = (2.0, 1.0, 1.0)
 

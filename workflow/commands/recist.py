@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 import typer
 
 if TYPE_CHECKING:
-    from workflow.recist_document import Batch
+    from workflow.documents.document import Batch
 
-_HELP = """Assess the response in a patient's course: RECIST 1.1, iRECIST, mRECIST, PERCIST, Lugano.
+_HELP = """Assess the response in a patient's course: RECIST 1.1, iRECIST and other criteria.
 
 FILE is a JSON document, JSON Lines (a document a line, a result a line, same order), or a CSV table
 with a row per lesion and visit, or CDISC's TU, TR and RS tables, together; `-` reads standard input.
@@ -51,7 +51,11 @@ def recist(
         ),
     ] = None,
     criteria: Annotated[
-        str | None, typer.Option(help="recist-1.1, irecist, mrecist, percist-1.0 or lugano-2014.")
+        str | None,
+        typer.Option(
+            help="recist-1.1, irecist, imrecist, mrecist, percist-1.0, lugano-2014, lyric, rano-2.0, choi, "
+            "pcwg3, gcig-ca125, recist-1.0 or who."
+        ),
     ] = None,
     policy: Annotated[
         list[str] | None,
@@ -68,8 +72,8 @@ def recist(
     explain: Annotated[bool, typer.Option("--explain", help="Print the rules and the policy table.")] = False,
 ) -> None:
     """Assess the documents of a file and print the results."""
+    from workflow.documents.explain import explanation
     from workflow.domain.response import TimelineError
-    from workflow.recist_explain import explanation
 
     if explain:
         typer.echo(explanation())
@@ -94,8 +98,8 @@ def _fail(message: str) -> NoReturn:
 
 
 def _read(files: Sequence[Path], reader: str | None) -> Batch:
+    from workflow.documents.document import read_batch, read_tables, read_text
     from workflow.domain.response import TimelineError
-    from workflow.recist_document import read_batch, read_tables, read_text
 
     if len(files) == 1:
         if str(files[0]) == "-":
@@ -109,8 +113,8 @@ def _read(files: Sequence[Path], reader: str | None) -> Batch:
 
 def _print(batch: Batch, criteria: str | None, policy: Sequence[str], *, wants_table: bool) -> bool:
     """Print every result; whether all documents could be assessed."""
-    from workflow.recist_document import Overrides
-    from workflow.recist_result import json_line
+    from workflow.documents.document import Overrides
+    from workflow.documents.result import json_line
 
     overrides = Overrides(criteria=criteria, policy=policies_of(policy))
     is_single = len(batch.documents) == 1
@@ -148,9 +152,9 @@ def assess_documents(
     TimelineError
         If the only document (`is_single`) is wrong.
     """
+    from workflow.documents.document import parse_document
+    from workflow.documents.result import result_of, table_of
     from workflow.domain.response import TimelineError, assess
-    from workflow.recist_document import parse_document
-    from workflow.recist_result import result_of, table_of
 
     for place, raw in documents:
         try:

@@ -23,7 +23,8 @@ from pathlib import Path
 
 import numpy as np
 
-from dicom_io.prompts.contours import planar_contour, rasterise
+from dicom_io.prompts.contours import drawn_planes, planar_contour
+from dicom_io.prompts.planes import region_of
 from dicom_io.simulated.ct import WrittenSeries, read_ct, write_ct
 from dicom_io.simulated.header import SimulatedPatient, SimulatedStudy
 from dicom_io.simulated.prompts import (
@@ -316,10 +317,11 @@ def _lesion_contours(volume: Volume) -> dict[str, list[FloatArray]]:
 
 
 def _mask_of(drawn: Sequence[FloatArray], volume: Volume, label: str) -> Mask:
-    planes = [planar_contour(points, volume) for points in drawn]
-    filled = rasterise([plane for plane in planes if plane is not None], volume)
-    if filled is None or None in planes:
+    contours = [planar_contour(points, volume) for points in drawn]
+    on_slices = [contour for contour in contours if contour is not None]
+    if not on_slices or len(on_slices) < len(contours):
         raise UnsuitableInputError(f"contours of {label} are not on the slices of the 4D-Lung CT")
+    filled = region_of(drawn_planes(on_slices, volume)[0], volume).volume
     start = np.rint(volume.ijk(filled.lps(np.zeros(3)))).astype(int)
     return Mask.from_array(filled.array, (int(start[0]), int(start[1]), int(start[2])), volume.shape)
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from models.registry import limits_of
 from workflow.domain.errors import ConfigurationError
-from workflow.findings import AS_DRAWN, NOT_OUTLINED
+from workflow.domain.findings import AS_DRAWN, NOT_OUTLINED
 
 ROLE_ORDER = {"target": 0, "non_target": 1, "new": 2}
 ROLE_WORDS = {"target": "target", "non_target": "non-target", "new": "new"}
@@ -27,6 +27,14 @@ CRITERIA_WORDS = {
     "mrecist": "mRECIST",
     "percist-1.0": "PERCIST 1.0",
     "lugano-2014": "Lugano 2014",
+    "rano-2.0": "RANO 2.0",
+    "choi": "Choi",
+    "pcwg3": "PCWG3",
+    "gcig-ca125": "GCIG with CA-125",
+    "imrecist": "imRECIST",
+    "lyric": "LYRIC",
+    "recist-1.0": "RECIST 1.0",
+    "who": "WHO",
 }
 # What a reader outlined, or left without an outline, was made by no model.
 _READERS = (AS_DRAWN.name, NOT_OUTLINED.name)

@@ -155,7 +155,7 @@ def test_a_late_instance_of_the_chosen_series_makes_a_new_version_that_names_the
     second = hospital.time_points()[0]
     assert (first["report_version"], second["report_version"]) == (1, 2)
     old_sr = next(o["sop_instance_uid"] for o in first["objects"] if o["role"] == "sr")
-    assert second["report"]["predecessor_sop_instance_uids"] == [old_sr]
+    assert [p["sop_instance_uid"] for p in second["report"]["predecessors"]] == [old_sr]
 
 
 def test_our_own_results_coming_back_are_no_input(hospital):

@@ -162,7 +162,7 @@ def test_taking_a_decision_back_is_a_new_version_that_supersedes_it(hospital):
     without = hospital.time_points()[1]
     assert (with_it["report_version"], without["report_version"]) == (2, 3)
     sr = next(o["sop_instance_uid"] for o in with_it["objects"] if o["role"] == "sr")
-    assert without["report"]["predecessor_sop_instance_uids"] == [sr]
+    assert [p["sop_instance_uid"] for p in without["report"]["predecessors"]] == [sr]
     hospital.receive(FOLLOW_UP)
     hospital.work()
     assert hospital.time_points()[1]["report_version"] == 3

@@ -24,9 +24,9 @@ from dicom_io.scp import (
     serve_listener,
 )
 from dicom_io.scu import RemoteNode
-from workflow.demo import free_port
 from workflow.domain.errors import TransientError
 from workflow.listener import receive, reject
+from workflow.use_cases.demo import free_port
 
 # pynetdicom leaves the socket of a refused connection to the garbage collector.
 pytestmark = pytest.mark.filterwarnings("ignore:.*socket:pytest.PytestUnraisableExceptionWarning")

@@ -19,7 +19,7 @@ from db.tables import JobRow, ReportRow, TimePointRow
 from models.registry import limits_of
 from workflow.commands.up import addresses
 from workflow.domain.errors import ConfigurationError
-from workflow.services import check_exposure
+from workflow.engine.services import check_exposure
 from workflow.settings import load_settings
 from workflow.web import make_app
 from workflow.web.access import web_password

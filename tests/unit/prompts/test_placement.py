@@ -6,7 +6,7 @@ import numpy as np
 import pydicom
 import pytest
 
-from dicom_io.prompts import images_beside, read_prompts, read_study_prompts
+from dicom_io.prompts import images_at_hand, read_prompts, read_study_prompts
 from dicom_io.prompts.placement import ImageIndex
 from dicom_io.volumes import read_folder
 from tests.phantoms import Phantom
@@ -50,25 +50,23 @@ def test_frames_of_an_enhanced_image_lie_where_their_functional_groups_say(tmp_p
     np.testing.assert_allclose(plane.lps(np.array([[0.5, 0.5]]))[0], expected, atol=1e-6)
 
 
-def test_what_was_drawn_on_another_series_of_the_frame_of_reference_holds_on_the_measured_one(real_cases):
+def test_what_was_drawn_on_a_series_belongs_to_it_whatever_else_is_at_hand(real_cases):
     patient = real_cases / "ibsi_sts" / "dicom" / "STS_002"
-    measured = read_folder(patient / "CT" / "image")
     files = [
         path for series in ("CT", "MR_T1", "PET") for path in sorted((patient / series / "image").iterdir())
     ]
-    beside = images_beside(files, measured)
-    assert [images.series.modality for images in beside] == ["PT", "MR"]
+    at_hand = images_at_hand(files)
+    assert sorted(images.series.modality for images in at_hand.images) == ["CT", "MR", "PT"]
 
     pet = pydicom.dcmread(sorted((patient / "PET" / "image").iterdir())[20], stop_before_pixels=True)
     document = report(
         group(num("length", scoord("POLYLINE", [10.5, 12.5, 14.5, 12.5], image(pet.SOPInstanceUID))))
     )
-    reading = read_study_prompts([document], [measured, *beside])
+    reading = read_study_prompts([document], at_hand)
 
     (line,) = reading.prompts[0].shapes
     spacing = float(pet.PixelSpacing[1])
     offset = np.array([10 * spacing, 12 * float(pet.PixelSpacing[0]), 0])
     start = np.array(pet.ImagePositionPatient, dtype=float) + offset
     np.testing.assert_allclose(line.start_lps, start, atol=1e-3)
-    assert measured.volume.contains(line.start_lps)
-    assert reading.placements[0].series_instance_uid == pet.SeriesInstanceUID
+    assert reading.placements[0].drawn_on.series_instance_uid == pet.SeriesInstanceUID

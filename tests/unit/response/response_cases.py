@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Sequence
+from typing import Any
 
 from workflow.domain.response import (
     Course,
@@ -63,3 +64,38 @@ def sequence(
     )
     timeline = Timeline(time_points=points, reference_date=START)
     return assess(timeline, Protocol(criteria=criteria, policies=Policies.from_mapping(policies)))
+
+
+MM = 1000
+
+
+def visits_of(
+    criteria: Criteria,
+    lesions: Sequence[Lesion],
+    *visits: Sequence[Observation],
+    interval: int = 56,
+    policies: Policies | None = None,
+    radiotherapy_end: datetime.date | None = None,
+    **levels: dict[str, Any],
+) -> Course:
+    """The course of visits V0 (baseline), V1, … `interval` days apart; `levels` gives more of a visit."""
+    points = tuple(
+        TimePoint(
+            **{
+                "id": f"V{number}",
+                "date": day(interval * number),
+                "observations": tuple(seen),
+                **levels.get(f"V{number}", {}),
+            }
+        )
+        for number, seen in enumerate(visits)
+    )
+    timeline = Timeline(lesions=tuple(lesions), time_points=points, radiotherapy_end=radiotherapy_end)
+    return assess(timeline, Protocol(criteria=criteria, policies=policies or Policies()))
+
+
+def both_axes(name: str, long_mm: float, short_mm: float, **more: Any) -> Observation:
+    """A lesion measured in two dimensions."""
+    return Observation(
+        lesion=name, long_axis_um=micrometres(long_mm), short_axis_um=micrometres(short_mm), **more
+    )

@@ -342,3 +342,67 @@ def test_the_reason_of_a_confirmation_names_what_grew():
         "iCPD: confirms the iUPD of 2024-02-26: "
         "sum of target lesions 130 mm, 5 mm more than 125 mm since iUPD"
     )
+
+
+def symptomatic(visits, **more):
+    """A target of 100 mm that stays, visits as (day, {new lesion: mm}, scan for a new symptom)."""
+    own = (Lesion(id="T1", organ="liver"), *(Lesion(id=x, role=LesionRole.NEW) for x in ("L1", "L2")))
+    points = [TimePoint(id="BL", date=day(0), observations=(_seen("T1", 100),))]
+    for days, new, has_symptoms in visits:
+        seen = (_seen("T1", 100), *(_seen(name, size) for name, size in new.items()))
+        points.append(
+            TimePoint(id=f"D{days}", date=day(days), observations=seen, has_new_symptoms=has_symptoms)
+        )
+    return assess(Timeline(lesions=own, time_points=tuple(points)), IRECIST)
+
+
+@pytest.mark.parametrize(
+    ("name", "new", "has_symptoms", "expected"),
+    [
+        ("a new symptom and a further new lesion", {"L1": 12, "L2": 8}, True, "iCPD"),
+        ("a further new lesion without a symptom", {"L1": 12, "L2": 8}, False, "iUPD"),
+        ("a new symptom and growth of the known lesion", {"L1": 30}, True, "iUPD"),
+    ],
+)
+def test_early_scan_confirms_only_by_symptom_and_further_new_lesion(name, new, has_symptoms, expected):
+    found = symptomatic([(56, {"L1": 12}, False), (70, new, has_symptoms)])
+    assert overalls(found) == ["iUPD", expected], name
+
+
+def test_progression_confirmed_early_is_dated_to_the_iupd_and_stays():
+    found = symptomatic(
+        [(56, {"L1": 12}, False), (70, {"L1": 12, "L2": 8}, True), (112, {"L1": 12, "L2": 8}, False)]
+    )
+    assert overalls(found) == ["iUPD", "iCPD", "iCPD"]
+    assert found.icpd.date == day(56)
+    assert "new symptom" in found.assessments[2].reason
+
+
+@pytest.mark.parametrize(
+    ("name", "visits", "words"),
+    [
+        ("a target seen again", [(35, 0, {}), (70, 4, {})], "seen again after a complete response"),
+        ("a new lesion", [(35, 0, {}), (70, 0, {"L1": 12})], "new lesion L1"),
+    ],
+)
+def test_iupd_after_icr_says_what_came_back(name, visits, words):
+    found = patient(40, visits)
+    assert overalls(found) == ["iCR", "iUPD"]
+    assert words in found.assessments[-1].reason, name
+
+
+def test_iupd_after_icr_names_the_non_target_lesion_that_came_back():
+    lesions = (Lesion(id="T1"), Lesion(id="N1", role=LesionRole.NON_TARGET))
+    states = (LesionState.PRESENT, LesionState.DISAPPEARED, LesionState.PRESENT)
+    points = tuple(
+        TimePoint(
+            id=f"V{i}",
+            date=day(56 * i),
+            observations=(_seen("T1", size), Observation(lesion="N1", state=state)),
+        )
+        for i, (size, state) in enumerate(zip((40, 0, 0), states, strict=True))
+    )
+    found = assess(Timeline(lesions=lesions, time_points=points), IRECIST)
+    assert overalls(found) == ["iCR", "iUPD"]
+    assert "N1" in found.assessments[-1].reason
+    assert "complete response" in found.assessments[-1].reason

@@ -6,9 +6,12 @@ import json
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from workflow.documents.result import result_of, table_of
 from workflow.domain.lesion import LesionState
 from workflow.domain.report import LesionRole
 from workflow.domain.response import (
+    ClinicalStatus,
+    Corticosteroids,
     Criteria,
     Intervention,
     InterventionEffect,
@@ -25,9 +28,9 @@ from workflow.domain.response import (
     VisitDate,
     assess,
 )
+from workflow.domain.response.other_lesions import is_assessed
 from workflow.domain.response.policy import CarryForward, Reappearance
 from workflow.domain.response.values import immune, plain, response_of
-from workflow.recist_result import result_of, table_of
 
 NAMES = ("A", "B", "C", "D", "E")
 LENGTHS = st.none() | st.integers(0, 80_000) | st.sampled_from([0, 5_000, 9_999, 10_000])
@@ -57,6 +60,8 @@ def observations(draw, name, later=()):
         slice_interval_um=draw(LENGTHS),
         viable_um=draw(LENGTHS),
         sul_peak_milli=draw(st.none() | st.integers(0, 20_000)),
+        attenuation_milli_hu=draw(st.none() | st.integers(-100_000, 200_000)),
+        has_intratumoral_nodule=draw(st.booleans()),
     )
 
 
@@ -67,9 +72,10 @@ def timelines(draw):
         Lesion(
             id=name,
             role=draw(st.sampled_from(list(LesionRole))),
-            organ=draw(st.sampled_from(["", "liver", "left lung"])),
+            organ=draw(st.sampled_from(["", "liver", "left lung", "bone", "porta hepatis node"])),
             is_nodal=draw(st.booleans()),
             is_measurable=draw(st.none() | st.booleans()),
+            is_enhancing=draw(st.booleans()),
         )
         for name in draw(st.sampled_from([NAMES[:n] for n in range(6)]))
     )
@@ -96,11 +102,26 @@ def timelines(draw):
                 deauville=draw(st.none() | st.integers(1, 5)),
                 uptake=draw(st.none() | st.sampled_from(list(Uptake))),
                 spleen_um=draw(st.none() | st.integers(80_000, 200_000)),
+                has_unrelated_uptake=draw(st.booleans()),
+                has_new_symptoms=draw(st.booleans()),
+                clinical_status=draw(st.none() | st.sampled_from(list(ClinicalStatus))),
+                corticosteroids=draw(st.none() | st.sampled_from(list(Corticosteroids))),
+                liver_sul_mean_milli=draw(st.none() | st.integers(0, 5_000)),
+                liver_sul_deviation_milli=draw(st.none() | st.integers(0, 1_000)),
+                new_bone_lesions=draw(st.none() | st.integers(0, 6)),
+                bone=draw(RESPONSES) if has_levels else None,
+                ca125_milli=draw(st.none() | st.integers(0, 500_000)),
+                ca125_upper_limit_milli=draw(st.none() | st.integers(1, 70_000)),
+                is_ca125_evaluable=draw(st.booleans()),
             )
         )
-    days = st.none() | st.dates(datetime.date(2024, 1, 1), datetime.date(2025, 6, 1))
+    days = st.none() | st.dates(datetime.date(2023, 1, 1), datetime.date(2025, 6, 1))
     return Timeline(
-        lesions=lesions, time_points=tuple(points), new_therapy_date=draw(days), death_date=draw(days)
+        lesions=lesions,
+        time_points=tuple(points),
+        new_therapy_date=draw(days),
+        death_date=draw(days),
+        radiotherapy_end=draw(days),
     )
 
 
@@ -119,6 +140,7 @@ PROTOCOLS = st.builds(
         visit_date=st.sampled_from(list(VisitDate)),
         too_small_mm=st.integers(0, 6),
         missed_visits_before_censoring=st.integers(0, 3),
+        confirm_every_progression=st.booleans(),
     ),
 )
 
@@ -207,7 +229,8 @@ def test_adding_a_lesion_that_has_disappeared_throughout_never_helps(timeline, r
                     ),
                 }
             )
-            if point.observations or timeline.baseline is point
+            # Where nothing was looked at, a lesion that is gone would say that somebody looked.
+            if (point.observations and is_assessed(point)) or timeline.baseline is point
             else point
             for point in timeline.time_points
         ),

@@ -20,6 +20,8 @@ from workflow.domain.response.policy import (
 )
 from workflow.domain.response.quantities import micrometres, millimetres, mm_text
 from workflow.domain.response.timeline import (
+    ClinicalStatus,
+    Corticosteroids,
     Intervention,
     InterventionEffect,
     InterventionKind,
@@ -35,6 +37,8 @@ __all__ = [
     "Assessment",
     "BestResponse",
     "CarryForward",
+    "ClinicalStatus",
+    "Corticosteroids",
     "Course",
     "Criteria",
     "Duration",

@@ -44,6 +44,8 @@ class Assessment:
         Progression rests on a lesion that a later time point proved to be new.
     reason
         Of the overall response, for a tumour board; `target_reason` and so on speak of one level.
+    components
+        The responses that criteria combine beyond target and non-target, by name ("bone", "CA-125").
     """
 
     time_point: str
@@ -67,6 +69,7 @@ class Assessment:
     computed_overall: Response | None = None
     computed_target: Response | None = None
     warnings: tuple[str, ...] = ()
+    components: tuple[tuple[str, Response], ...] = ()
 
     @property
     def change_from_baseline_percent(self) -> float | None:

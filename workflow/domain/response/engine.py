@@ -6,11 +6,27 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from workflow.domain.report import LesionRole
-from workflow.domain.response import best_response, lugano, mrecist, percist, recist11
+from workflow.domain.response import (
+    best_response,
+    choi,
+    gcig,
+    imrecist,
+    lugano,
+    lyric,
+    mrecist,
+    pcwg3,
+    percist,
+    rano,
+    recist10,
+    recist11,
+    unconfirmed,
+    who,
+)
 from workflow.domain.response.course import Assessment, Course
 from workflow.domain.response.edit_checks import Finding, edit_checks
-from workflow.domain.response.interventions import as_judged
+from workflow.domain.response.inputs import inputs_of, missing_inputs
 from workflow.domain.response.irecist_best import assess_irecist
+from workflow.domain.response.judged import as_judged, with_lasting_doubts
 from workflow.domain.response.other_lesions import says_something
 from workflow.domain.response.policy import Criteria, Protocol
 from workflow.domain.response.survival import before_new_therapy, progression_free_survival
@@ -27,6 +43,7 @@ def assess(timeline: Timeline, protocol: Protocol | None = None) -> Course:
     `protocol` is RECIST 1.1 with the default policies unless given.
     """
     chosen = protocol or Protocol()
+    timeline = with_lasting_doubts(timeline)
     judged = as_judged(timeline, chosen.policies)
     course = _until_new_therapy(judged, chosen)
     assessments = tuple(
@@ -34,11 +51,17 @@ def assess(timeline: Timeline, protocol: Protocol | None = None) -> Course:
         for assessment, point in zip(course.assessments, judged.time_points, strict=True)
     )
     found = edit_checks(timeline, chosen, assessments)
+    available = inputs_of(timeline)
+    lacking = missing_inputs(chosen.criteria, available) if available else ""
     return replace(
         course,
         assessments=_with_warnings(assessments, found),
         progression_free_survival=progression_free_survival(judged, course),
-        warnings=(*course.warnings, *(f.warning for f in found if f.time_point is None)),
+        warnings=(
+            *course.warnings,
+            *([lacking] if lacking else []),
+            *(f.warning for f in found if f.time_point is None),
+        ),
     )
 
 
@@ -126,6 +149,60 @@ def assess_lugano(timeline: Timeline, protocol: Protocol) -> Course:
     return course_of(lugano.assess_time_points(timeline), timeline, protocol)
 
 
+def assess_lyric(timeline: Timeline, protocol: Protocol) -> Course:
+    """LYRIC: Lugano with indeterminate responses."""
+    shown = lyric.assess_time_points(timeline)
+    return _course_of_open(shown, lyric.dated_back(shown), timeline, protocol)
+
+
+def assess_rano(timeline: Timeline, protocol: Protocol) -> Course:
+    """RANO 2.0, with progression after radiotherapy to be confirmed."""
+    shown = rano.assess_time_points(timeline, protocol.policies)
+    return _course_of_open(shown, shown, timeline, protocol)
+
+
+def assess_imrecist(timeline: Timeline, protocol: Protocol) -> Course:
+    """imRECIST: new lesions in the sum, and a response may come after progression that is taken back."""
+    shown = imrecist.assess_time_points(timeline, protocol.policies)
+    return _course_of_open(shown, shown, timeline, protocol)
+
+
+def assess_pcwg3(timeline: Timeline, protocol: Protocol) -> Course:
+    """PCWG3: RECIST 1.1 on soft tissue and the 2+2 rule on bone scans."""
+    shown = pcwg3.assess_time_points(timeline, protocol.policies)
+    return _course_of_open(shown, shown, timeline, protocol)
+
+
+def assess_gcig(timeline: Timeline, protocol: Protocol) -> Course:
+    """GCIG: RECIST 1.1 and CA-125."""
+    return course_of(gcig.assess_time_points(timeline, protocol.policies), timeline, protocol)
+
+
+def assess_choi(timeline: Timeline, protocol: Protocol) -> Course:
+    """Choi: size and attenuation."""
+    return course_of(choi.assess_time_points(timeline), timeline, protocol)
+
+
+def assess_recist10(timeline: Timeline, protocol: Protocol) -> Course:
+    """RECIST 1.0: longest diameters and 20 % alone."""
+    policies = recist10.policies_of(protocol.policies)
+    longest = recist10.longest_timeline(timeline)
+    return course_of(recist11.assess_time_points(longest, policies), timeline, protocol)
+
+
+def assess_who(timeline: Timeline, protocol: Protocol) -> Course:
+    """WHO: products of perpendicular diameters."""
+    return course_of(who.assess_time_points(timeline), timeline, protocol)
+
+
+def _course_of_open(
+    shown: Sequence[Assessment], dated: Sequence[Assessment], timeline: Timeline, protocol: Protocol
+) -> Course:
+    """The course where single time points are open; `dated` has each progression on its own day."""
+    course = course_of(unconfirmed.counted(dated), timeline, protocol)
+    return unconfirmed.in_own_words(course, shown)
+
+
 def course_of(assessments: Sequence[Assessment], timeline: Timeline, protocol: Protocol) -> Course:
     """The whole course from time points in RECIST's words."""
     sequence = best_response.sequence_of(assessments, timeline.start, protocol.policies)
@@ -156,4 +233,12 @@ _ENGINES: dict[Criteria, Engine] = {
     Criteria.MRECIST: assess_mrecist,
     Criteria.PERCIST: assess_percist,
     Criteria.LUGANO: assess_lugano,
+    Criteria.RANO: assess_rano,
+    Criteria.CHOI: assess_choi,
+    Criteria.PCWG3: assess_pcwg3,
+    Criteria.GCIG: assess_gcig,
+    Criteria.IMRECIST: assess_imrecist,
+    Criteria.LYRIC: assess_lyric,
+    Criteria.RECIST_1_0: assess_recist10,
+    Criteria.WHO: assess_who,
 }

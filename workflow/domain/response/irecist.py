@@ -64,9 +64,18 @@ class _Seen:
             found.add(NON_TARGET)
         if self.burden.has_progressed:
             found.add(NEW)
-        if not found and self.base.overall is R.PD and self.base.new_lesion is not NewLesion.YES:
-            found.add(TARGET)  # reappearance after a complete response
+        if self.reappeared:
+            found.add(self.reappeared)
         return frozenset(found)
+
+    @cached_property
+    def reappeared(self) -> str:
+        """The category that is PD only because disease is seen again after a complete response, or ""."""
+        target, non_target = plain_or_none(self.base.target), plain_or_none(self.base.non_target)
+        is_level = R.PD in (target, non_target) or self.burden.has_progressed
+        if is_level or self.base.overall is not R.PD or self.base.new_lesion is NewLesion.YES:
+            return ""
+        return TARGET if target in (R.PR, R.SD) else NON_TARGET
 
 
 def assess_time_points(timeline: Timeline, policies: Policies) -> tuple[Assessment, ...]:
@@ -89,6 +98,11 @@ def assess_time_points(timeline: Timeline, policies: Policies) -> tuple[Assessme
         elif confirmed is not None:
             overall, reason = R.ICPD, f"iCPD since {confirmed.when}; {base.reason}"
         elif pending is not None and _is_too_early(pending, point, policies):
+            if further := _early_confirmation(seen):
+                assessments.append(_in_words(base, R.ICPD, _confirmed_early(further, pending)))
+                confirmed, pending, known = point, None, known_next
+                history = history_after(history, point, _as_history(R.ICPD, base))
+                continue
             assessments.append(_in_words(base, R.IUPD, _disregarded(seen, pending, policies)))
             continue
         else:
@@ -167,6 +181,19 @@ def _lowest(one: int | None, other: int | None) -> int | None:
 def _is_too_early(pending: Pending, point: TimePoint, policies: Policies) -> bool:
     days = days_between(pending.began.date, point.date)
     return days is not None and days < policies.iupd_confirmation_days
+
+
+def _early_confirmation(seen: _Seen) -> str:
+    """What lets an early scan confirm: made for a new symptom or sign, and showing one more new lesion."""
+    if not (seen.point.has_new_symptoms and seen.burden.additional):
+        return ""
+    return f"further new lesion {', '.join(seen.burden.additional)}".strip()
+
+
+def _confirmed_early(further: str, pending: Pending) -> str:
+    return (
+        f"iCPD: confirms the iUPD of {pending.began.when}: {further}, on an early scan made for a new symptom"
+    )
 
 
 def _disregarded(seen: _Seen, pending: Pending, policies: Policies) -> str:
@@ -284,10 +311,14 @@ def _shrank(before_um: int | None, now_um: int | None) -> bool:
 
 def _progression_reasons(seen: _Seen) -> list[str]:
     reasons = []
-    if TARGET in seen.causes:
-        reasons.append(_level_reason(TARGET, seen.base.target_reason))
-    if NON_TARGET in seen.causes:
-        reasons.append(_level_reason(NON_TARGET, seen.base.non_target_reason))
+    for category, reason in (
+        (TARGET, seen.base.target_reason),
+        (NON_TARGET, seen.base.non_target_reason),
+    ):
+        if category == seen.reappeared:
+            reasons.append(f"{category} seen again after a complete response ({reason or 'given'})")
+        elif category in seen.causes:
+            reasons.append(_level_reason(category, reason))
     if NEW in seen.causes:
         reasons.append(seen.burden.reason or seen.base.new_lesion_reason)
     return reasons

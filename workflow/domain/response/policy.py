@@ -19,6 +19,14 @@ class Criteria(StrEnum):
     MRECIST = "mrecist"
     PERCIST = "percist-1.0"
     LUGANO = "lugano-2014"
+    RANO = "rano-2.0"
+    CHOI = "choi"
+    PCWG3 = "pcwg3"
+    GCIG = "gcig-ca125"
+    IMRECIST = "imrecist"
+    LYRIC = "lyric"
+    RECIST_1_0 = "recist-1.0"
+    WHO = "who"
 
 
 class CarryForward(StrEnum):
@@ -74,6 +82,10 @@ class Policies:
     reappearance_needs_confirmed_complete_response: bool = False
     visit_date: VisitDate = VisitDate.BY_RESPONSE
     missed_visits_before_censoring: int = 2
+    pseudoprogression_days: int = 84
+    confirm_every_progression: bool = False
+    bone_flare_days: int = 84
+    bone_confirmation_days: int = 42
 
     def __post_init__(self) -> None:
         for item in fields(self):
@@ -196,6 +208,22 @@ POLICY_TABLE: Mapping[str, tuple[str, str]] = MappingProxyType(
             "progression-free survival at the last evaluable one; 0: none do",
             "FDA, Clinical Trial Endpoints (2018), appendix: more than one",
         ),
+        "pseudoprogression_days": (
+            "days after radiotherapy in which RANO 2.0 wants progression confirmed",
+            "Wen 2023: 12 weeks",
+        ),
+        "confirm_every_progression": (
+            "whether RANO 2.0 wants every progression confirmed, whatever the time since radiotherapy",
+            "Wen 2023: for treatments with a high likelihood of pseudoprogression",
+        ),
+        "bone_flare_days": (
+            "days from the start in which a first bone scan may show a flare (PCWG3, 2+2 rule)",
+            "Scher 2016: the first scan, 8 to 12 weeks",
+        ),
+        "bone_confirmation_days": (
+            "least days between bone scans of which one confirms the other",
+            "Scher 2016: 6 weeks",
+        ),
     }
 )
 """Meaning and source of each policy, by name."""
@@ -266,6 +294,20 @@ _CRITERIA = {
     "percist1.0": Criteria.PERCIST,
     "lugano": Criteria.LUGANO,
     "lugano2014": Criteria.LUGANO,
+    "rano": Criteria.RANO,
+    "rano2.0": Criteria.RANO,
+    "rano2": Criteria.RANO,
+    "choi": Criteria.CHOI,
+    "choi2007": Criteria.CHOI,
+    "pcwg3": Criteria.PCWG3,
+    "gcig": Criteria.GCIG,
+    "gcigca125": Criteria.GCIG,
+    "imrecist": Criteria.IMRECIST,
+    "lyric": Criteria.LYRIC,
+    "recist1.0": Criteria.RECIST_1_0,
+    "recist10": Criteria.RECIST_1_0,
+    "who": Criteria.WHO,
+    "who1981": Criteria.WHO,
 }
 
 

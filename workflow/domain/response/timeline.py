@@ -27,6 +27,8 @@ class Lesion:
         Whether it is a lymph node: measured by its short axis, normal below 10 mm.
     is_measurable
         Of a new lesion under iRECIST: whether it is followed as a new target (NLT); None: by its size.
+    is_enhancing
+        RANO 2.0: False for a lesion that is measured on T2/FLAIR because it does not enhance.
     """
 
     id: str
@@ -34,6 +36,7 @@ class Lesion:
     organ: str = ""
     is_nodal: bool = False
     is_measurable: bool | None = None
+    is_enhancing: bool = True
 
 
 class InterventionKind(StrEnum):
@@ -110,6 +113,10 @@ class Observation:
         mRECIST: longest diameter of the part that enhances in the arterial phase; 0 if nothing does.
     sul_peak_milli
         PERCIST: SULpeak in thousandths.
+    attenuation_milli_hu
+        Choi: mean attenuation in the portal venous phase, thousandths of HU.
+    has_intratumoral_nodule
+        Choi: the reader sees a new or a growing nodule inside the lesion.
     """
 
     lesion: str
@@ -127,6 +134,8 @@ class Observation:
     slice_interval_um: int | None = None
     viable_um: int | None = None
     sul_peak_milli: int | None = None
+    attenuation_milli_hu: int | None = None
+    has_intratumoral_nodule: bool = False
 
     def __post_init__(self) -> None:
         lengths = (self.diameter_um, self.long_axis_um, self.short_axis_um, *self.fragments_um)
@@ -142,6 +151,23 @@ class Uptake(StrEnum):
 
     DECREASED = "decreased"
     UNCHANGED = "unchanged"
+    INCREASED = "increased"
+
+
+class ClinicalStatus(StrEnum):
+    """How the patient does, apart from the images, compared with baseline (RANO 2.0, LYRIC)."""
+
+    IMPROVED = "improved"
+    STABLE = "stable"
+    WORSE = "worse"
+
+
+class Corticosteroids(StrEnum):
+    """The corticosteroid dose compared with baseline (RANO 2.0); physiological replacement is none."""
+
+    NONE = "none"
+    DECREASED = "decreased"
+    STABLE = "stable"
     INCREASED = "increased"
 
 
@@ -167,6 +193,20 @@ class TimePoint:
         Whether a tumour marker is above its normal limit; None if not measured.
     deauville, uptake, spleen_um
         Lugano: five-point score, change of uptake since baseline, and the spleen's craniocaudal length.
+    has_unrelated_uptake
+        Lugano: score X, new uptake that is unlikely to be lymphoma.
+    has_new_symptoms
+        iRECIST: the scan was made for a new symptom or sign.
+    clinical_status, corticosteroids
+        RANO 2.0 (the status also LYRIC): what a CR or PR needs beside the images.
+    liver_sul_mean_milli, liver_sul_deviation_milli
+        PERCIST: mean and standard deviation of SUL in the normal liver, thousandths.
+    new_bone_lesions, bone
+        PCWG3: how many lesions the bone scan shows that were not there at baseline, and the bone response.
+    ca125_milli, ca125_upper_limit_milli
+        GCIG: serum CA-125 and the upper limit of its reference range, thousandths of U/ml.
+    is_ca125_evaluable
+        GCIG: False after mouse antibodies, or surgery on peritoneum or pleura in the 28 days before.
     """
 
     id: str
@@ -188,6 +228,17 @@ class TimePoint:
     deauville: int | None = None
     uptake: Uptake | None = None
     spleen_um: int | None = None
+    has_unrelated_uptake: bool = False
+    has_new_symptoms: bool = False
+    clinical_status: ClinicalStatus | None = None
+    corticosteroids: Corticosteroids | None = None
+    liver_sul_mean_milli: int | None = None
+    liver_sul_deviation_milli: int | None = None
+    new_bone_lesions: int | None = None
+    bone: Response | None = None
+    ca125_milli: int | None = None
+    ca125_upper_limit_milli: int | None = None
+    is_ca125_evaluable: bool = True
 
     def __post_init__(self) -> None:
         if self.last_date is not None and (self.date is None or self.last_date < self.date):
@@ -235,6 +286,8 @@ class Timeline:
         Start of another anticancer therapy: what is seen after this day counts for no best response.
     death_date
         An event of progression-free survival.
+    `reference_date` is the day that durations count from (randomisation or start of treatment);
+    None takes the baseline's date. `radiotherapy_end` is the last day of radiotherapy (RANO 2.0).
 
     Raises
     ------
@@ -250,6 +303,7 @@ class Timeline:
     new_therapy_date: datetime.date | None = None
     death_date: datetime.date | None = None
     name: str = ""
+    radiotherapy_end: datetime.date | None = None
     _baseline: int | None = field(init=False, repr=False, compare=False, default=None)
 
     def __post_init__(self) -> None:

@@ -39,6 +39,17 @@ class Response(StrEnum):
     PMD = "PMD"
     # Lugano 2014 by PET says NMR where PERCIST says SMD.
     NMR = "NMR"
+    # Lugano by CT, as CDISC writes it beside CMR, PMR, NMR and PMD by PET
+    CAR = "CAR"
+    PAR = "PAR"
+    SAD = "SAD"
+    PAD = "PAD"
+
+    IR1 = "IR1"  # LYRIC: indeterminate, by its first, second or third pattern
+    IR2 = "IR2"
+    IR3 = "IR3"
+    MR = "MR"  # RANO 2.0: minor response of non-enhancing tumour
+    PDU = "PDu"  # progression that is to be confirmed, or was taken back (PCWG3, RANO 2.0, imRECIST)
 
 
 class NewLesion(StrEnum):
@@ -61,14 +72,27 @@ _PLAIN_OF_I = {
     R.ICPD: R.PD,
 }
 _I_OF_PLAIN = {plain: immune for immune, plain in _PLAIN_OF_I.items() if immune is not R.ICPD}
+_PLAIN_OF_MODALITY = {
+    R.CMR: R.CR,
+    R.PMR: R.PR,
+    R.SMD: R.SD,
+    R.NMR: R.SD,
+    R.PMD: R.PD,
+    R.CAR: R.CR,
+    R.PAR: R.PR,
+    R.SAD: R.SD,
+    R.PAD: R.PD,
+}
+_PLAIN = {**_PLAIN_OF_I, **_PLAIN_OF_MODALITY}
 
-PROGRESSION = frozenset({R.PD, R.IUPD, R.ICPD, R.PMD})
+PROGRESSION = frozenset({R.PD, R.IUPD, R.ICPD, R.PMD, R.PAD})
+INDETERMINATE = frozenset({R.IR1, R.IR2, R.IR3, R.PDU})
 NOT_EVALUABLE = frozenset({R.NE, R.ND})
 
 
 def plain(response: Response) -> Response:
-    """The RECIST 1.1 word for an iRECIST word (iUPD and iCPD are both PD); others stay."""
-    return _PLAIN_OF_I.get(response, response)
+    """The RECIST 1.1 word for an iRECIST, metabolic or CT word (iUPD and iCPD are both PD); others stay."""
+    return _PLAIN.get(response, response)
 
 
 def immune(response: Response) -> Response:
@@ -127,6 +151,22 @@ _SYNONYMS = {
     "STABLE METABOLIC DISEASE": R.SMD,
     "NO METABOLIC RESPONSE": R.NMR,
     "PROGRESSIVE METABOLIC DISEASE": R.PMD,
+    "MINOR RESPONSE": R.MR,
+    "MINR": R.MR,
+    "PRELIMINARY PD": R.PDU,
+    "UNCONFIRMED PD": R.PDU,
+    "UNCONFIRMED PROGRESSION": R.PDU,
+    "IR(1)": R.IR1,
+    "IR(2)": R.IR2,
+    "IR2A": R.IR2,
+    "IR2B": R.IR2,
+    "IR(2A)": R.IR2,
+    "IR(2B)": R.IR2,
+    "IR(3)": R.IR3,
+    "IMCR": R.CR,
+    "IMPR": R.PR,
+    "IMSD": R.SD,
+    "IMPD": R.PD,
 }
 
 
