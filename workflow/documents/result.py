@@ -54,8 +54,8 @@ def _time_point(assessment: Assessment) -> dict[str, Any]:
         "non_target": assessment.non_target,
         "new_lesion": assessment.new_lesion,
         "overall": assessment.overall,
-        "components": dict(assessment.components),
         "computed_overall": assessment.computed_overall,
+        "components": dict(assessment.components),
         "reason": assessment.reason,
         "warnings": list(assessment.warnings),
     }

@@ -25,8 +25,8 @@ from workflow.domain.response import (
 from workflow.domain.response.course import Assessment, Course
 from workflow.domain.response.edit_checks import Finding, edit_checks
 from workflow.domain.response.inputs import inputs_of, missing_inputs
-from workflow.domain.response.interventions import as_judged
 from workflow.domain.response.irecist_best import assess_irecist
+from workflow.domain.response.judged import as_judged, with_lasting_doubts
 from workflow.domain.response.other_lesions import says_something
 from workflow.domain.response.policy import Criteria, Protocol
 from workflow.domain.response.survival import before_new_therapy, progression_free_survival
@@ -43,6 +43,7 @@ def assess(timeline: Timeline, protocol: Protocol | None = None) -> Course:
     `protocol` is RECIST 1.1 with the default policies unless given.
     """
     chosen = protocol or Protocol()
+    timeline = with_lasting_doubts(timeline)
     judged = as_judged(timeline, chosen.policies)
     course = _until_new_therapy(judged, chosen)
     assessments = tuple(

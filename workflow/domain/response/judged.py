@@ -1,4 +1,4 @@
-"""What treatment of a single lesion, and the protocol's size of the too small ones, make of what was seen."""
+"""What lasting doubts, local treatment and the protocol's size of too small lesions make of what was seen."""
 
 from __future__ import annotations
 
@@ -14,6 +14,27 @@ from workflow.domain.response.timeline import (
     Timeline,
     TimePoint,
 )
+
+
+def with_lasting_doubts(timeline: Timeline) -> Timeline:
+    """The timeline in which a doubt about a lesion lasts until somebody decides.
+
+    A lesion that is merely still there proves nothing: where nobody says whether it is equivocal, it is as
+    it was.
+    """
+    if not any(o.is_equivocal for point in timeline.time_points for o in point.observations):
+        return timeline
+    doubted: set[str] = set()
+    points = []
+    for point in timeline.time_points:
+        doubted |= {o.lesion for o in point.observations if o.is_equivocal}
+        doubted -= {o.lesion for o in point.observations if o.is_equivocal is False}
+        observations = tuple(
+            replace(o, is_equivocal=True) if o.is_equivocal is None and o.lesion in doubted else o
+            for o in point.observations
+        )
+        points.append(replace(point, observations=observations))
+    return replace(timeline, time_points=tuple(points))
 
 
 def as_judged(timeline: Timeline, policies: Policies) -> Timeline:
