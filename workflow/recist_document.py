@@ -25,6 +25,7 @@ from workflow.domain.response import (
     TimePoint,
     criteria_of,
 )
+from workflow.recist_cdisc import with_whole_lesions
 from workflow.recist_fields import (
     LESION_OTHERS,
     LESION_READERS,
@@ -35,8 +36,9 @@ from workflow.recist_fields import (
     POINT_READERS,
     STATES,
     Raw,
-    date_of,
+    days_of,
     has_score_x,
+    intervention_of,
     is_blank,
     squeezed,
     values_of,
@@ -53,11 +55,12 @@ class Overrides:
 
 @dataclass(frozen=True, kw_only=True)
 class Document:
-    """One patient: what was seen, the protocol to assess it by, and the name to echo."""
+    """One patient: what was seen, the protocol to assess it by, and the name and the reader to echo."""
 
     timeline: Timeline
     protocol: Protocol
     name: Any = None
+    reader: str = ""
     warnings: tuple[str, ...] = ()
 
 
@@ -69,7 +72,27 @@ class Batch:
     is_array: bool = False
 
 
-def read_batch(text: str, *, suffix: str = "") -> Batch:
+def read_tables(texts: Mapping[str, str], *, reader: str | None = None) -> Batch:
+    """The raw documents of one or more tables of the same patients (CDISC's TU, TR and RS, say).
+
+    Parameters
+    ----------
+    texts
+        The tables by the name that errors call them by; "" is enough for a single one.
+    reader
+        Whose rows to take; "accepted": those with an accepted flag; None: each reader gives a document.
+
+    Raises
+    ------
+    TimelineError
+        If a table can't be read; the message names the row.
+    """
+    from workflow.recist_table import documents_of_tables
+
+    return Batch(documents=tuple(documents_of_tables(texts, reader=reader)))
+
+
+def read_batch(text: str, *, suffix: str = "", reader: str | None = None) -> Batch:
     """Split a file's text into raw documents; the suffix (".json", ".jsonl", ".csv") may be unknown ("").
 
     Raises
@@ -77,13 +100,11 @@ def read_batch(text: str, *, suffix: str = "") -> Batch:
     TimelineError
         If the text is none of the forms; the message names the line.
     """
-    from workflow.recist_table import documents_of_table
-
     stripped = text.lstrip("\ufeff").strip()
     if not stripped:
         raise TimelineError("the input is empty; give a JSON document, JSON Lines or a CSV table")
     if suffix in (".csv", ".tsv") or stripped[0] not in "{[":
-        return Batch(documents=tuple(documents_of_table(stripped)))
+        return read_tables({"": stripped}, reader=reader)
     if suffix not in (".jsonl", ".ndjson"):
         whole = _whole_json(stripped)
         if isinstance(whole, list):
@@ -130,15 +151,8 @@ def _object(value: Any, place: str) -> Raw:
 
 # ---------------------------------------------------------------- one document
 
-_DOCUMENT_KEYS = {
-    "name",
-    "criteria",
-    "policy",
-    "reference_date",
-    "lesions",
-    "time_points",
-    "radiotherapy_end",
-}
+_DAYS = ("reference_date", "new_therapy_date", "death_date", "radiotherapy_end")
+_DOCUMENT_KEYS = {"name", "reader", "criteria", "policy", "lesions", "time_points", "warnings", *_DAYS}
 
 
 def parse_document(raw: Raw, *, place: str = "", overrides: Overrides | None = None) -> Document:
@@ -155,7 +169,8 @@ def parse_document(raw: Raw, *, place: str = "", overrides: Overrides | None = N
     try:
         if "error" in raw and "time_points" not in raw:
             raise TimelineError(str(raw["error"]))
-        warnings = [f"unknown key {key!r} is ignored" for key in raw if key not in _DOCUMENT_KEYS]
+        warnings = [str(text) for text in _list(raw, "warnings", "the document")]
+        warnings += [f"unknown key {key!r} is ignored" for key in raw if key not in _DOCUMENT_KEYS]
         protocol = _protocol(raw, demanded)
         lesions = tuple(
             _lesion(item, number, warnings)
@@ -165,18 +180,19 @@ def parse_document(raw: Raw, *, place: str = "", overrides: Overrides | None = N
             _time_point(item, number, warnings)
             for number, item in enumerate(_list(raw, "time_points", "the document"), start=1)
         ]
+        lesions, points = with_whole_lesions(lesions, points, warnings)
         timeline = Timeline(
             lesions=lesions,
             time_points=tuple(points),
-            reference_date=_date_in(raw, "reference_date"),
-            radiotherapy_end=_date_in(raw, "radiotherapy_end"),
+            **_days(raw, warnings),
             name="" if name is None else str(name),
         )
     except ValueError as error:
         if str(error).startswith(place) and place:
             raise TimelineError(str(error)) from None
         raise TimelineError(f"{where}: {error}" if where else str(error)) from None
-    return Document(timeline=timeline, protocol=protocol, name=name, warnings=tuple(warnings))
+    reader = "" if is_blank(raw.get("reader")) else str(raw["reader"])
+    return Document(timeline=timeline, protocol=protocol, name=name, reader=reader, warnings=tuple(warnings))
 
 
 def _protocol(raw: Raw, overrides: Overrides) -> Protocol:
@@ -189,12 +205,20 @@ def _protocol(raw: Raw, overrides: Overrides) -> Protocol:
     )
 
 
-def _date_in(raw: Raw, key: str) -> datetime.date | None:
-    value = raw.get(key)
-    try:
-        return None if is_blank(value) else date_of(value)
-    except ValueError as error:
-        raise TimelineError(f"{key}: {error}") from None
+def _days(raw: Raw, warnings: list[str]) -> dict[str, datetime.date]:
+    """The document's own days; of one that is known in part the first day."""
+    found = {}
+    for key in _DAYS:
+        if is_blank(raw.get(key)):
+            continue
+        try:
+            days = days_of(raw[key])
+        except ValueError as error:
+            raise TimelineError(f"{key}: {error}") from None
+        if days.is_partial:
+            warnings.append(f"{key}: only {raw[key]} is known, and is taken as {days.first}")
+        found[key] = days.first
+    return found
 
 
 def _list(raw: Raw, key: str, where: str) -> Sequence[Any]:
@@ -254,11 +278,30 @@ def _time_point(item: Any, number: int, warnings: list[str]) -> TimePoint:
         if has_score_x(item.get("deauville") or ""):
             values["has_unrelated_uptake"] = True
         observations = _observations(item.get("observations"), ignored)
-        point = TimePoint(id=identity, observations=observations, **values)
+        scans = _scan_days(item.get("observations"), values)
+        point = TimePoint(id=identity, observations=observations, **scans, **values)
     except ValueError as error:
         raise TimelineError(f"time point {identity!r}: {error}") from None
     warnings += [f"time point {identity!r}: {text}" for text in ignored]
     return point
+
+
+def _scan_days(observations: Any, values: dict[str, Any]) -> dict[str, Any]:
+    """First and last day of a visit, from its date and its scans'; whole dates go over partial ones."""
+    days = [values.pop(key) for key in ("days", "last_days") if key in values]
+    if isinstance(observations, list):
+        days += [
+            days_of(x["date"]) for x in observations if isinstance(x, Mapping) and not is_blank(x.get("date"))
+        ]
+    if not days:
+        return {}
+    whole = [d for d in days if not d.is_partial] or days
+    first, last = min(d.first for d in whole), max(d.last for d in whole)
+    return {
+        "date": first,
+        "last_date": last if last != first else None,
+        "is_date_partial": whole[0].is_partial,
+    }
 
 
 def _observations(value: Any, warnings: list[str]) -> tuple[Observation, ...]:
@@ -278,16 +321,23 @@ def _observations(value: Any, warnings: list[str]) -> tuple[Observation, ...]:
     for number, item in enumerate(items, start=1):
         observation = _observation(item, number, warnings)
         earlier = found.get(observation.lesion)
-        found[observation.lesion] = observation if earlier is None else _joined(earlier, observation)
+        if earlier is not None:
+            observation = _joined(earlier, observation, _place(item, number))
+        found[observation.lesion] = observation
     return tuple(found.values())
 
 
-def _joined(one: Observation, other: Observation) -> Observation:
+def _place(item: Raw, number: int) -> str:
+    # A table's row has a name of its own; it is what a person looks for.
+    return str(item["row"]) if "row" in item else f"observation {number}"
+
+
+def _joined(one: Observation, other: Observation, where: str) -> Observation:
     """Two rows of one lesion are the parts of a split lesion, and nothing else."""
     both = (*_parts(one), *_parts(other))
     if LesionState.SPLIT not in (one.state, other.state) or not both:
         raise TimelineError(
-            f"lesion {one.lesion!r} is observed twice; "
+            f"{where}: lesion {one.lesion!r} is observed twice; "
             "give it once, or the state split and a diameter in each row"
         )
     return Observation(lesion=one.lesion, state=LesionState.SPLIT, fragments_um=both)
@@ -304,8 +354,7 @@ def _observation(item: Any, number: int, warnings: list[str]) -> Observation:
     if not isinstance(item, Mapping):
         raise TimelineError(f"observation {number}: {item!r} is not an object with a lesion")
     lesion = item.get("lesion", item.get("id"))
-    # A table's row has a number of its own; it is what a person looks for.
-    where = f"row {item['row']}" if "row" in item else f"observation {number}"
+    where = _place(item, number)
     if lesion in (None, ""):
         raise TimelineError(f"{where}: it names no lesion")
     try:
@@ -315,7 +364,15 @@ def _observation(item: Any, number: int, warnings: list[str]) -> Observation:
             item = {**item, "diameter_mm": None, "state": diameter}
         values = values_of(item, OBSERVATION_READERS, OBSERVATION_OTHERS, warnings)
         state, flags = values.pop("state", (None, NO_FLAGS))
-        return Observation(lesion=str(lesion), state=state, **{**dict.fromkeys(flags, True), **values})
+        if "merged_into" in values and state is None:
+            state = LesionState.MERGED
+        if any(key.startswith("intervention") for key in values):
+            values["intervention"] = intervention_of(values)
+        for flag in flags:
+            values.setdefault(flag, True)
+        # Who writes a lesion down without a doubt has none.
+        values.setdefault("is_equivocal", False)
+        return Observation(lesion=str(lesion), state=state, **values)
     except ValueError as error:
         raise TimelineError(f"{where} (lesion {lesion!r}): {error}") from None
 

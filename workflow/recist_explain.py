@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import fields
 
 from workflow.domain.response import Policies
+from workflow.domain.response.edit_checks import CHECKS
 from workflow.domain.response.policy import POLICY_TABLE
 
 RULES = """\
@@ -41,7 +42,7 @@ Other criteria, each with its own words and inputs (docs/recist.md)
 
 
 def explanation() -> str:
-    """Rules and policies with their defaults and sources."""
+    """Rules, policies with their defaults, and edit checks, with their sources."""
     defaults = Policies()
     lines = [RULES, "Policies (--policy name=value)"]
     for item in fields(Policies):
@@ -49,4 +50,7 @@ def explanation() -> str:
         meaning, source = POLICY_TABLE[item.name]
         shown = str(value).lower() if isinstance(value, bool) else str(value)
         lines += [f"  {item.name} = {shown}", f"      {meaning}", f"      source: {source}"]
+    lines += ["", "Edit checks (a warning each; none changes a response)"]
+    for name, (meaning, source) in CHECKS.items():
+        lines += [f"  {name}", f"      {meaning}", f"      source: {source}"]
     return "\n".join(lines)

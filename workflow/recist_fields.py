@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import calendar
 import datetime
+import re
 from collections.abc import Callable, Mapping
 from decimal import ROUND_HALF_EVEN, Decimal
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 from workflow.domain.lesion import LesionState
 from workflow.domain.response import (
     ClinicalStatus,
     Corticosteroids,
+    Intervention,
+    InterventionEffect,
+    InterventionKind,
     NewLesion,
     Response,
     TimelineError,
@@ -69,16 +74,26 @@ STATES: dict[str, tuple[LesionState, frozenset[str]]] = {
     "unequivocalprogression": (LesionState.PRESENT, frozenset({"has_progressed"})),
     "pd": (LesionState.PRESENT, frozenset({"has_progressed"})),
     "equivocal": (LesionState.PRESENT, frozenset({"is_equivocal"})),
+    "unequivocal": (LesionState.PRESENT, NO_FLAGS),
+    "pathological": (LesionState.PRESENT, NO_FLAGS),
+    "belowmeasurable": (LesionState.TOO_SMALL, NO_FLAGS),
     "toosmall": (LesionState.TOO_SMALL, NO_FLAGS),
     "toosmalltomeasure": (LesionState.TOO_SMALL, NO_FLAGS),
     "tstm": (LesionState.TOO_SMALL, NO_FLAGS),
     "disappeared": (LesionState.DISAPPEARED, NO_FLAGS),
     "absent": (LesionState.DISAPPEARED, NO_FLAGS),
+    "notpresent": (LesionState.DISAPPEARED, NO_FLAGS),
+    "nonpathological": (LesionState.DISAPPEARED, NO_FLAGS),
     "resolved": (LesionState.DISAPPEARED, NO_FLAGS),
     "gone": (LesionState.DISAPPEARED, NO_FLAGS),
     "cr": (LesionState.DISAPPEARED, NO_FLAGS),
     "notevaluable": (LesionState.NOT_EVALUABLE, NO_FLAGS),
     "notassessed": (LesionState.NOT_EVALUABLE, NO_FLAGS),
+    "notassessable": (LesionState.NOT_EVALUABLE, NO_FLAGS),
+    "notimaged": (LesionState.NOT_EVALUABLE, NO_FLAGS),
+    "inevaluable": (LesionState.NOT_EVALUABLE, NO_FLAGS),
+    "unevaluable": (LesionState.NOT_EVALUABLE, NO_FLAGS),
+    "unabletoassess": (LesionState.NOT_EVALUABLE, NO_FLAGS),
     "notdone": (LesionState.NOT_EVALUABLE, NO_FLAGS),
     "missing": (LesionState.NOT_EVALUABLE, NO_FLAGS),
     "ne": (LesionState.NOT_EVALUABLE, NO_FLAGS),
@@ -86,7 +101,10 @@ STATES: dict[str, tuple[LesionState, frozenset[str]]] = {
     "na": (LesionState.NOT_EVALUABLE, NO_FLAGS),
     "trackingfailed": (LesionState.TRACKING_FAILED, NO_FLAGS),
     "split": (LesionState.SPLIT, NO_FLAGS),
+    "fragmented": (LesionState.SPLIT, NO_FLAGS),
     "merged": (LesionState.MERGED, NO_FLAGS),
+    "coalesced": (LesionState.MERGED, NO_FLAGS),
+    "confluent": (LesionState.MERGED, NO_FLAGS),
 }
 
 
@@ -127,19 +145,115 @@ def _lengths(value: Any) -> tuple[int, ...]:
     return tuple(_length(part) for part in value)
 
 
-def date_of(value: Any) -> datetime.date:
-    """A date as 2024-01-31 or 20240131, with or without a time behind it.
+class Days(NamedTuple):
+    """The days that a date may be: one, or all of a month or a year of which the day is not known."""
+
+    first: datetime.date
+    last: datetime.date
+    is_partial: bool = False
+
+
+# SDTM leaves out what is not known ("2014-02", "2014---15"); forms write UN, UNK or XX there.
+_PARTIAL = re.compile(r"(\d{4})(?:-(\d{2}|-|UN|UNK|XX))?(?:-(?:\d{2}|-|UN|UNK|XX))?")
+
+
+@lru_cache(maxsize=4096)
+def _days(text: str) -> Days | None:
+    try:
+        day = datetime.date.fromisoformat(text[:10] if "-" in text else text)
+    except ValueError:
+        known = _PARTIAL.fullmatch(text.upper())
+        if known is None or not int(known[1]):
+            return None
+        year, month = int(known[1]), known[2] or ""
+        if not month.isdigit():
+            return Days(datetime.date(year, 1, 1), datetime.date(year, 12, 31), is_partial=True)
+        if not 1 <= int(month) <= 12:
+            return None
+        first = datetime.date(year, int(month), 1)
+        # A day that does not exist (2014-02-30) is a mistake, not a date known in part.
+        if text[8:10].isdigit():
+            return None
+        last = first.replace(day=calendar.monthrange(year, int(month))[1])
+        return Days(first, last, is_partial=True)
+    return Days(day, day)
+
+
+def days_of(value: Any) -> Days:
+    """A date as 2024-01-31 or 20240131, with or without a time behind it, or known in part: 2024-01, 2024.
 
     Raises
     ------
     TimelineError
         If it is no date.
     """
-    text = str(value).strip()
-    try:
-        return datetime.date.fromisoformat(text[:10] if "-" in text else text)
-    except ValueError:
-        raise TimelineError(f"{value!r} is not a date; write it as 2024-01-31") from None
+    found = _days(str(value).strip())
+    if found is None:
+        raise TimelineError(
+            f"{value!r} is not a date; write it as 2024-01-31, or 2024-01 if the day is unknown"
+        )
+    return found
+
+
+_INTERVENTIONS = {
+    "surgery": InterventionKind.SURGERY,
+    "resection": InterventionKind.SURGERY,
+    "resected": InterventionKind.SURGERY,
+    "excision": InterventionKind.SURGERY,
+    "radiotherapy": InterventionKind.RADIOTHERAPY,
+    "radiation": InterventionKind.RADIOTHERAPY,
+    "radiationtherapy": InterventionKind.RADIOTHERAPY,
+    "irradiated": InterventionKind.RADIOTHERAPY,
+    "irradiation": InterventionKind.RADIOTHERAPY,
+    "rt": InterventionKind.RADIOTHERAPY,
+    "sbrt": InterventionKind.RADIOTHERAPY,
+    "ablation": InterventionKind.ABLATION,
+    "rfa": InterventionKind.ABLATION,
+    "mwa": InterventionKind.ABLATION,
+    "embolisation": InterventionKind.EMBOLISATION,
+    "embolization": InterventionKind.EMBOLISATION,
+    "tace": InterventionKind.EMBOLISATION,
+    "biopsy": InterventionKind.BIOPSY,
+}
+_EFFECTS = {
+    "excluded": InterventionEffect.EXCLUDED,
+    "notevaluable": InterventionEffect.NOT_EVALUABLE,
+    "ne": InterventionEffect.NOT_EVALUABLE,
+    "none": InterventionEffect.NONE,
+}
+
+
+def _intervention_kind(value: Any) -> InterventionKind:
+    found = _INTERVENTIONS.get(squeezed(value))
+    if found is None:
+        raise TimelineError(
+            f"{value!r} is unknown; one of: {', '.join(kind.value for kind in InterventionKind)}"
+        )
+    return found
+
+
+def _intervention_effect(value: Any) -> InterventionEffect:
+    found = _EFFECTS.get(squeezed(value))
+    if found is None:
+        raise TimelineError(f"{value!r} is unknown; one of: {', '.join(x.value for x in InterventionEffect)}")
+    return found
+
+
+def intervention_of(values: dict[str, Any]) -> Intervention | None:
+    """Take an intervention's kind, effect and day out of an observation's values.
+
+    Raises
+    ------
+    TimelineError
+        If there is an effect or a day, but no kind.
+    """
+    kind = values.pop("intervention", None)
+    effect, days = values.pop("intervention_effect", None), values.pop("intervention_date", None)
+    if kind is None:
+        if effect is not None or days is not None:
+            raise TimelineError("an intervention's effect or date is given, but no intervention")
+        return None
+    return Intervention(kind=kind, effect=effect, date=None if days is None else days.first)
 
 
 def _response(value: Any) -> Response:
@@ -230,7 +344,8 @@ def _truth(value: Any) -> bool:
 
 
 POINT_READERS: Mapping[str, tuple[str, Reader]] = {
-    "date": ("date", date_of),
+    "date": ("days", days_of),
+    "last_date": ("last_days", days_of),
     "is_baseline": ("is_baseline", _truth),
     "baseline": ("is_baseline", _truth),
     "sum_mm": ("sum_um", _length),
@@ -242,6 +357,8 @@ POINT_READERS: Mapping[str, tuple[str, Reader]] = {
     "new_lesion_increase": ("new_lesion_increase", _truth),
     "additional_new_lesion": ("additional_new_lesion", _truth),
     "new_lesion_sum_mm": ("new_lesion_sum_um", _length),
+    "tumour_marker_elevated": ("is_tumour_marker_raised", _truth),
+    "tumor_marker_elevated": ("is_tumour_marker_raised", _truth),
     "deauville": ("deauville", _deauville),
     "uptake": ("uptake", _uptake),
     "spleen_mm": ("spleen_um", _length),
@@ -267,6 +384,12 @@ OBSERVATION_READERS: Mapping[str, tuple[str, Reader]] = {
     "unequivocal_progression": ("has_progressed", _truth),
     "increase": ("has_increased", _truth),
     "equivocal": ("is_equivocal", _truth),
+    "merged_into": ("merged_into", str),
+    "intervention": ("intervention", _intervention_kind),
+    "intervention_effect": ("intervention_effect", _intervention_effect),
+    "intervention_date": ("intervention_date", days_of),
+    "reason": ("reason", str),
+    "slice_mm": ("slice_interval_um", _length),
     "viable_mm": ("viable_um", _length),
     # Thousandths of a number, as µm are of a mm.
     "sul_peak": ("sul_peak_milli", _length),
@@ -274,7 +397,8 @@ OBSERVATION_READERS: Mapping[str, tuple[str, Reader]] = {
     "hu": ("attenuation_milli_hu", _attenuation),
     "intratumoral_nodule": ("has_intratumoral_nodule", _truth),
 }
-OBSERVATION_OTHERS = frozenset({"lesion", "id", "row"})
+# A scan's own day is read with its time point.
+OBSERVATION_OTHERS = frozenset({"lesion", "id", "row", "date"})
 LESION_READERS: Mapping[str, tuple[str, Reader]] = {
     "organ": ("organ", str),
     "site": ("organ", str),

@@ -10,10 +10,13 @@ from typing import Any
 from workflow.domain.response import Assessment, BestResponse, Course, Duration, Event, millimetres
 
 
-def result_of(course: Course, *, name: Any = None, warnings: Sequence[str] = ()) -> dict[str, Any]:
+def result_of(
+    course: Course, *, name: Any = None, reader: str = "", warnings: Sequence[str] = ()
+) -> dict[str, Any]:
     """A course as JSON holds it; lengths in mm, dates as 2024-01-31. docs/recist.md names every key."""
     result: dict[str, Any] = {
         "name": name if name is not None else course.name or None,
+        **({"reader": reader} if reader else {}),
         **course.protocol.to_dict(),
         "time_points": [_time_point(assessment) for assessment in course.assessments],
         "best_overall_response": _best(course.best_overall_response),
@@ -27,6 +30,7 @@ def result_of(course: Course, *, name: Any = None, warnings: Sequence[str] = ())
         "time_to_response": _duration(course.time_to_response),
         "duration_of_response": _duration(course.duration_of_response),
         "confirmed_duration_of_response": _duration(course.confirmed_duration_of_response),
+        "progression_free_survival": _survival(course.progression_free_survival),
     }
     if course.icpd is not None and course.iupd is not None:
         result["icpd"], result["iupd"] = _event(course.icpd), _event(course.iupd)
@@ -51,6 +55,7 @@ def _time_point(assessment: Assessment) -> dict[str, Any]:
         "new_lesion": assessment.new_lesion,
         "overall": assessment.overall,
         "components": dict(assessment.components),
+        "computed_overall": assessment.computed_overall,
         "reason": assessment.reason,
         "warnings": list(assessment.warnings),
     }
@@ -73,6 +78,11 @@ def _duration(duration: Duration | None) -> dict[str, Any] | None:
         "end": _day(duration.end),
         "is_censored": duration.is_censored,
     }
+
+
+def _survival(duration: Duration | None) -> dict[str, Any] | None:
+    shown = _duration(duration)
+    return None if shown is None or duration is None else {**shown, "reason": duration.reason}
 
 
 def _mm(length_um: int | None) -> float | None:
@@ -103,9 +113,10 @@ _COLUMNS = (
 )
 
 
-def table_of(course: Course, *, name: Any = None, warnings: Sequence[str] = ()) -> str:
+def table_of(course: Course, *, name: Any = None, reader: str = "", warnings: Sequence[str] = ()) -> str:
     """A course as a table with the reasons below it, for a terminal."""
-    title = f"{name if name is not None else course.name}  {course.protocol.criteria}".strip()
+    by = f"  {reader}" if reader else ""
+    title = f"{name if name is not None else course.name}{by}  {course.protocol.criteria}".strip()
     rows = [_COLUMNS, *(_row(assessment) for assessment in course.assessments)]
     widths = [max(len(row[column]) for row in rows) for column in range(len(_COLUMNS))]
     lines = [title]
@@ -127,7 +138,10 @@ def table_of(course: Course, *, name: Any = None, warnings: Sequence[str] = ()) 
     if course.icpd is not None and course.iupd is not None:
         events += [("iCPD", course.icpd), ("open iUPD", course.iupd)]
     lines += [f"{label}: {event.value} ({event.reason})" for label, event in events]
-    points = [w for a in course.assessments for w in a.warnings]
+    survival = course.progression_free_survival
+    if survival is not None:
+        lines.append(f"progression-free survival: {survival.days} days ({survival.reason})")
+    points = [f"{a.time_point}: {w}" for a in course.assessments for w in a.warnings]
     lines += [f"warning: {text}" for text in (*warnings, *course.warnings, *points)]
     return "\n".join(lines)
 

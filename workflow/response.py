@@ -27,8 +27,6 @@ from workflow.domain.response import (
     micrometres,
     millimetres,
 )
-from workflow.domain.response.eligibility import Candidate
-from workflow.domain.response.selection import check_choice
 from workflow.domain.series import slice_interval
 from workflow.ingest import series_from_json
 from workflow.recording import measurement_from_json
@@ -124,8 +122,10 @@ def assess_visit(
     """
     day = visit_day(point, points)
     visits: dict[date, dict[str, ObservationRow]] = {}
+    intervals: dict[int, int | None] = {}
     for other in points:
         if visit_day(other, points) <= day and other.analysis is not None:
+            intervals[other.analysis.id] = _slice_interval_um(other)
             visit = visits.setdefault(visit_day(other, points), {})
             for row in other.analysis.observations:
                 if other.id == point.id or row.tracking_uid not in visit:
@@ -133,9 +133,9 @@ def assess_visit(
     lesions = {o.tracking_uid: o.lesion for visit in visits.values() for o in visit.values()}
     # What was decided about a later day says nothing about this one (ISO days compare as dates do).
     overrides = [o for o in overrides if o.time_point is None or o.time_point <= day.isoformat()]
-    overridden = apply_overrides(_timeline(visits, lesions.values()), overrides)
+    overridden = apply_overrides(_timeline(visits, lesions.values(), intervals), overrides)
     labels = _unique_labels(lesions)
-    timeline = _labelled(overridden.timeline, labels)
+    timeline = overridden.timeline.renamed(labels)
     course = assess(timeline, protocol)
     assessment = course.assessment_of(day.isoformat())
     uids = {label: uid for uid, label in labels.items()}
@@ -153,7 +153,7 @@ def assess_visit(
             for lesion in timeline.lesions
             if (seen := here.observation_of(lesion.id)) is not None
         },
-        notes=(*overridden.notes, *_doubts(timeline), *_broken_rules(timeline, point, protocol)),
+        notes=(*overridden.notes, *_doubts(timeline)),
     )
 
 
@@ -168,25 +168,6 @@ def _doubts(timeline: Timeline) -> list[str]:
     return notes
 
 
-def _broken_rules(timeline: Timeline, point: TimePointRow, protocol: Protocol) -> tuple[str, ...]:
-    """What RECIST says against the roles at baseline, once a reader has changed them."""
-    if len(timeline.time_points) > 1:
-        return ()  # the baseline's own report says it
-    interval_mm, source = slice_interval(series_from_json(point.revision.series or {}))
-    candidates = [
-        Candidate(
-            lesion=lesion,
-            long_axis_um=seen.long_axis_um if seen.diameter_um is None else seen.diameter_um,
-            short_axis_um=seen.short_axis_um if seen.diameter_um is None else seen.diameter_um,
-            slice_interval_um=micrometres(interval_mm) if interval_mm else None,
-            interval_source=source,
-        )
-        for lesion in timeline.lesions
-        if (seen := timeline.time_points[0].observation_of(lesion.id)) is not None
-    ]
-    return check_choice(candidates, protocol.policies)
-
-
 def _unique_labels(lesions: Mapping[str, LesionRow]) -> dict[str, str]:
     """Label by tracking UID; where two lesions were given one label, the later one says which it is."""
     labels: dict[str, str] = {}
@@ -194,21 +175,6 @@ def _unique_labels(lesions: Mapping[str, LesionRow]) -> dict[str, str]:
         label = lesions[uid].label
         labels[uid] = f"{label} ({uid[-6:]})" if label in labels.values() else label
     return labels
-
-
-def _labelled(timeline: Timeline, labels: dict[str, str]) -> Timeline:
-    """The same timeline with lesions called by their labels: the reasons are for people."""
-    return replace(
-        timeline,
-        lesions=tuple(replace(lesion, id=labels[lesion.id]) for lesion in timeline.lesions),
-        time_points=tuple(
-            replace(
-                point,
-                observations=tuple(replace(o, lesion=labels[o.lesion]) for o in point.observations),
-            )
-            for point in timeline.time_points
-        ),
-    )
 
 
 def _contribution(assessment: Assessment, seen: Observation) -> int | None:
@@ -234,7 +200,15 @@ def visit_day(point: TimePointRow, points: Sequence[TimePointRow]) -> date:
     )
 
 
-def _timeline(visits: dict[date, dict[str, ObservationRow]], lesions: Any) -> Timeline:
+def _slice_interval_um(point: TimePointRow) -> int | None:
+    """Of the series that the lesions were measured on, which decides how large a target must be."""
+    interval_mm, _ = slice_interval(series_from_json(point.revision.series or {}))
+    return micrometres(interval_mm) if interval_mm else None
+
+
+def _timeline(
+    visits: dict[date, dict[str, ObservationRow]], lesions: Any, intervals: Mapping[int, int | None]
+) -> Timeline:
     known = sorted(lesions, key=lambda lesion: (lesion.label, lesion.tracking_uid))
     return Timeline(
         lesions=tuple(
@@ -252,7 +226,10 @@ def _timeline(visits: dict[date, dict[str, ObservationRow]], lesions: Any) -> Ti
                 date=day,
                 is_baseline=day == min(visits),
                 observations=tuple(
-                    _observation(visits[day][lesion.tracking_uid])
+                    replace(
+                        _observation(row := visits[day][lesion.tracking_uid]),
+                        slice_interval_um=intervals[row.analysis_id],
+                    )
                     for lesion in known
                     if lesion.tracking_uid in visits[day]
                 ),
@@ -270,7 +247,7 @@ def _observation(row: ObservationRow) -> Observation:
     return Observation(
         lesion=row.tracking_uid,
         state=state,
-        is_equivocal=row.is_equivocal,
+        is_equivocal=True if row.is_equivocal else None,
         long_axis_um=micrometres(size.long_axis.length_mm) if size and is_measured else None,
         short_axis_um=micrometres(size.short_axis.length_mm) if size and is_measured else None,
     )

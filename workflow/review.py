@@ -70,7 +70,7 @@ def decide(
             now,
             actor=by,
             action=f"decision: {decision}",
-            about=override.lesion,
+            about=override.subject,
             **override.to_dict(),
         )
         _assess_again(session, patient.id, context)

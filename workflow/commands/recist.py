@@ -5,15 +5,19 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
+
+if TYPE_CHECKING:
+    from workflow.recist_document import Batch
 
 _HELP = """Assess the response in a patient's course: RECIST 1.1, iRECIST and other criteria.
 
 FILE is a JSON document, JSON Lines (a document a line, a result a line, same order), or a CSV table
-with a row per lesion and visit; `-` reads standard input. Every level may be given: measurements, a sum,
-target / non-target / new lesion, or the overall response alone. docs/recist.md describes the forms.
+with a row per lesion and visit, or CDISC's TU, TR and RS tables, together; `-` reads standard input.
+Every level may be given: measurements, a sum, target / non-target / new lesion, or the overall response
+alone. docs/recist.md describes the forms, and the edit checks whose warnings the results hold.
 
 Examples:
 
@@ -22,6 +26,8 @@ Examples:
     tumorline recist cohort.jsonl --json --policy confirmation_required=true > results.jsonl
 
     tumorline recist visits.csv --criteria irecist --table
+
+    tumorline recist tu.csv tr.csv rs.csv --reader "RADIOLOGIST 1"
 
     tumorline recist --explain
 
@@ -38,8 +44,11 @@ def register(app: typer.Typer) -> None:
 
 
 def recist(
-    file: Annotated[
-        Path | None, typer.Argument(metavar="FILE", help="JSON, JSON Lines or CSV; - for stdin.")
+    files: Annotated[
+        list[Path] | None,
+        typer.Argument(
+            metavar="FILE", help="JSON, JSON Lines or CSV; - for stdin; several CSV tables make one."
+        ),
     ] = None,
     criteria: Annotated[
         str | None,
@@ -51,6 +60,10 @@ def recist(
     policy: Annotated[
         list[str] | None,
         typer.Option(metavar="KEY=VALUE", help="A policy, over the document's own; repeatable."),
+    ] = None,
+    reader: Annotated[
+        str | None,
+        typer.Option(help='Of a table with several readers this one; "accepted": the accepted rows.'),
     ] = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="Results as JSON, one a line (the default off a terminal).")
@@ -65,14 +78,14 @@ def recist(
     if explain:
         typer.echo(explanation())
         return
-    if file is None:
+    if not files:
         _fail("FILE is missing; give a file, or - for stdin, or --explain")
     if as_json and as_table:
         _fail("--json and --table exclude each other; give one of them")
     try:
-        text, suffix = _read(file)
+        batch = _read(files, reader)
         wants_table = as_table or (not as_json and sys.stdout.isatty())
-        is_well = _print(text, suffix, criteria, policy or [], wants_table=wants_table)
+        is_well = _print(batch, criteria, policy or [], wants_table=wants_table)
     except TimelineError as error:
         _fail(str(error))
     if not is_well:
@@ -84,20 +97,25 @@ def _fail(message: str) -> NoReturn:
     raise typer.Exit(EXIT_INPUT)
 
 
-def _read(file: Path) -> tuple[str, str]:
-    from workflow.recist_document import read_text
+def _read(files: Sequence[Path], reader: str | None) -> Batch:
+    from workflow.domain.response import TimelineError
+    from workflow.recist_document import read_batch, read_tables, read_text
 
-    if str(file) == "-":
-        return sys.stdin.read(), ""
-    return read_text(file), file.suffix.lower()
+    if len(files) == 1:
+        if str(files[0]) == "-":
+            return read_batch(sys.stdin.read(), reader=reader)
+        return read_batch(read_text(files[0]), suffix=files[0].suffix.lower(), reader=reader)
+    others = [str(file) for file in files if file.suffix.lower() not in (".csv", ".tsv")]
+    if others:
+        raise TimelineError(f"{others[0]} is no CSV table; only tables are read together")
+    return read_tables({str(file): read_text(file) for file in files}, reader=reader)
 
 
-def _print(text: str, suffix: str, criteria: str | None, policy: Sequence[str], *, wants_table: bool) -> bool:
+def _print(batch: Batch, criteria: str | None, policy: Sequence[str], *, wants_table: bool) -> bool:
     """Print every result; whether all documents could be assessed."""
-    from workflow.recist_document import Overrides, read_batch
+    from workflow.recist_document import Overrides
     from workflow.recist_result import json_line
 
-    batch = read_batch(text, suffix=suffix)
     overrides = Overrides(criteria=criteria, policy=policies_of(policy))
     is_single = len(batch.documents) == 1
     results = assess_documents(batch.documents, overrides, wants_table=wants_table, is_single=is_single)
@@ -148,7 +166,7 @@ def assess_documents(
             continue
         course = assess(document.timeline, document.protocol)
         show = table_of if wants_table else result_of
-        yield show(course, name=document.name, warnings=document.warnings)
+        yield show(course, name=document.name, reader=document.reader, warnings=document.warnings)
 
 
 def policies_of(given: Sequence[str]) -> dict[str, str]:

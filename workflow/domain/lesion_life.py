@@ -9,14 +9,23 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
-from datetime import datetime
+from datetime import date, datetime
 from enum import StrEnum
 from types import MappingProxyType
 from typing import Any
 
 from workflow.domain.lesion import LesionState
 from workflow.domain.report import LesionRole
-from workflow.domain.response import Observation, Timeline, TimePoint
+from workflow.domain.response import (
+    Intervention,
+    InterventionEffect,
+    InterventionKind,
+    NewLesion,
+    Observation,
+    Response,
+    Timeline,
+    TimePoint,
+)
 
 S = LesionState
 
@@ -106,7 +115,7 @@ def doubtful_transitions(states: Sequence[LesionState | None]) -> tuple[tuple[in
 
 
 class Decision(StrEnum):
-    """What a reader can decide about a lesion."""
+    """What a reader can decide about a lesion, or about the disease as a whole."""
 
     SET_ROLE = "set role"
     SET_STATE = "set state"
@@ -115,21 +124,35 @@ class Decision(StrEnum):
     SPLIT = "split"  # the lesion and `other` are parts of one; `other` is counted with it
     EXCLUDE = "exclude"  # leave out of the assessment, e.g. after local treatment
     NOT_A_LESION = "not a lesion"
+    NOT_EVALUABLE = "not evaluable"  # at one time point, for the reason given
+    INTERVENTION = "intervention"  # surgery, radiotherapy, biopsy ... of the lesion
+    UNEQUIVOCAL_PROGRESSION = (
+        "unequivocal progression"  # of a non-target lesion, or of all non-target disease
+    )
+    NEW_LESION = "new lesion"  # definite or equivocal: `finding`
+    SET_OVERALL = "set overall response"  # stands over the computed one, which is kept beside it
     WITHDRAW = "withdraw"  # takes the decision `other` back
 
 
 _NEEDS: Mapping[Decision, tuple[str, ...]] = MappingProxyType(
     {
-        Decision.SET_ROLE: ("role",),
-        Decision.SET_STATE: ("state", "time_point"),
-        Decision.SET_DIAMETER: ("diameter_um", "time_point"),
-        Decision.MERGE: ("other", "time_point"),
-        Decision.SPLIT: ("other", "time_point"),
-        Decision.EXCLUDE: (),
-        Decision.NOT_A_LESION: (),
+        Decision.SET_ROLE: ("lesion", "role"),
+        Decision.SET_STATE: ("lesion", "state", "time_point"),
+        Decision.SET_DIAMETER: ("lesion", "diameter_um", "time_point"),
+        Decision.MERGE: ("lesion", "other", "time_point"),
+        Decision.SPLIT: ("lesion", "other", "time_point"),
+        Decision.EXCLUDE: ("lesion",),
+        Decision.NOT_A_LESION: ("lesion",),
+        Decision.NOT_EVALUABLE: ("lesion", "time_point"),
+        Decision.INTERVENTION: ("lesion", "intervention", "time_point"),
+        Decision.UNEQUIVOCAL_PROGRESSION: ("time_point",),
+        Decision.NEW_LESION: ("finding", "time_point"),
+        Decision.SET_OVERALL: ("overall", "time_point"),
         Decision.WITHDRAW: ("other",),
     }
 )
+# What is said of a follow-up and can't be said of a baseline.
+_OF_FOLLOW_UPS = frozenset({Decision.UNEQUIVOCAL_PROGRESSION, Decision.NEW_LESION, Decision.SET_OVERALL})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -141,12 +164,20 @@ class Override:
     id
         Unique; what a withdrawal names.
     lesion
-        The lesion's tracking UID (for a withdrawal, that of the decision taken back).
+        The lesion's tracking UID (for a withdrawal, that of the decision taken back). None where the decision
+        is about the whole: an overall response, progression of non-target disease, a new lesion that
+        nobody has outlined.
     time_point
-        Where it holds: this one for a state or a diameter, this one and all later ones for merge, split and
-        exclusion. None: everywhere.
+        Where it holds: this one and all later ones for merge, split, exclusion and an intervention that
+        excludes, else this one. None: everywhere.
     other
         The other lesion's tracking UID of a merge or split, or the id of the decision that is withdrawn.
+    finding
+        Of a new lesion: YES (definite) or EQUIVOCAL.
+    intervention
+        What was done, on which day, and what that does to the assessment.
+    overall
+        The response that the reader sets over the computed one.
 
     Raises
     ------
@@ -156,15 +187,18 @@ class Override:
 
     id: str
     decision: Decision
-    lesion: str
     by: str
     at: datetime
     reason: str
+    lesion: str | None = None
     time_point: str | None = None
     role: LesionRole | None = None
     state: LesionState | None = None
     diameter_um: int | None = None
     other: str | None = None
+    finding: NewLesion | None = None
+    intervention: Intervention | None = None
+    overall: Response | None = None
 
     def __post_init__(self) -> None:
         for name in ("by", "reason"):
@@ -179,11 +213,27 @@ class Override:
             raise ValueError(f"the decision {self.id!r}: {self.diameter_um} µm is negative")
         if self.other == self.lesion and self.decision in (Decision.MERGE, Decision.SPLIT):
             raise ValueError(f"the decision {self.id!r} joins lesion {self.lesion} with itself")
+        if self.lesion is not None and self.decision is Decision.SET_OVERALL:
+            raise ValueError(f"the decision {self.id!r}: an overall response is of no single lesion")
+        if self.finding not in (None, NewLesion.YES, NewLesion.EQUIVOCAL):
+            raise ValueError(
+                f"the decision {self.id!r}: a new lesion is definite (yes) or equivocal, not "
+                f"{self.finding.value!r}; what is none is {Decision.NOT_A_LESION.value!r}"
+            )
+
+    @property
+    def subject(self) -> str:
+        """The lesion that it is about, or the time point as a whole; for people."""
+        return self.lesion or self.time_point or "the whole"
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON holds it."""
         values = {item.name: getattr(self, item.name) for item in fields(self)}
         values["at"] = self.at.isoformat()
+        if self.intervention is not None:
+            done = self.intervention
+            stored = {"kind": done.kind, "effect": done.effect, "date": done.date and done.date.isoformat()}
+            values["intervention"] = {name: value for name, value in stored.items() if value is not None}
         return {name: value for name, value in values.items() if value is not None}
 
     @classmethod
@@ -192,10 +242,29 @@ class Override:
         values = dict(stored)
         values["decision"] = Decision(values["decision"])
         values["at"] = datetime.fromisoformat(values["at"])
-        for name, kind in (("role", LesionRole), ("state", LesionState)):
+        for name, kind in _KINDS:
             if values.get(name) is not None:
                 values[name] = kind(values[name])
+        if values.get("intervention") is not None:
+            values["intervention"] = _intervention(values["intervention"])
         return cls(**values)
+
+
+_KINDS: tuple[tuple[str, type[StrEnum]], ...] = (
+    ("role", LesionRole),
+    ("state", LesionState),
+    ("finding", NewLesion),
+    ("overall", Response),
+)
+
+
+def _intervention(stored: Mapping[str, Any]) -> Intervention:
+    day, effect = stored.get("date"), stored.get("effect")
+    return Intervention(
+        kind=InterventionKind(stored["kind"]),
+        effect=None if effect is None else InterventionEffect(effect),
+        date=None if day is None else date.fromisoformat(day),
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -217,31 +286,54 @@ def in_force(overrides: Iterable[Override]) -> tuple[Override, ...]:
     return tuple(o for o in ordered if o.id not in gone and o.decision is not Decision.WITHDRAW)
 
 
+def refusal(override: Override, others: Iterable[Override]) -> str:
+    """Why a decision can't stand beside those that hold, or "": a merge must not lead back to its lesion.
+
+    What asks a reader for a decision asks this first; `apply_overrides` leaves such a decision out.
+    """
+    if override.decision is not Decision.MERGE or override.lesion is None:
+        return ""
+    into = {o.lesion: o.other for o in in_force(others) if o.decision is Decision.MERGE}
+    chain, next_one = [override.lesion], override.other
+    while next_one is not None and next_one not in chain:
+        chain.append(next_one)
+        next_one = into.get(next_one)
+    if next_one != override.lesion:
+        return ""
+    return f"lesions would merge in a ring: {' into '.join((*chain, override.lesion))}"
+
+
 def apply_overrides(timeline: Timeline, overrides: Iterable[Override]) -> Overridden:
     """What the pipeline saw, as the readers see it; later decisions go over earlier ones.
 
     A decision whose lesion or time point is not in this run changes nothing and is kept: it holds again
-    when they come back.
+    when they come back. An overall response that a reader set stands in the time point as a given one, so
+    that `assess` keeps the computed one beside it and warns where they differ.
     """
     kept = in_force(overrides)
     notes: list[str] = []
+    applied: list[Override] = []
     for override in kept:
-        missing = _missing(timeline, override)
+        missing = _missing(timeline, override) or refusal(override, applied)
         if missing:
-            notes.append(f"{override.decision} of {override.lesion} by {override.by} waits: {missing}")
+            notes.append(f"{override.decision} of {override.subject} by {override.by} waits: {missing}")
             continue
         timeline = _apply(timeline, override)
+        applied.append(override)
     return Overridden(timeline=timeline, in_force=kept, notes=tuple(notes))
 
 
 def _missing(timeline: Timeline, override: Override) -> str:
     lesions = {lesion.id for lesion in timeline.lesions}
-    if override.lesion not in lesions:
+    if override.lesion is not None and override.lesion not in lesions:
         return f"lesion {override.lesion} is not in this run"
     if override.decision in (Decision.MERGE, Decision.SPLIT) and override.other not in lesions:
         return f"lesion {override.other} is not in this run"
     if override.time_point is not None and override.time_point not in {p.id for p in timeline.time_points}:
         return f"time point {override.time_point} is not in this run"
+    baseline = timeline.baseline
+    if override.decision in _OF_FOLLOW_UPS and baseline is not None and override.time_point == baseline.id:
+        return f"{override.time_point} is the baseline, which has no response"
     return ""
 
 
@@ -257,21 +349,46 @@ def _apply(timeline: Timeline, override: Override) -> Timeline:
             return _observed(timeline, override, _merged)
         case Decision.SPLIT:
             return _joined_parts(timeline, override)
+        case Decision.NOT_EVALUABLE:
+            return _observed(timeline, override, _not_evaluable, only_here=True)
+        case Decision.INTERVENTION:
+            # The engine carries the effect on to later time points.
+            return _observed(timeline, override, _treated, only_here=True)
+        case Decision.UNEQUIVOCAL_PROGRESSION if override.lesion is None:
+            return _at(timeline, override, non_target=Response.PD)
+        case Decision.UNEQUIVOCAL_PROGRESSION:
+            return _observed(timeline, override, _progressed, only_here=True)
+        case Decision.NEW_LESION if override.lesion is None:
+            return _at(timeline, override, new_lesion=override.finding)
+        case Decision.NEW_LESION:
+            new = _with_role(timeline, override.lesion, LesionRole.NEW)
+            return _observed(new, override, _found, only_here=True)
+        case Decision.SET_OVERALL:
+            return _at(timeline, override, overall=override.overall)
         case Decision.EXCLUDE if override.time_point is not None:
-            return _observed(timeline, override, _excluded)
+            return _observed(timeline, override, _not_evaluable)
         case _:
             return _without(timeline, override.lesion)
+
+
+def _at(timeline: Timeline, override: Override, **levels: Any) -> Timeline:
+    """The timeline with a level given at the decision's time point."""
+    points = tuple(
+        replace(point, **levels) if point.id == override.time_point else point
+        for point in timeline.time_points
+    )
+    return replace(timeline, time_points=points)
 
 
 _Change = Callable[[Observation | None, Override], Observation | None]
 
 
-def _with_role(timeline: Timeline, lesion: str, role: LesionRole) -> Timeline:
+def _with_role(timeline: Timeline, lesion: str | None, role: LesionRole) -> Timeline:
     lesions = tuple(replace(x, role=role) if x.id == lesion else x for x in timeline.lesions)
     return replace(timeline, lesions=lesions)
 
 
-def _without(timeline: Timeline, lesion: str) -> Timeline:
+def _without(timeline: Timeline, lesion: str | None) -> Timeline:
     points = tuple(_replaced(point, lesion, None) for point in timeline.time_points)
     return replace(timeline, lesions=tuple(x for x in timeline.lesions if x.id != lesion), time_points=points)
 
@@ -288,9 +405,9 @@ def _affected(timeline: Timeline, override: Override, *, only_here: bool) -> fro
 def _observed(
     timeline: Timeline, override: Override, change: _Change, *, only_here: bool = False
 ) -> Timeline:
-    reached = _affected(timeline, override, only_here=only_here)
+    reached, lesion = _affected(timeline, override, only_here=only_here), override.lesion or ""
     points = tuple(
-        _replaced(point, override.lesion, change(point.observation_of(override.lesion), override))
+        _replaced(point, lesion, change(point.observation_of(lesion), override))
         if point.id in reached
         else point
         for point in timeline.time_points
@@ -298,22 +415,26 @@ def _observed(
     return replace(timeline, time_points=points)
 
 
-def _replaced(point: TimePoint, lesion: str, observation: Observation | None) -> TimePoint:
-    if observation is None and point.observation_of(lesion) is None:
+def _replaced(point: TimePoint, lesion: str | None, observation: Observation | None) -> TimePoint:
+    if lesion is None or (observation is None and point.observation_of(lesion) is None):
         return point
     others = [o for o in point.observations if o.lesion != lesion]
     return replace(point, observations=(*others, *(() if observation is None else (observation,))))
 
 
+def _seen(seen: Observation | None, override: Override) -> Observation:
+    """What was seen of the lesion; nothing, where it was not."""
+    return seen or Observation(lesion=override.lesion or "")
+
+
 def _with_state(seen: Observation | None, override: Override) -> Observation:
     """The state alone; what was measured stays only where the state has a measurement."""
     keeps = override.state in (S.PRESENT, S.SPLIT, S.MERGED)
-    base = seen if seen is not None and keeps else Observation(lesion=override.lesion)
-    return replace(base, state=override.state)
+    return replace(_seen(seen if keeps else None, override), state=override.state)
 
 
 def _with_diameter(seen: Observation | None, override: Override) -> Observation:
-    base = seen or Observation(lesion=override.lesion)
+    base = _seen(seen, override)
     has_place = base.state in (S.PRESENT, S.SPLIT, S.MERGED, S.TOO_SMALL)
     state = base.state if has_place else S.PRESENT
     return replace(base, state=state, diameter_um=override.diameter_um, fragments_um=())
@@ -323,27 +444,44 @@ def _merged(seen: Observation | None, override: Override) -> Observation | None:
     """Merged into another lesion, which carries the one diameter; a visit that nobody read stays unread."""
     if seen is None or seen.state in _UNSEEN or seen.state is S.DISAPPEARED:
         return seen
-    return Observation(lesion=override.lesion, state=S.MERGED)
+    return replace(_seen(None, override), state=S.MERGED, merged_into=override.other)
 
 
-def _excluded(seen: Observation | None, override: Override) -> Observation:
-    return Observation(lesion=override.lesion, state=S.NOT_EVALUABLE)
+def _not_evaluable(seen: Observation | None, override: Override) -> Observation:
+    return replace(_seen(None, override), state=S.NOT_EVALUABLE, reason=override.reason)
+
+
+def _treated(seen: Observation | None, override: Override) -> Observation:
+    return replace(_seen(seen, override), intervention=override.intervention)
+
+
+def _progressed(seen: Observation | None, override: Override) -> Observation:
+    """Progression is seen on a lesion that is there, whatever the pipeline made of it."""
+    is_there = seen is not None and seen.state not in (*_UNSEEN, S.DISAPPEARED)
+    base = _seen(seen if is_there else None, override)
+    return replace(base, state=base.state or S.PRESENT, has_progressed=True)
+
+
+def _found(seen: Observation | None, override: Override) -> Observation:
+    """Definite or equivocal; a lesion that the pipeline did not see here is there by the reader's word."""
+    is_there = seen is not None and seen.state not in (*_UNSEEN, S.DISAPPEARED)
+    base = _seen(seen if is_there else None, override)
+    is_equivocal = override.finding is NewLesion.EQUIVOCAL
+    return replace(base, state=base.state or S.PRESENT, is_equivocal=is_equivocal)
 
 
 def _joined_parts(timeline: Timeline, override: Override) -> Timeline:
     """`other` is a part of the lesion: its diameter is added, and it is no lesion of its own any more."""
     nodal = {lesion.id: lesion.is_nodal for lesion in timeline.lesions}
     reached = _affected(timeline, override, only_here=False)
-    other = override.other or ""
+    lesion, other = override.lesion or "", override.other or ""
     points = []
     for point in timeline.time_points:
-        whole, part = point.observation_of(override.lesion), point.observation_of(other)
+        whole, part = point.observation_of(lesion), point.observation_of(other)
         if point.id in reached and part is not None:
-            sizes = (*_sizes(whole, nodal[override.lesion]), *_sizes(part, nodal[other]))
-            joined = (
-                Observation(lesion=override.lesion, state=S.SPLIT, fragments_um=sizes) if sizes else whole
-            )
-            point = _replaced(point, override.lesion, joined)
+            sizes = (*_sizes(whole, nodal[lesion]), *_sizes(part, nodal[other]))
+            joined = Observation(lesion=lesion, state=S.SPLIT, fragments_um=sizes) if sizes else whole
+            point = _replaced(point, lesion, joined)
         points.append(_replaced(point, other, None))
     lesions = tuple(x for x in timeline.lesions if x.id != other)
     return replace(timeline, lesions=lesions, time_points=tuple(points))

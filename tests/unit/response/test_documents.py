@@ -1,13 +1,15 @@
 """The command's documents: JSON, JSON Lines and CSV in, results and clear errors out."""
 
 import json
+from pathlib import Path
 
 import pytest
 import typer
 from typer.testing import CliRunner
 
 from workflow.commands.recist import register
-from workflow.domain.response import TimelineError, assess
+from workflow.domain.response import Policies, TimelineError, assess
+from workflow.domain.response.policy import POLICY_TABLE
 from workflow.recist_document import Overrides, parse_document, read_batch
 from workflow.recist_explain import explanation
 from workflow.recist_result import result_of
@@ -268,7 +270,7 @@ def test_a_table_with_semicolons_and_decimal_commas():
 @pytest.mark.parametrize(
     ("row", "words"),
     [
-        ("A,TP1,2024-03-02,T1,target,liver,no,20,,", ["row 8", "2024-03-02", "2024-03-01"]),
+        ("A,TP1,2024-03-02,T1,target,liver,no,20,,", ["row 8", "'TP1'", "'T1'", "observed twice"]),
         ("A,TP1,2024-03-01,T1,new,liver,no,20,,", ["row 8", "role", "'new'"]),
         ("A,,,T1,target,liver,no,20,,", ["row 8", "time_point"]),
         ("A,TP2,2024-05-01,T1,target,liver,no,-2,,", ["row 8", "'TP2'", "'T1'", "negative"]),
@@ -337,3 +339,11 @@ def test_a_missing_file_is_said():
     answer = CliRunner().invoke(APP, ["recist", "nowhere.json"])
     assert answer.exit_code == 2
     assert "nowhere.json" in answer.stderr
+
+
+def test_the_documentation_lists_every_policy_with_its_default_meaning_and_source():
+    text = (Path(__file__).parents[3] / "docs" / "recist.md").read_text()
+    for name, value in Policies().to_dict().items():
+        meaning, source = POLICY_TABLE[name]
+        shown = str(value).lower() if isinstance(value, bool) else value
+        assert f"| `{name}` | `{shown}` | {meaning} | {source} |" in text

@@ -1,6 +1,7 @@
 """The life of a lesion: which changes need a reader, and what readers' decisions do to an assessment."""
 
 import datetime
+import json
 
 import pytest
 from response_cases import day
@@ -14,15 +15,20 @@ from workflow.domain.lesion_life import (
     apply_overrides,
     doubtful_transitions,
     in_force,
+    refusal,
     transition,
 )
 from workflow.domain.report import LesionRole
 from workflow.domain.response import (
+    Intervention,
+    InterventionEffect,
+    InterventionKind,
     Lesion,
     NewLesion,
     Observation,
     Policies,
     Protocol,
+    Response,
     Timeline,
     TimePoint,
     assess,
@@ -162,9 +168,198 @@ def test_applying_decisions_twice_changes_nothing_more():
 
 @pytest.mark.parametrize("decision", list(Decision))
 def test_decisions_are_stored_and_read_back(decision):
-    what = {"role": LesionRole.NEW, "state": S.SPLIT, "diameter_um": 1, "time_point": "V1", "other": "B"}
-    override = decide(decision, **what)
-    assert Override.from_dict(override.to_dict()) == override
+    what = {
+        "role": LesionRole.NEW,
+        "state": S.SPLIT,
+        "diameter_um": 1,
+        "time_point": "V1",
+        "other": "B",
+        "finding": NewLesion.EQUIVOCAL,
+        "intervention": Intervention(kind=InterventionKind.BIOPSY, date=datetime.date(2024, 2, 1)),
+        "overall": Response.PR,
+    }
+    override = decide(decision, None if decision is Decision.SET_OVERALL else "A", **what)
+    stored = json.loads(json.dumps(override.to_dict()))
+    assert Override.from_dict(stored) == override
+
+
+def test_a_decision_stored_before_there_were_others_is_read():
+    stored = {
+        "id": "D1",
+        "decision": "set state",
+        "lesion": "A",
+        "by": "reader",
+        "at": "2024-06-01T12:00:00+00:00",
+        "reason": "seen on MR",
+        "time_point": "V1",
+        "state": "disappeared",
+    }
+    assert Override.from_dict(stored).state is S.DISAPPEARED
+
+
+def test_progression_of_a_non_target_lesion_is_a_readers_word_at_one_time_point():
+    seen = timeline(
+        {"A": 30_000, "X": 12_000},
+        {"A": 30_000, "X": 14_000},
+        {"A": 30_000, "X": 14_000},
+        roles={"X": LesionRole.NON_TARGET},
+    )
+    decision = decide(Decision.UNEQUIVOCAL_PROGRESSION, "X", time_point="V1")
+    course = assess(apply_overrides(seen, [decision]).timeline)
+    assert [a.overall for a in course.assessments] == [None, "PD", "SD"]
+    assert course.assessments[1].reason == "PD: unequivocal progression of X"
+
+
+def test_progression_of_non_target_disease_as_a_whole_names_no_lesion():
+    seen = timeline(
+        {"A": 30_000, "X": 12_000}, {"A": 20_000, "X": 12_000}, roles={"X": LesionRole.NON_TARGET}
+    )
+    decision = decide(Decision.UNEQUIVOCAL_PROGRESSION, None, time_point="V1")
+    last = assess(apply_overrides(seen, [decision]).timeline).assessments[1]
+    assert (last.non_target, last.overall) == ("PD", "PD")
+    assert last.warnings == ()
+
+
+@pytest.mark.parametrize(
+    ("finding", "expected"),
+    [(NewLesion.YES, "PD"), (NewLesion.EQUIVOCAL, "SD")],
+    ids=["definite", "equivocal"],
+)
+@pytest.mark.parametrize("lesion", ["N", None], ids=["outlined", "not outlined"])
+def test_a_reader_says_whether_a_new_lesion_is_definite(lesion, finding, expected):
+    seen = timeline({"A": 30_000}, {"A": 30_000, "N": 8_000}, roles={"N": LesionRole.NEW})
+    if lesion is None:
+        seen = timeline({"A": 30_000}, {"A": 30_000})
+    decision = decide(Decision.NEW_LESION, lesion, time_point="V1", finding=finding)
+    last = assess(apply_overrides(seen, [decision]).timeline).assessments[1]
+    assert (last.new_lesion, last.overall) == (finding, expected)
+
+
+def test_what_a_reader_calls_a_new_lesion_is_one_whatever_role_it_had():
+    seen = timeline({"A": 30_000}, {"A": 30_000, "N": 8_000}, roles={"N": LesionRole.NON_TARGET})
+    decision = decide(Decision.NEW_LESION, "N", time_point="V1", finding=NewLesion.YES)
+    assert assess(apply_overrides(seen, [decision]).timeline).assessments[1].overall == "PD"
+
+
+def test_a_definite_decision_ends_a_doubt_and_dates_the_progression_back():
+    doubt = decide(Decision.NEW_LESION, "N", 1, time_point="V1", finding=NewLesion.EQUIVOCAL)
+    proof = decide(Decision.NEW_LESION, "N", 2, time_point="V2", finding=NewLesion.YES)
+    visits = [{"A": 30_000}, *[{"A": 30_000, "N": 8_000}] * 3]
+    seen = timeline(*visits, roles={"N": LesionRole.NEW})
+    still = assess(apply_overrides(seen, [doubt]).timeline)
+    assert [a.overall for a in still.assessments[1:]] == ["SD", "SD", "SD"]
+    assert still.assessments[2].warnings == (
+        "equivocal_new_lesion: equivocal new lesion N still waits for a decision",
+    )
+    decided = assess(apply_overrides(seen, [doubt, proof]).timeline)
+    assert [a.overall for a in decided.assessments[1:]] == ["PD", "PD", "PD"]
+
+
+def intervention(kind, number=1, time_point="V1", **more):
+    done = Intervention(kind=kind, **more)
+    return decide(Decision.INTERVENTION, "B", number, time_point=time_point, intervention=done)
+
+
+@pytest.mark.parametrize(
+    ("kind", "effect", "expected"),
+    [
+        (InterventionKind.RADIOTHERAPY, None, ["SD", "NE", "NE"]),
+        (InterventionKind.SURGERY, None, ["SD", "NE", "NE"]),
+        (InterventionKind.RADIOTHERAPY, InterventionEffect.NOT_EVALUABLE, ["SD", "NE", "PR"]),
+        (InterventionKind.RADIOTHERAPY, InterventionEffect.NONE, ["SD", "PR", "PR"]),
+        (InterventionKind.BIOPSY, None, ["SD", "PR", "PR"]),
+    ],
+)
+def test_a_treated_lesion_gives_no_response_unless_a_reader_says_so(kind, effect, expected):
+    seen = timeline(*({"A": 20_000, "B": b} for b in (30_000, 29_000, 5_000, 5_000)))
+    decision = intervention(kind, time_point="V2", effect=effect, date=datetime.date(2024, 4, 1))
+    course = assess(apply_overrides(seen, [decision]).timeline)
+    assert [a.overall for a in course.assessments[1:]] == expected
+    assert f"intervention: B: {kind} on 2024-04-01" in course.assessments[2].warnings[0]
+
+
+def test_a_resected_lesion_of_0_mm_is_no_complete_response():
+    seen = timeline({"B": 30_000}, {"B": 0})
+    decided = apply_overrides(seen, [intervention(InterventionKind.SURGERY)]).timeline
+    last = assess(decided).assessments[1]
+    assert (last.overall, last.reason) == ("NE", "NE: nothing was assessed (B: surgery)")
+
+
+def test_the_reason_why_a_lesion_is_not_evaluable_is_told():
+    seen = timeline({"A": 30_000}, {"A": 12_000}, {"A": 12_000})
+    decided = apply_overrides(seen, [decide(Decision.NOT_EVALUABLE, time_point="V1")]).timeline
+    course = assess(decided)
+    assert [a.overall for a in course.assessments[1:]] == ["NE", "PR"]
+    assert course.assessments[1].reason == "NE: nothing was assessed (A: seen on MR)"
+    assert course.assessments[1].target_reason == "A is not evaluable (seen on MR)"
+
+
+def test_an_overall_response_that_a_reader_sets_stands_beside_the_computed_one():
+    seen = timeline({"A": 30_000}, {"A": 30_000}, {"A": 30_000})
+    decision = decide(Decision.SET_OVERALL, None, time_point="V1", overall=Response.PD)
+    course = assess(apply_overrides(seen, [decision]).timeline)
+    changed, untouched = course.assessments[1:]
+    assert (changed.overall, changed.computed_overall) == ("PD", "SD")
+    assert changed.warnings == ("overall_against_computed: PD is given, but the levels below give SD",)
+    assert (untouched.overall, untouched.computed_overall) == ("SD", None)
+    assert course.best_overall_response.value == "PD"
+
+
+def test_an_overall_response_that_agrees_is_no_discrepancy():
+    seen = timeline({"A": 30_000}, {"A": 30_000})
+    decision = decide(Decision.SET_OVERALL, None, time_point="V1", overall=Response.SD)
+    last = assess(apply_overrides(seen, [decision]).timeline).assessments[1]
+    assert (last.computed_overall, last.warnings) == ("SD", ())
+
+
+@pytest.mark.parametrize(
+    "decision",
+    [
+        decide(Decision.SET_OVERALL, None, time_point="V0", overall=Response.PD),
+        decide(Decision.NEW_LESION, None, time_point="V0", finding=NewLesion.YES),
+        decide(Decision.UNEQUIVOCAL_PROGRESSION, None, time_point="V0"),
+    ],
+)
+def test_a_baseline_has_no_response_to_decide_about(decision):
+    seen = timeline({"A": 30_000}, {"A": 30_000})
+    applied = apply_overrides(seen, [decision])
+    assert applied.timeline == seen
+    assert "V0 is the baseline" in applied.notes[0]
+
+
+def test_a_merge_that_leads_back_is_refused_directly_and_in_a_ring():
+    seen = timeline(*[{"A": 30_000, "B": 20_000, "C": 10_000}] * 3)
+    first = decide(Decision.MERGE, "A", 1, other="B", time_point="V1")
+    second = decide(Decision.MERGE, "B", 2, other="C", time_point="V2")
+    back = decide(Decision.MERGE, "B", 3, other="A", time_point="V2")
+    ring = decide(Decision.MERGE, "C", 4, other="A", time_point="V2")
+    assert refusal(back, [first]) == "lesions would merge in a ring: B into A into B"
+    assert refusal(ring, [first, second]) == "lesions would merge in a ring: C into A into B into C"
+    assert refusal(second, [first]) == ""
+    applied = apply_overrides(seen, [first, second, ring])
+    assert [a.sum_um for a in assess(applied.timeline).assessments] == [60_000, 30_000, 10_000]
+    assert "ring" in applied.notes[0]
+
+
+def test_a_withdrawn_merge_stands_in_no_ones_way():
+    first = decide(Decision.MERGE, "A", 1, other="B", time_point="V1")
+    taken_back = decide(Decision.WITHDRAW, None, 2, other="D1")
+    back = decide(Decision.MERGE, "B", 3, other="A", time_point="V1")
+    assert refusal(back, [first, taken_back]) == ""
+
+
+def test_lesions_merged_into_one_that_is_not_measured_are_not_evaluable():
+    seen = timeline({"A": 30_000, "B": 20_000}, {"A": S.TRACKING_FAILED, "B": 20_000})
+    decided = apply_overrides(seen, [decide(Decision.MERGE, "B", other="A", time_point="V1")]).timeline
+    assert assess(decided).assessments[1].overall == "NE"
+
+
+def test_lesions_can_be_called_by_their_labels():
+    seen = timeline({"A": 30_000, "B": 20_000}, {"A": 40_000, "B": 40_000})
+    merged = apply_overrides(seen, [decide(Decision.MERGE, "B", other="A", time_point="V1")]).timeline
+    named = merged.renamed({"A": "T01", "B": "T02"})
+    assert [a.sum_um for a in assess(named).assessments] == [50_000, 40_000]
+    assert named.time_points[1].observation_of("T02").merged_into == "T01"
 
 
 def test_a_decision_without_what_it_needs_is_refused():
@@ -172,6 +367,12 @@ def test_a_decision_without_what_it_needs_is_refused():
         decide(Decision.SET_STATE, time_point="V1")
     with pytest.raises(ValueError, match="joins lesion A with itself"):
         decide(Decision.MERGE, "A", other="A", time_point="V1")
+    with pytest.raises(ValueError, match="needs 'lesion'"):
+        decide(Decision.EXCLUDE, None)
+    with pytest.raises(ValueError, match="of no single lesion"):
+        decide(Decision.SET_OVERALL, "A", time_point="V1", overall=Response.PD)
+    with pytest.raises(ValueError, match="not 'no'"):
+        decide(Decision.NEW_LESION, "A", time_point="V1", finding=NewLesion.NO)
     with pytest.raises(ValueError, match="no 'reason'"):
         Override(
             id="D",

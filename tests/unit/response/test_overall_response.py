@@ -187,9 +187,20 @@ def test_a_new_lesion_once_seen_stays_until_it_is_seen_to_be_gone():
 
 def test_an_equivocal_new_lesion_is_followed_and_dated_back():
     doubtful = Observation(lesion="L", diameter_um=6_000, is_equivocal=True)
-    certain = Observation(lesion="L", diameter_um=11_000)
+    certain = Observation(lesion="L", diameter_um=11_000, is_equivocal=False)
     assert lesion_course([doubtful]).assessments[1].overall == "SD"
     assert lesion_course([doubtful, None, certain]).progression.date == day(56)
+
+
+def test_an_equivocal_lesion_that_is_merely_still_there_stays_one_until_somebody_decides():
+    doubtful = Observation(lesion="L", diameter_um=6_000, is_equivocal=True)
+    still = Observation(lesion="L", diameter_um=6_000)
+    certain = Observation(lesion="L", diameter_um=6_000, is_equivocal=False)
+    undecided = lesion_course([doubtful, still, still])
+    assert [a.overall for a in undecided.assessments[1:]] == ["SD", "SD", "SD"]
+    assert undecided.assessments[3].new_lesion is NewLesion.EQUIVOCAL
+    decided = lesion_course([doubtful, still, certain, still])
+    assert [a.overall for a in decided.assessments[1:]] == ["PD", "PD", "PD", "PD"]
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,9 @@ from workflow.domain.response import (
     ClinicalStatus,
     Corticosteroids,
     Criteria,
+    Intervention,
+    InterventionEffect,
+    InterventionKind,
     Lesion,
     NewLesion,
     Observation,
@@ -21,6 +24,7 @@ from workflow.domain.response import (
     Timeline,
     TimePoint,
     Uptake,
+    VisitDate,
     assess,
 )
 from workflow.domain.response.policy import CarryForward, Reappearance
@@ -29,11 +33,16 @@ from workflow.recist_result import result_of, table_of
 
 NAMES = ("A", "B", "C", "D", "E")
 LENGTHS = st.none() | st.integers(0, 80_000) | st.sampled_from([0, 5_000, 9_999, 10_000])
+INTERVENTIONS = st.builds(
+    Intervention,
+    kind=st.sampled_from(list(InterventionKind)),
+    effect=st.none() | st.sampled_from(list(InterventionEffect)),
+)
 RESPONSES = st.none() | st.sampled_from(list(Response))
 
 
 @st.composite
-def observations(draw, name):
+def observations(draw, name, later=()):
     return Observation(
         lesion=name,
         state=draw(st.none() | st.sampled_from(list(LesionState))),
@@ -43,7 +52,11 @@ def observations(draw, name):
         fragments_um=tuple(draw(st.lists(st.integers(0, 30_000), max_size=2))),
         has_progressed=draw(st.booleans()),
         has_increased=draw(st.booleans()),
-        is_equivocal=draw(st.booleans()),
+        is_equivocal=draw(st.none() | st.booleans()),
+        # Into a lesion of a later name, so that none leads back.
+        merged_into=draw(st.sampled_from([None, *later])),
+        intervention=draw(st.none() | INTERVENTIONS),
+        slice_interval_um=draw(LENGTHS),
         viable_um=draw(LENGTHS),
         sul_peak_milli=draw(st.none() | st.integers(0, 20_000)),
         attenuation_milli_hu=draw(st.none() | st.integers(-100_000, 200_000)),
@@ -73,8 +86,13 @@ def timelines(draw):
         points.append(
             TimePoint(
                 id=f"V{number}",
-                date=draw(st.sampled_from([date, None])),
-                observations=tuple(draw(observations(name)) for name in seen),
+                date=(first := draw(st.sampled_from([date, None]))),
+                last_date=first and draw(st.sampled_from([None, first + datetime.timedelta(days=20)])),
+                is_date_partial=draw(st.booleans()),
+                observations=tuple(
+                    draw(observations(name, [x.id for x in lesions if x.id > name])) for name in seen
+                ),
+                is_tumour_marker_raised=draw(st.none() | st.booleans()),
                 sum_um=draw(LENGTHS) if has_levels else None,
                 target=draw(RESPONSES) if has_levels else None,
                 non_target=draw(RESPONSES) if has_levels else None,
@@ -96,9 +114,12 @@ def timelines(draw):
                 is_ca125_evaluable=draw(st.booleans()),
             )
         )
+    days = st.none() | st.dates(datetime.date(2024, 1, 1), datetime.date(2025, 6, 1))
     return Timeline(
         lesions=lesions,
         time_points=tuple(points),
+        new_therapy_date=draw(days),
+        death_date=draw(days),
         radiotherapy_end=draw(st.none() | st.dates(datetime.date(2023, 1, 1), datetime.date(2024, 6, 1))),
     )
 
@@ -115,6 +136,10 @@ PROTOCOLS = st.builds(
         missing_as_not_evaluable=st.booleans(),
         accept_stable_between_partial_responses=st.booleans(),
         confirm_every_progression=st.booleans(),
+        reappearance_needs_confirmed_complete_response=st.booleans(),
+        visit_date=st.sampled_from(list(VisitDate)),
+        too_small_mm=st.integers(0, 6),
+        missed_visits_before_censoring=st.integers(0, 3),
     ),
 )
 

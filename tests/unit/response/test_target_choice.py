@@ -124,6 +124,60 @@ def test_the_choice_does_not_depend_on_the_order():
     assert set(choose_targets(candidates).targets) == set(choose_targets(candidates[::-1]).targets)
 
 
+def taken(name, organ):
+    return Lesion(id=name, organ=organ, is_nodal=organ == "node")
+
+
+def test_targets_of_another_study_of_the_visit_count_in_the_five_and_in_the_two():
+    chest = [taken("C1", "right lung"), taken("C2", "left lung"), taken("C3", "node")]
+    abdomen = [
+        lesion("P", "lung", 90),
+        lesion("N", "node", 40),
+        lesion("L1", "liver", 30),
+        lesion("L2", "liver", 20),
+        lesion("K", "kidney", 12),
+    ]
+    selection = choose_targets(abdomen, already=chest)
+    assert set(selection.targets) == {"L1", "K"}
+    reasons = {choice.lesion: choice.reason for choice in selection.choices}
+    assert reasons["P"] == "non-target: measurable (90 mm), but lung already has 2 targets"
+    assert reasons["N"] == "non-target: measurable (40 mm), but there are already 5 targets"
+
+
+def test_an_organ_without_a_target_goes_before_a_larger_second_one_of_another_studys_organ():
+    candidates = [lesion("L", "liver", 90), lesion("K", "kidney", 11)]
+    already = [taken("A", "liver"), taken("B", "lung"), taken("C", "brain"), taken("D", "node")]
+    assert choose_targets(candidates, already=already).targets == ("K",)
+
+
+@pytest.mark.parametrize("number", [5, 6])
+def test_with_five_targets_already_nothing_is_chosen(number):
+    already = [taken(f"A{i}", f"organ {i}") for i in range(number)]
+    selection = choose_targets([lesion("L", "liver", 90)], already=already)
+    assert selection.targets == ()
+    assert selection.warnings == ()
+
+
+def test_targets_chosen_in_two_steps_break_no_limit_whatever_the_split():
+    candidates = [
+        lesion(f"{organ}{i}", organ, 20 + 3 * i)
+        for organ in ("liver", "lung", "node", "bone", "brain")
+        for i in range(3)
+    ]
+    for cut in range(len(candidates) + 1):
+        first = choose_targets(candidates[:cut])
+        already = [c.lesion for c in candidates[:cut] if c.lesion.id in first.targets]
+        second = choose_targets(candidates[cut:], already=already)
+        both = [c for c in candidates if c.lesion.id in (*first.targets, *second.targets)]
+        assert len(both) == 5
+        assert check_choice(both) == ()
+
+
+def test_a_candidate_that_is_a_target_already_is_a_mistake():
+    with pytest.raises(ValueError, match="L: a candidate, and a target already"):
+        choose_targets([lesion("L", "liver", 90)], already=[taken("L", "liver")])
+
+
 def test_a_readers_choice_is_checked_against_the_rules():
     candidates = [
         *(lesion(f"L{i}", "liver", 30) for i in range(3)),
@@ -133,17 +187,17 @@ def test_a_readers_choice_is_checked_against_the_rules():
         lesion("N2", "node", 8, role=LesionRole.NON_TARGET),
     ]
     assert check_choice(candidates) == (
-        "6 target lesions: RECIST takes at most 5",
-        "3 target lesions in liver: RECIST takes at most 2 per organ",
-        "P1 is a target but 9 mm is below 10 mm (CT, slices up to 5 mm)",
-        "N1 is a target but short axis 12 mm: pathological, but below 15 mm",
-        "N2 is non-target but short axis 8 mm: a normal node, not recorded",
+        ("too_many_targets", "6 target lesions: RECIST takes at most 5"),
+        ("too_many_targets_in_organ", "3 target lesions in liver: RECIST takes at most 2 per organ"),
+        ("target_not_measurable", "P1 is a target but 9 mm is below 10 mm (CT, slices up to 5 mm)"),
+        ("target_not_measurable", "N1 is a target but short axis 12 mm: pathological, but below 15 mm"),
+        ("normal_node", "N2 is non-target but short axis 8 mm: a normal node, not recorded"),
     )
 
 
 def test_measurable_disease_without_a_target_is_noticed():
-    warnings = check_choice([lesion("A", "liver", 30, role=LesionRole.NON_TARGET)])
-    assert warnings == ("no target lesion is chosen although there is measurable disease",)
+    found = check_choice([lesion("A", "liver", 30, role=LesionRole.NON_TARGET)])
+    assert found == (("no_target", "no target lesion is chosen although there is measurable disease"),)
 
 
 @pytest.mark.parametrize(("days_before", "is_fine"), [(0, True), (28, True), (29, False), (-1, False)])

@@ -61,7 +61,7 @@ def assess_time_points(timeline: Timeline) -> tuple[Assessment, ...]:
     for point in timeline.follow_ups:
         assessment = _assess(disease, timeline.baseline, point, history, found[point.id])
         history = history.after(
-            point, assessment.sum_um, assessment.target or R.NE, is_carried=False, is_complete=False
+            point, assessment.sum_um, assessment.target or R.NE, is_carried=False, overalls=()
         )
         assessments.append(assessment)
     return tuple(assessments)

@@ -85,3 +85,11 @@ def _confirming_partial(sequence: Sequence[Dated], index: int, policies: Policie
 def is_confirmed(sequence: Sequence[Dated], policies: Policies) -> bool:
     """Whether any response of the sequence is confirmed within it."""
     return any(confirming(sequence, index, policies) is not None for index in range(len(sequence)))
+
+
+def has_confirmed_complete_response(sequence: Sequence[Dated], policies: Policies) -> bool:
+    """Whether a CR of the sequence is confirmed within it."""
+    return any(
+        entry.value is Response.CR and confirming(sequence, index, policies) is not None
+        for index, entry in enumerate(sequence)
+    )

@@ -31,8 +31,13 @@ class Assessment:
         The smallest sum before this time point, baseline included: what progression is judged against.
     target, non_target, new_lesion
         None where the patient has no such lesions, at the baseline, or where `overall` was given alone.
+    date
+        The day that the time point counts as: `Policies.visit_date` where it took several.
     overall
         None at the baseline.
+    computed_overall, computed_target
+        What the levels below give where `overall` or `target` was given over them, by the document or by a
+        reader's decision; None where nobody said otherwise, or nothing lies below.
     is_carried
         The target response is PR only because one was assigned before (carry_partial_response_forward).
     is_back_dated
@@ -61,6 +66,8 @@ class Assessment:
     contributions: tuple[LesionContribution, ...] = ()
     is_carried: bool = False
     is_back_dated: bool = False
+    computed_overall: Response | None = None
+    computed_target: Response | None = None
     warnings: tuple[str, ...] = ()
     components: tuple[tuple[str, Response], ...] = ()
 
@@ -119,6 +126,7 @@ class Duration:
     start: datetime.date
     end: datetime.date
     is_censored: bool = False
+    reason: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -138,6 +146,7 @@ class Course:
     time_to_response: Duration | None = None
     duration_of_response: Duration | None = None
     confirmed_duration_of_response: Duration | None = None
+    progression_free_survival: Duration | None = None
     icpd: Event | None = None
     iupd: Event | None = None
     warnings: tuple[str, ...] = field(default_factory=tuple)

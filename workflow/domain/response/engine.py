@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
+from workflow.domain.report import LesionRole
 from workflow.domain.response import (
     best_response,
     choi,
@@ -22,25 +23,99 @@ from workflow.domain.response import (
     who,
 )
 from workflow.domain.response.course import Assessment, Course
+from workflow.domain.response.edit_checks import Finding, edit_checks
 from workflow.domain.response.inputs import inputs_of, missing_inputs
+from workflow.domain.response.interventions import as_judged
 from workflow.domain.response.irecist_best import assess_irecist
+from workflow.domain.response.other_lesions import says_something
 from workflow.domain.response.policy import Criteria, Protocol
-from workflow.domain.response.timeline import Timeline
+from workflow.domain.response.survival import before_new_therapy, progression_free_survival
+from workflow.domain.response.timeline import Timeline, TimePoint
+from workflow.domain.response.values import NewLesion, Response, plain
 
 Engine = Callable[[Timeline, Protocol], Course]
 
 
 def assess(timeline: Timeline, protocol: Protocol | None = None) -> Course:
-    """Assess every time point and the whole course.
+    """Assess every time point and the whole course, with what the edit checks find in it.
 
     Pure and total: any timeline that could be built gets an answer, and the same one each time.
     `protocol` is RECIST 1.1 with the default policies unless given.
     """
     chosen = protocol or Protocol()
-    course = _ENGINES[chosen.criteria](timeline, chosen)
+    judged = as_judged(timeline, chosen.policies)
+    course = _until_new_therapy(judged, chosen)
+    assessments = tuple(
+        _beside_computed(assessment, point, judged, chosen)
+        for assessment, point in zip(course.assessments, judged.time_points, strict=True)
+    )
+    found = edit_checks(timeline, chosen, assessments)
+    return replace(
+        course,
+        assessments=_with_warnings(assessments, found),
+        progression_free_survival=progression_free_survival(judged, course),
+        warnings=(
+            *course.warnings,
+            *_lacking(timeline, chosen),
+            *(f.warning for f in found if f.time_point is None),
+        ),
+    )
+
+
+def _lacking(timeline: Timeline, protocol: Protocol) -> tuple[str, ...]:
+    """What the criteria need and the timeline does not hold; a timeline of responses alone needs nothing."""
     available = inputs_of(timeline)
-    lacking = missing_inputs(chosen.criteria, available) if available else ""
-    return replace(course, warnings=(*course.warnings, lacking)) if lacking else course
+    lacking = missing_inputs(protocol.criteria, available) if available else ""
+    return (lacking,) if lacking else ()
+
+
+def _until_new_therapy(timeline: Timeline, protocol: Protocol) -> Course:
+    """The course whose best response and events end with another therapy, and every time point's response."""
+    engine = _ENGINES[protocol.criteria]
+    counted = before_new_therapy(timeline)
+    if len(counted) == len(timeline.time_points):
+        return engine(timeline, protocol)
+    course = engine(replace(timeline, time_points=counted), protocol)
+    later = engine(timeline, protocol).assessments[len(counted) :]
+    return replace(course, assessments=(*course.assessments, *later))
+
+
+def _beside_computed(
+    assessment: Assessment, point: TimePoint, timeline: Timeline, protocol: Protocol
+) -> Assessment:
+    """The assessment and, where a response was given over what was seen, what the criteria make of that."""
+    if assessment.is_baseline or (point.overall is None and point.target is None):
+        return assessment
+    targets = {lesion.id for lesion in timeline.lesions if lesion.role is LesionRole.TARGET}
+    told = {o.lesion for o in point.observations if says_something(o)}
+    is_target_given = point.target is not None and (point.sum_um is not None or not targets.isdisjoint(told))
+    # A level alone is no basis for the overall response, unless it is progression.
+    has_below = point.sum_um is not None or bool(told) or point.target is not None
+    has_below |= point.non_target is Response.PD or point.new_lesion is NewLesion.YES
+    is_overall_given = point.overall is not None and has_below
+    if not is_target_given and not is_overall_given:
+        return assessment
+    bare = replace(point, overall=None, target=None if is_target_given else point.target, is_baseline=False)
+    points = tuple(bare if p is point else p for p in timeline.time_points)
+    computed = _ENGINES[protocol.criteria](replace(timeline, time_points=points), protocol).assessment_of(
+        point.id
+    )
+    return replace(
+        assessment,
+        computed_overall=computed.overall if is_overall_given else None,
+        computed_target=computed.target if is_target_given else None,
+    )
+
+
+def _with_warnings(assessments: tuple[Assessment, ...], found: Sequence[Finding]) -> tuple[Assessment, ...]:
+    by_point: dict[str, list[str]] = {}
+    for finding in found:
+        if finding.time_point is not None:
+            by_point.setdefault(finding.time_point, []).append(finding.warning)
+    return tuple(
+        replace(a, warnings=(*a.warnings, *by_point[a.time_point])) if a.time_point in by_point else a
+        for a in assessments
+    )
 
 
 def assess_recist11(timeline: Timeline, protocol: Protocol) -> Course:
@@ -129,18 +204,33 @@ def _course_of_open(
 ) -> Course:
     """The course where single time points are open; `dated` has each progression on its own day."""
     course = course_of(unconfirmed.counted(dated), timeline, protocol)
-    return unconfirmed.in_own_words(course, shown)
+    return unconfirmed.in_own_words(course, _on_their_days(shown, timeline, protocol))
+
+
+def _on_their_days(
+    assessments: Sequence[Assessment], timeline: Timeline, protocol: Protocol
+) -> tuple[Assessment, ...]:
+    """The assessments with the day that a visit of several days counts as, by policy."""
+    points = {point.id: point for point in timeline.time_points}
+    rule = protocol.policies.visit_date
+    return tuple(
+        a
+        if a.is_baseline or a.overall is None
+        else replace(a, date=points[a.time_point].day(rule, has_progressed=plain(a.overall) is Response.PD))
+        for a in assessments
+    )
 
 
 def course_of(assessments: Sequence[Assessment], timeline: Timeline, protocol: Protocol) -> Course:
     """The whole course from time points in RECIST's words."""
-    sequence = best_response.sequence_of(assessments, timeline.start, protocol.policies)
+    dated = _on_their_days(assessments, timeline, protocol)
+    sequence = best_response.sequence_of(dated, timeline.start, protocol.policies)
     best = best_response.best_overall_response(sequence)
     response = best_response.response_event(sequence)
     confirmed = best_response.confirmed_response_event(sequence)
     return Course(
         protocol=protocol,
-        assessments=tuple(assessments),
+        assessments=dated,
         best_overall_response=best,
         confirmed_best_overall_response=best_response.confirmed_best_overall_response(sequence),
         response=response,

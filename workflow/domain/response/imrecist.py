@@ -50,7 +50,7 @@ def assess_time_points(timeline: Timeline, policies: Policies) -> tuple[Assessme
         burden, known = burden_at(point, found[point.id], known, disease.new, policies)
         assessment = _assess(disease, point, history, burden, known, found[point.id].finding)
         history = history.after(
-            point, assessment.sum_um, assessment.target or R.NE, is_carried=False, is_complete=False
+            point, assessment.sum_um, assessment.target or R.NE, is_carried=False, overalls=()
         )
         assessments.append(assessment)
     return tuple(_taken_back(assessments, index) for index in range(len(assessments)))

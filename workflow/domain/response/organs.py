@@ -10,10 +10,11 @@ from workflow.domain.response.timeline import Lesion
 
 def rule_organ(lesion: Lesion) -> str:
     """The organ of a lesion as RECIST counts; "" where none is said."""
-    return LYMPH_NODE if lesion.is_nodal else _organ_of_words(lesion.organ)
+    return LYMPH_NODE if lesion.is_nodal else organ_of_words(lesion.organ)
 
 
 @lru_cache(maxsize=1024)
-def _organ_of_words(words: str) -> str:
+def organ_of_words(words: str) -> str:
+    """The organ that free words name, or the words themselves."""
     site = site_of_words(words)
     return site.organ if site else " ".join(words.lower().split())

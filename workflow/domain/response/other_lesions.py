@@ -14,27 +14,30 @@ from workflow.domain.response.values import NewLesion, Response
 _UNSEEN = frozenset({LesionState.NOT_EVALUABLE, LesionState.TRACKING_FAILED})
 
 
-class _Seen(Enum):
+class Seen(Enum):
+    """What an observation means of a lesion that is not summed."""
+
     PROGRESSED = auto()
     PRESENT = auto()
     GONE = auto()
     UNSEEN = auto()
 
 
-def _seen(lesion: Lesion, observation: Observation | None) -> _Seen:
+def seen_of(lesion: Lesion, observation: Observation | None) -> Seen:
+    """A non-target or new lesion at a time point; a node below 10 mm is gone."""
     if observation is None:
-        return _Seen.UNSEEN
+        return Seen.UNSEEN
     if observation.has_progressed:
-        return _Seen.PROGRESSED
+        return Seen.PROGRESSED
     state = state_of(observation, is_nodal=lesion.is_nodal)
     if state in _UNSEEN:
-        return _Seen.UNSEEN
+        return Seen.UNSEEN
     measured = diameter_um(observation, is_nodal=lesion.is_nodal)
     if state is LesionState.DISAPPEARED or measured == 0:
-        return _Seen.GONE
+        return Seen.GONE
     if lesion.is_nodal and (state is LesionState.TOO_SMALL or (measured or NORMAL_NODE_UM) < NORMAL_NODE_UM):
-        return _Seen.GONE
-    return _Seen.PRESENT
+        return Seen.GONE
+    return Seen.PRESENT
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,17 +59,17 @@ def assess_non_target(
         return NonTargetAssessment(response=point.non_target, reason="given")
     if not has_non_target:
         return NonTargetAssessment(response=None, reason="no non-target lesions")
-    seen = {lesion.id: _seen(lesion, point.observation_of(lesion.id)) for lesion in lesions}
+    seen = {lesion.id: seen_of(lesion, point.observation_of(lesion.id)) for lesion in lesions}
 
-    def named(what: _Seen) -> str:
+    def named(what: Seen) -> str:
         return ", ".join(name for name, how in seen.items() if how is what)
 
-    if progressed := named(_Seen.PROGRESSED):
+    if progressed := named(Seen.PROGRESSED):
         return NonTargetAssessment(response=Response.PD, reason=f"unequivocal progression of {progressed}")
-    if not seen or (unseen := named(_Seen.UNSEEN)):
+    if not seen or (unseen := named(Seen.UNSEEN)):
         missing = unseen if seen else "the non-target lesions"
         return NonTargetAssessment(response=Response.NE, reason=f"not evaluated: {missing}")
-    if present := named(_Seen.PRESENT):
+    if present := named(Seen.PRESENT):
         return NonTargetAssessment(response=Response.NON_CR_NON_PD, reason=f"{present} persisting")
     return NonTargetAssessment(response=Response.CR, reason="all non-target lesions have disappeared")
 
@@ -103,13 +106,20 @@ def _trace(lesion: Lesion, points: Sequence[TimePoint]) -> list[NewLesion]:
     last = NewLesion.NO
     for point in points:
         observation = point.observation_of(lesion.id)
-        seen = _seen(lesion, observation)
-        if seen is _Seen.GONE:
+        seen = seen_of(lesion, observation)
+        if seen is Seen.GONE:
             last = NewLesion.NO
-        elif seen is not _Seen.UNSEEN and observation is not None:
-            last = NewLesion.EQUIVOCAL if observation.is_equivocal else NewLesion.YES
+        elif seen is not Seen.UNSEEN and observation is not None:
+            last = _doubt(observation.is_equivocal, last)
         trace.append(last)
     return trace
+
+
+def _doubt(is_equivocal: bool | None, last: NewLesion) -> NewLesion:
+    """A doubt lasts until somebody decides: a lesion that is merely still there proves nothing."""
+    if is_equivocal is None:
+        return NewLesion.EQUIVOCAL if last is NewLesion.EQUIVOCAL else NewLesion.YES
+    return NewLesion.EQUIVOCAL if is_equivocal else NewLesion.YES
 
 
 def _finding(
@@ -172,10 +182,11 @@ def is_assessed(point: TimePoint) -> bool:
     """Whether anything at all was looked at or given at a time point."""
     if point.has_response or point.sum_um is not None:
         return True
-    return any(_says_something(observation) for observation in point.observations)
+    return any(says_something(observation) for observation in point.observations)
 
 
-def _says_something(observation: Observation) -> bool:
+def says_something(observation: Observation) -> bool:
+    """Whether an observation tells anything of its lesion: a state that was seen, a size or a verdict."""
     if observation.state is not None:
         return observation.state not in _UNSEEN
     return (

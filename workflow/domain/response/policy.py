@@ -45,6 +45,14 @@ class Reappearance(StrEnum):
     FIVE_MM = "5mm"
 
 
+class VisitDate(StrEnum):
+    """Which day a visit of several days, or of a date known in part, counts as."""
+
+    BY_RESPONSE = "by_response"  # progression on the first day, everything else on the last
+    EARLIEST = "earliest"
+    LATEST = "latest"
+
+
 @dataclass(frozen=True, kw_only=True)
 class Policies:
     """The choices on which sources differ, each with its default; `POLICY_TABLE` says what and why.
@@ -70,6 +78,10 @@ class Policies:
     maximum_targets: int = 5
     maximum_targets_per_organ: int = 2
     node_double_slice_rule: bool = False
+    too_small_mm: int = 5
+    reappearance_needs_confirmed_complete_response: bool = False
+    visit_date: VisitDate = VisitDate.BY_RESPONSE
+    missed_visits_before_censoring: int = 2
     pseudoprogression_days: int = 84
     confirm_every_progression: bool = False
     bone_flare_days: int = 84
@@ -176,6 +188,25 @@ POLICY_TABLE: Mapping[str, tuple[str, str]] = MappingProxyType(
         "node_double_slice_rule": (
             "whether a target node must also be twice the slice interval",
             "EORTC Q&A; its answer is uncertain",
+        ),
+        "too_small_mm": (
+            "what a lesion too small to measure puts into the sum, where no diameter is given",
+            "RECIST 1.1, 4.3.2: 5 mm",
+        ),
+        "reappearance_needs_confirmed_complete_response": (
+            "whether disease seen after an overall CR is progression only if that CR was confirmed; "
+            "else the sums decide, and PR or SD may follow an unconfirmed CR",
+            "RECIST 1.1, Table 3 read literally (CR, then PR or SD); note a: no",
+        ),
+        "visit_date": (
+            "the day that a visit of several days counts as: by_response (progression on its first day, "
+            "everything else on its last), earliest or latest; so too where only month or year is known",
+            "FDA, Clinical Trial Endpoints (2018): progression on the first scan that shows it",
+        ),
+        "missed_visits_before_censoring": (
+            "how many assessments missed (NE, ND) in a row before progression or death censor "
+            "progression-free survival at the last evaluable one; 0: none do",
+            "FDA, Clinical Trial Endpoints (2018), appendix: more than one",
         ),
         "pseudoprogression_days": (
             "days after radiotherapy in which RANO 2.0 wants progression confirmed",

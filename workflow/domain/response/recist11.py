@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from workflow.domain.report import LesionRole
+from workflow.domain.response.confirmation import Dated
 from workflow.domain.response.course import Assessment
 from workflow.domain.response.other_lesions import (
     NewLesionAssessment,
@@ -15,7 +16,7 @@ from workflow.domain.response.other_lesions import (
     new_lesions_at,
 )
 from workflow.domain.response.overall import overall_response
-from workflow.domain.response.policy import Policies, Reappearance
+from workflow.domain.response.policy import Policies
 from workflow.domain.response.quantities import mm_text
 from workflow.domain.response.target import (
     TargetAssessment,
@@ -32,35 +33,35 @@ _NO_TARGET = (None, Response.NA, Response.NED)
 
 @dataclass(frozen=True, kw_only=True)
 class Disease:
-    """What the patient has: the lesions that count, and whether levels given say more."""
+    """What the patient has: the lesions that count, and whether levels given say more.
+
+    `marker_was_raised`: whether a tumour marker was above its normal limit at baseline.
+    """
 
     targets: tuple[Lesion, ...]
     non_targets: tuple[Lesion, ...]
     new: tuple[Lesion, ...]
     has_target: bool
     has_non_target: bool
-    warnings: tuple[str, ...] = ()
+    marker_was_raised: bool | None = None
 
 
 def disease_of(timeline: Timeline) -> Disease:
     """Sort the lesions by role; a target that measures 0 mm at baseline is none."""
     baseline = timeline.baseline
-    targets, warnings = [], []
-    for lesion in _with_role(timeline, LesionRole.TARGET):
-        if baseline is not None and _is_absent_at(lesion, baseline):
-            warnings.append(f"{lesion.id} measures 0 mm at baseline and is left out of the target lesions")
-        else:
-            targets.append(lesion)
+    targets = _with_role(timeline, LesionRole.TARGET)
+    if baseline is not None:
+        targets = tuple(lesion for lesion in targets if not is_absent_at(lesion, baseline))
     points = timeline.time_points
     return Disease(
-        targets=tuple(targets),
+        targets=targets,
         non_targets=_with_role(timeline, LesionRole.NON_TARGET),
         new=_with_role(timeline, LesionRole.NEW),
         has_target=bool(targets)
         or any(p.sum_um is not None or plain_or_none(p.target) not in _NO_TARGET for p in points),
         has_non_target=any(lesion.role is LesionRole.NON_TARGET for lesion in timeline.lesions)
         or any(plain_or_none(p.non_target) not in _NO_TARGET for p in points),
-        warnings=(*warnings, *_early_new_lesions(timeline)),
+        marker_was_raised=None if baseline is None else baseline.is_tumour_marker_raised,
     )
 
 
@@ -73,19 +74,9 @@ def _with_role(timeline: Timeline, role: LesionRole) -> tuple[Lesion, ...]:
     return tuple(lesion for lesion in timeline.lesions if lesion.role is role)
 
 
-def _is_absent_at(lesion: Lesion, point: TimePoint) -> bool:
+def is_absent_at(lesion: Lesion, point: TimePoint) -> bool:
+    """Whether a lesion measures 0 mm at a time point."""
     return contributions_of((lesion,), point)[0].diameter_um == 0
-
-
-def _early_new_lesions(timeline: Timeline) -> list[str]:
-    baseline = timeline.baseline
-    if baseline is None:
-        return []
-    return [
-        f"{lesion.id} is called new but is observed at baseline; its role there is ignored"
-        for lesion in _with_role(timeline, LesionRole.NEW)
-        if baseline.observation_of(lesion.id) is not None and not _is_absent_at(lesion, baseline)
-    ]
 
 
 def assess_time_points(timeline: Timeline, policies: Policies) -> tuple[Assessment, ...]:
@@ -137,7 +128,6 @@ def _assess_baseline(disease: Disease, point: TimePoint) -> Assessment:
         baseline_sum_um=total if disease.has_target else None,
         reason=reason,
         contributions=parts,
-        warnings=disease.warnings,
     )
 
 
@@ -152,15 +142,17 @@ def _history_from(baseline: Assessment, point: TimePoint) -> TargetHistory:
 
 def history_after(history: TargetHistory, point: TimePoint, assessment: Assessment) -> TargetHistory:
     """The history once a time point is assessed."""
-    overall = assessment.overall
-    had_complete = history.has_overall_complete_response
+    overall, overalls = assessment.overall, history.overalls
+    if overall is Response.PD:
+        overalls = ()  # what follows progression is judged by the sums again
+    elif overall is not None and (overalls or overall is Response.CR):
+        overalls = (*overalls, Dated(value=overall, date=assessment.date, time_point=point.id))
     return history.after(
         point,
         assessment.sum_um,
         plain_or_none(assessment.target) or Response.NE,
         is_carried=assessment.is_carried,
-        # What follows progression is judged by the sums again.
-        is_complete=overall is Response.CR or (had_complete and overall is not Response.PD),
+        overalls=overalls,
     )
 
 
@@ -191,7 +183,9 @@ def assess_point(
     target: TargetAssessment | None = None
     if disease.has_target or point.target is not None:
         target = assess_target(disease.targets, point, history, policies)
-    non_target = assess_non_target(disease.non_targets, point, has_non_target=disease.has_non_target)
+    non_target = _with_marker(
+        assess_non_target(disease.non_targets, point, has_non_target=disease.has_non_target), disease, point
+    )
     is_back_dated = new.is_back_dated and policies.backdate_equivocal_new_lesions
     levels = _Levels(
         target=target,
@@ -205,7 +199,7 @@ def assess_point(
     knows_target = not is_alone or point.target is not None or point.sum_um is not None
     return Assessment(
         time_point=point.id,
-        date=point.date,
+        date=point.day(policies.visit_date, has_progressed=overall is Response.PD),
         sum_um=target.sum_um if target else None,
         baseline_sum_um=history.baseline_um,
         nadir_um=history.nadir_um,
@@ -221,8 +215,21 @@ def assess_point(
         contributions=target.contributions if target else (),
         is_carried=target.is_carried if target else False,
         is_back_dated=is_back_dated,
-        warnings=target.warnings if target else (),
     )
+
+
+def _with_marker(seen: NonTargetAssessment, disease: Disease, point: TimePoint) -> NonTargetAssessment:
+    """Without lesions left, a marker that was raised and is not normal again bars CR (RECIST 1.1, 4.3.3)."""
+    is_raised, was_raised = point.is_tumour_marker_raised, disease.marker_was_raised
+    is_open = point.non_target is None and seen.response in (None, Response.CR)
+    if not is_open or not (disease.has_target or disease.has_non_target):
+        return seen
+    if is_raised and was_raised is not False:
+        return NonTargetAssessment(response=Response.NON_CR_NON_PD, reason="a tumour marker is still raised")
+    if was_raised and is_raised is None and is_assessed(point):
+        reason = "a tumour marker, raised at baseline, was not measured"
+        return NonTargetAssessment(response=Response.NE, reason=reason)
+    return seen
 
 
 def _overall(
@@ -231,7 +238,8 @@ def _overall(
     if point.overall is not None:
         return point.overall, f"{point.overall}: given"
     if levels.new.finding is None and not is_assessed(point):
-        return Response.NE, "NE: nothing was assessed"
+        why = "; ".join(f"{o.lesion}: {o.reason}" for o in point.observations if o.reason)
+        return Response.NE, "NE: nothing was assessed" + (f" ({why})" if why else "")
     overall = overall_response(levels.target_word, levels.non_target_word, has_new_lesion=levels.is_new)
     if overall is Response.PD:
         return overall, f"PD: {'; '.join(_progression_causes(levels))}"
@@ -243,9 +251,7 @@ def _overall(
 
 def _has_reappeared(overall: Response, levels: _Levels, history: TargetHistory, policies: Policies) -> bool:
     """Whether disease is seen after a true CR, which makes it PD (RECIST 1.1, Table 3, note a)."""
-    if not history.has_overall_complete_response or overall not in _WITH_DISEASE:
-        return False
-    if policies.reappearance_after_complete_response is not Reappearance.ANY:
+    if overall not in _WITH_DISEASE or not history.reappearance_is_progression(policies):
         return False
     is_target = levels.target_word in (Response.PR, Response.SD)
     return is_target or levels.non_target_word is Response.NON_CR_NON_PD

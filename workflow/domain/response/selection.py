@@ -11,6 +11,7 @@ from workflow.domain.response.eligibility import Candidate, Kind, Measurability,
 from workflow.domain.response.organs import rule_organ
 from workflow.domain.response.policy import Policies
 from workflow.domain.response.quantities import mm_text
+from workflow.domain.response.timeline import Lesion
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,47 +46,75 @@ class _Rated:
         return self.candidate.size_um or 0
 
     @property
+    def organ(self) -> str:
+        return _organ(self.candidate.lesion)
+
+    @property
     def rank(self) -> tuple[bool, bool, int, str]:
         """Reproducible before not, solid before cystic, large before small; the id makes it definite."""
         is_second_choice = self.candidate.kind is Kind.CYSTIC
         return not self.candidate.is_reproducible, is_second_choice, -self.size_um, self.candidate.lesion.id
 
 
-def choose_targets(candidates: Sequence[Candidate], policies: Policies | None = None) -> Selection:
+def choose_targets(
+    candidates: Sequence[Candidate], policies: Policies | None = None, *, already: Sequence[Lesion] = ()
+) -> Selection:
     """Choose up to five targets, two per organ: the best of each organ first, then the second best.
 
     Best is reproducible, solid rather than cystic, and large. What is measurable but not chosen, and what
     is not measurable, is non-target; nodes below 10 mm are normal.
+
+    Parameters
+    ----------
+    candidates
+        The lesions of the whole visit, or those of it that have no role yet.
+    already
+        Lesions that are targets before any of the candidates: those of another study of the visit, or of an
+        earlier analysis. They stay, and count in the five and in the two of their organ.
+
+    Raises
+    ------
+    ValueError
+        If a lesion is both a candidate and a target already.
     """
     rules = policies or Policies()
+    both = {lesion.id for lesion in already} & {c.lesion.id for c in candidates}
+    if both:
+        raise ValueError(
+            f"{', '.join(sorted(both))}: a candidate, and a target already; give each lesion once"
+        )
     rated = [_Rated(candidate=c, judged=measurability(c, rules)) for c in candidates]
-    chosen = _chosen([r for r in rated if r.judged.is_measurable], rules)
-    per_organ = Counter(_organ(r) for r in chosen)
-    choices = tuple(_choice(r, r in chosen, per_organ, len(chosen), rules) for r in rated)
-    warnings = () if chosen or not candidates else ("no lesion is measurable: non-target disease only",)
+    per_organ = Counter(_organ(lesion) for lesion in already)
+    chosen = _chosen([r for r in rated if r.judged.is_measurable], rules, per_organ)
+    per_organ.update(r.organ for r in chosen)
+    choices = tuple(_choice(r, r in chosen, per_organ, rules) for r in rated)
+    has_targets = bool(chosen or already or not candidates)
+    warnings = () if has_targets else ("no lesion is measurable: non-target disease only",)
     return Selection(choices=choices, warnings=warnings)
 
 
-def _organ(rated: _Rated) -> str:
+def _organ(lesion: Lesion) -> str:
     # A lesion of unknown organ shares its organ with no other: the limit can't be said to be reached.
-    return rule_organ(rated.candidate.lesion) or f"organ of {rated.candidate.lesion.id}"
+    return rule_organ(lesion) or f"organ of {lesion.id}"
 
 
-def _chosen(measurable: Sequence[_Rated], rules: Policies) -> list[_Rated]:
+def _chosen(measurable: Sequence[_Rated], rules: Policies, taken: Counter[str]) -> list[_Rated]:
     by_organ: dict[str, list[_Rated]] = {}
     for rated in sorted(measurable, key=lambda r: r.rank):
-        by_organ.setdefault(_organ(rated), []).append(rated)
+        by_organ.setdefault(rated.organ, []).append(rated)
+    free = rules.maximum_targets - taken.total()
     chosen: list[_Rated] = []
     for turn in range(rules.maximum_targets_per_organ):
-        # All organs are to be represented before any is represented twice.
-        turn_takers = sorted(
-            (own[turn] for own in by_organ.values() if len(own) > turn), key=lambda r: r.rank
-        )
-        chosen += turn_takers[: max(rules.maximum_targets - len(chosen), 0)]
+        # All organs are to be represented before any is represented twice; the turns that an organ's earlier
+        # targets took are gone.
+        turn_takers = [
+            own[turn - taken[organ]] for organ, own in by_organ.items() if 0 <= turn - taken[organ] < len(own)
+        ]
+        chosen += sorted(turn_takers, key=lambda r: r.rank)[: max(free - len(chosen), 0)]
     return chosen
 
 
-def _choice(rated: _Rated, is_chosen: bool, per_organ: Counter[str], number: int, rules: Policies) -> Choice:
+def _choice(rated: _Rated, is_chosen: bool, per_organ: Counter[str], rules: Policies) -> Choice:
     lesion, judged = rated.candidate.lesion, rated.judged
     if is_chosen:
         note = (
@@ -95,11 +124,10 @@ def _choice(rated: _Rated, is_chosen: bool, per_organ: Counter[str], number: int
     if not judged.is_measurable:
         word = "non-target" if judged.role else "not recorded"
         return Choice(lesion=lesion.id, role=judged.role, reason=f"{word}: {judged.reason}")
-    organ = _organ(rated)
-    if per_organ[organ] >= rules.maximum_targets_per_organ:
-        why = f"{organ} already has {per_organ[organ]} targets"
+    if per_organ[rated.organ] >= rules.maximum_targets_per_organ:
+        why = f"{rated.organ} already has {per_organ[rated.organ]} targets"
     else:
-        why = f"there are already {number} targets"
+        why = f"there are already {per_organ.total()} targets"
     return Choice(
         lesion=lesion.id,
         role=LesionRole.NON_TARGET,
@@ -107,23 +135,31 @@ def _choice(rated: _Rated, is_chosen: bool, per_organ: Counter[str], number: int
     )
 
 
-def check_choice(candidates: Sequence[Candidate], policies: Policies | None = None) -> tuple[str, ...]:
-    """Which rules a reader's roles break; each warning names the lesion or organ, the rule and the number."""
+def check_choice(
+    candidates: Sequence[Candidate], policies: Policies | None = None
+) -> tuple[tuple[str, str], ...]:
+    """Which rules the roles at baseline break: the edit check's name, and the lesion and the numbers."""
     rules = policies or Policies()
     targets = [c for c in candidates if c.lesion.role is LesionRole.TARGET]
-    warnings = []
+    found = []
     if len(targets) > rules.maximum_targets:
-        warnings.append(f"{len(targets)} target lesions: RECIST takes at most {rules.maximum_targets}")
+        text = f"{len(targets)} target lesions: RECIST takes at most {rules.maximum_targets}"
+        found.append(("too_many_targets", text))
     for organ, number in Counter(rule_organ(c.lesion) for c in targets).items():
-        if organ and number > rules.maximum_targets_per_organ:
-            limit = rules.maximum_targets_per_organ
-            warnings.append(f"{number} target lesions in {organ}: RECIST takes at most {limit} per organ")
+        limit = rules.maximum_targets_per_organ
+        if organ and number > limit:
+            text = f"{number} target lesions in {organ}: RECIST takes at most {limit} per organ"
+            found.append(("too_many_targets_in_organ", text))
+    has_measurable = False
     for candidate in candidates:
         judged = measurability(candidate, rules)
+        has_measurable |= judged.is_measurable
+        if candidate.size_um is None:
+            continue
         if candidate.lesion.role is LesionRole.TARGET and not judged.is_measurable:
-            warnings.append(f"{candidate.lesion.id} is a target but {judged.reason}")
+            found.append(("target_not_measurable", f"{candidate.lesion.id} is a target but {judged.reason}"))
         elif candidate.lesion.role is LesionRole.NON_TARGET and judged.role is None:
-            warnings.append(f"{candidate.lesion.id} is non-target but {judged.reason}")
-    if not targets and any(measurability(c, rules).is_measurable for c in candidates):
-        warnings.append("no target lesion is chosen although there is measurable disease")
-    return tuple(warnings)
+            found.append(("normal_node", f"{candidate.lesion.id} is non-target but {judged.reason}"))
+    if not targets and has_measurable:
+        found.append(("no_target", "no target lesion is chosen although there is measurable disease"))
+    return tuple(found)

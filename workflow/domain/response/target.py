@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from workflow.domain.lesion import LesionState
-from workflow.domain.response.confirmation import Dated, is_confirmed
+from workflow.domain.response.confirmation import Dated, has_confirmed_complete_response, is_confirmed
 from workflow.domain.response.course import LesionContribution
+from workflow.domain.response.organs import rule_organ
 from workflow.domain.response.policy import CarryForward, Policies, Reappearance
 from workflow.domain.response.quantities import falls_by, mm_text, percent_text, rises_by
 from workflow.domain.response.timeline import Lesion, Observation, TimePoint
@@ -65,7 +66,7 @@ def _part_of_sum(lesion: Lesion, point: TimePoint, lesions: Sequence[Lesion]) ->
     state = state_of(observation, is_nodal=lesion.is_nodal)
     measured = diameter_um(observation, is_nodal=lesion.is_nodal)
     if state in _UNSEEN:
-        return None, f"{name} is not evaluable"
+        return None, f"{name} is not evaluable" + (f" ({observation.reason})" if observation.reason else "")
     if state is LesionState.DISAPPEARED:
         # A node keeps its short axis even below 10 mm (RECIST 1.1, 4.3.2); nothing else has one any more.
         kept = measured if lesion.is_nodal and measured is not None else 0
@@ -74,15 +75,44 @@ def _part_of_sum(lesion: Lesion, point: TimePoint, lesions: Sequence[Lesion]) ->
         return measured, f"{name} {mm_text(measured)}"
     if state is LesionState.TOO_SMALL:
         return TOO_SMALL_UM, f"{name} is too small to measure ({mm_text(TOO_SMALL_UM)})"
-    if state is LesionState.MERGED and _has_measurement(lesions, point):
-        return 0, f"{name} has merged and is measured with the other lesion (0 mm)"
+    if state is LesionState.MERGED:
+        return _part_of_merged(lesion, observation, point, lesions)
     return None, f"{name} has no measurement"
 
 
-def _has_measurement(lesions: Sequence[Lesion], point: TimePoint) -> bool:
-    """Whether any of the lesions carries the diameter that the merged ones share."""
-    seen = [(lesion, point.observation_of(lesion.id)) for lesion in lesions]
-    return any(o is not None and diameter_um(o, is_nodal=lesion.is_nodal) is not None for lesion, o in seen)
+def _part_of_merged(
+    lesion: Lesion, observation: Observation, point: TimePoint, lesions: Sequence[Lesion]
+) -> tuple[int | None, str]:
+    """0 mm where another target carries the diameter of the merged lesions; without one it is unknown."""
+    name, into = lesion.id, observation.merged_into
+    carriers = [x for x in lesions if x.id == into] if into else _possible_carriers(lesion, point, lesions)
+    if any(_part_of_sum(carrier, point, lesions)[0] is not None for carrier in carriers):
+        return 0, f"{name} has merged and is measured with {into or 'the other lesion'} (0 mm)"
+    return None, f"{name} has merged, and no target lesion has the diameter of both"
+
+
+def _possible_carriers(lesion: Lesion, point: TimePoint, lesions: Sequence[Lesion]) -> list[Lesion]:
+    """Who may carry the diameter where it is not said: another merged lesion that is measured.
+
+    Where no other lesion is called merged, any that is measured in the same organ.
+    """
+    merged: list[Lesion] = []
+    others: list[Lesion] = []
+    for other in lesions:
+        seen = None if other is lesion else point.observation_of(other.id)
+        if seen is None:
+            continue
+        is_merged = seen.state is LesionState.MERGED
+        (merged if is_merged else others).append(other)
+    measured = [
+        x
+        for x in merged
+        if (o := point.observation_of(x.id)) and diameter_um(o, is_nodal=x.is_nodal) is not None
+    ]
+    if merged:
+        return measured
+    here = rule_organ(lesion)
+    return [x for x in others if rule_organ(x) in ("", here) or not here]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,14 +124,28 @@ class TargetHistory:
     nadir_um: int | None = None
     nadir_point: TimePoint | None = None
     responses: tuple[Dated, ...] = ()
-    has_overall_complete_response: bool = False
+    overalls: tuple[Dated, ...] = ()
+
+    def reappearance_is_progression(self, policies: Policies) -> bool:
+        """Whether any disease seen now is progression, because an overall CR stands (Table 3, note a)."""
+        if not self.overalls or policies.reappearance_after_complete_response is not Reappearance.ANY:
+            return False
+        return not policies.reappearance_needs_confirmed_complete_response or has_confirmed_complete_response(
+            self.overalls, policies
+        )
 
     def after(
-        self, point: TimePoint, sum_um: int | None, response: Response, *, is_carried: bool, is_complete: bool
+        self,
+        point: TimePoint,
+        sum_um: int | None,
+        response: Response,
+        *,
+        is_carried: bool,
+        overalls: tuple[Dated, ...],
     ) -> TargetHistory:
         """The history once a time point is assessed; only whole sums reach the nadir.
 
-        `is_complete` says whether an overall complete response stands after it.
+        `overalls` are the overall responses since a complete one, and empty where none stands.
         """
         # After progression no partial response is left to carry forward; a carried one confirms nothing.
         kept = () if response is Response.PD else self.responses
@@ -113,7 +157,7 @@ class TargetHistory:
             nadir_um=sum_um if is_nadir else self.nadir_um,
             nadir_point=point if is_nadir else self.nadir_point,
             responses=(*kept, Dated(value=shown, date=point.date, time_point=point.id)),
-            has_overall_complete_response=is_complete,
+            overalls=overalls,
         )
 
 
@@ -126,7 +170,6 @@ class TargetAssessment:
     sum_um: int | None = None
     contributions: tuple[LesionContribution, ...] = ()
     is_carried: bool = False
-    warnings: tuple[str, ...] = ()
 
 
 def sum_at(lesions: Sequence[Lesion], point: TimePoint) -> tuple[int | None, tuple[LesionContribution, ...]]:
@@ -144,22 +187,14 @@ def assess_target(
 ) -> TargetAssessment:
     """The target response of one time point; total, CR before PD before PR before SD."""
     total, parts = sum_at(lesions, point)
-    warnings = _sum_warning(total, parts, point)
     if point.target is not None:
-        return TargetAssessment(
-            response=point.target, reason="given", sum_um=total, contributions=parts, warnings=warnings
-        )
+        return TargetAssessment(response=point.target, reason="given", sum_um=total, contributions=parts)
     response, reason = _judge(lesions, total, parts, history, policies)
     is_carried = response is Response.SD and _carries(history, policies)
     if is_carried:
         response, reason = Response.PR, f"{reason}; an earlier PR stays until progression"
     return TargetAssessment(
-        response=response,
-        reason=reason,
-        sum_um=total,
-        contributions=parts,
-        is_carried=is_carried,
-        warnings=warnings,
+        response=response, reason=reason, sum_um=total, contributions=parts, is_carried=is_carried
     )
 
 
@@ -178,10 +213,7 @@ def _judge(
     if baseline and _is_complete(lesions, total, parts):
         return Response.CR, _complete_reason(lesions, total)
     back = _reappeared(lesions, total, parts)
-    if (
-        history.has_overall_complete_response
-        and policies.reappearance_after_complete_response is Reappearance.ANY
-    ):
+    if history.reappearance_is_progression(policies):
         return Response.PD, f"{back} after a complete response"
     if rises_by(total, nadir, percent=PROGRESSION_PERCENT, at_least=policies.progression_minimum_um):
         return Response.PD, _rise_reason(total, history)
@@ -204,10 +236,7 @@ def _judge_part(
     if not measured:
         return Response.NE, missing or "the target lesions were not assessed"
     part_sum, nadir = sum(measured), history.nadir_um
-    if (
-        history.has_overall_complete_response
-        and policies.reappearance_after_complete_response is Reappearance.ANY
-    ):
+    if history.reappearance_is_progression(policies):
         by_id = {lesion.id: lesion for lesion in lesions}
         back = [p for p in parts if p.diameter_um is not None and not is_gone(by_id[p.lesion], p.diameter_um)]
         if back:
@@ -245,18 +274,6 @@ def _carries(history: TargetHistory, policies: Policies) -> bool:
             return is_confirmed(history.responses, policies)
         case _:
             return False
-
-
-def _sum_warning(
-    total: int | None, parts: tuple[LesionContribution, ...], point: TimePoint
-) -> tuple[str, ...]:
-    if point.sum_um is None or not parts or any(part.diameter_um is None for part in parts):
-        return ()
-    added = sum(part.diameter_um or 0 for part in parts)
-    if added == total:
-        return ()
-    given = mm_text(point.sum_um)
-    return (f"the given sum of {given} is not the {mm_text(added)} of the lesions; the given one counts",)
 
 
 # ---------------------------------------------------------------- reasons

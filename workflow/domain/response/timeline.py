@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 from workflow.domain.lesion import LesionState
 from workflow.domain.report import LesionRole
+from workflow.domain.response.policy import VisitDate
 from workflow.domain.response.values import NewLesion, Response, TimelineError
 
 
@@ -38,6 +39,49 @@ class Lesion:
     is_enhancing: bool = True
 
 
+class InterventionKind(StrEnum):
+    """What was done to one lesion."""
+
+    SURGERY = "surgery"
+    RADIOTHERAPY = "radiotherapy"
+    ABLATION = "ablation"
+    EMBOLISATION = "embolisation"
+    BIOPSY = "biopsy"
+
+
+class InterventionEffect(StrEnum):
+    """What an intervention does to the assessment."""
+
+    EXCLUDED = "excluded"  # not evaluable from this time point on
+    NOT_EVALUABLE = "not evaluable"  # not evaluable at this time point
+    NONE = "none"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Intervention:
+    """Treatment of one lesion, whose size then says nothing of the systemic therapy (EORTC Q&A).
+
+    `effect` is what a reader decided; None takes the usual one: a biopsy has none, the others exclude.
+    """
+
+    kind: InterventionKind
+    effect: InterventionEffect | None = None
+    date: datetime.date | None = None
+
+    @property
+    def taken_effect(self) -> InterventionEffect:
+        """The effect that counts."""
+        if self.effect is not None:
+            return self.effect
+        is_biopsy = self.kind is InterventionKind.BIOPSY
+        return InterventionEffect.NONE if is_biopsy else InterventionEffect.EXCLUDED
+
+    @property
+    def text(self) -> str:
+        """In words: "radiotherapy on 2024-02-01"."""
+        return f"{self.kind} on {self.date}" if self.date else self.kind.value
+
+
 @dataclass(frozen=True, kw_only=True)
 class Observation:
     """One lesion at one time point. Lengths are whole µm.
@@ -55,7 +99,16 @@ class Observation:
     has_increased
         Of a non-target or new non-target lesion: any growth since the time point before (iRECIST).
     is_equivocal
-        Of a new lesion: it may be something else; it is followed before it counts.
+        Of a new lesion: it may be something else, and is followed before it counts. False says that it is
+        certain; None says nothing, and leaves a doubt of an earlier time point as it was.
+    merged_into
+        Of a MERGED lesion: the lesion that carries the common diameter.
+    intervention
+        What was done to the lesion since the time point before.
+    reason
+        Why it can't be evaluated, in a reader's words.
+    slice_interval_um
+        Distance of the slices that it was measured on, for the least size of a target.
     viable_um
         mRECIST: longest diameter of the part that enhances in the arterial phase; 0 if nothing does.
     sul_peak_milli
@@ -74,7 +127,11 @@ class Observation:
     fragments_um: tuple[int, ...] = ()
     has_progressed: bool = False
     has_increased: bool = False
-    is_equivocal: bool = False
+    is_equivocal: bool | None = None
+    merged_into: str | None = None
+    intervention: Intervention | None = None
+    reason: str = ""
+    slice_interval_um: int | None = None
     viable_um: int | None = None
     sul_peak_milli: int | None = None
     attenuation_milli_hu: int | None = None
@@ -120,8 +177,11 @@ class TimePoint:
 
     Attributes
     ----------
-    date
-        None if unknown: rules on days then take the interval as long enough and say so.
+    date, last_date
+        First and last day (None: the same) of its scans. No date: rules on days take the interval as long
+        enough and say so.
+    is_date_partial
+        Only the month or the year is known, and `date` and `last_date` are its first and last day.
     is_baseline
         None leaves it to the timeline: the first time point, unless it is judged already.
     sum_um
@@ -129,6 +189,8 @@ class TimePoint:
     non_target_increase, new_lesion_increase, additional_new_lesion, new_lesion_sum_um
         What iRECIST's confirmation asks for, where no observations tell it: any growth of non-target
         disease or of new non-target lesions since iUPD, a further new lesion, and the new targets' sum in µm.
+    is_tumour_marker_raised
+        Whether a tumour marker is above its normal limit; None if not measured.
     deauville, uptake, spleen_um
         Lugano: five-point score, change of uptake since baseline, and the spleen's craniocaudal length.
     has_unrelated_uptake
@@ -149,6 +211,8 @@ class TimePoint:
 
     id: str
     date: datetime.date | None = None
+    last_date: datetime.date | None = None
+    is_date_partial: bool = False
     observations: tuple[Observation, ...] = ()
     is_baseline: bool | None = None
     sum_um: int | None = None
@@ -160,6 +224,7 @@ class TimePoint:
     new_lesion_increase: bool | None = None
     additional_new_lesion: bool | None = None
     new_lesion_sum_um: int | None = None
+    is_tumour_marker_raised: bool | None = None
     deauville: int | None = None
     uptake: Uptake | None = None
     spleen_um: int | None = None
@@ -174,6 +239,18 @@ class TimePoint:
     ca125_milli: int | None = None
     ca125_upper_limit_milli: int | None = None
     is_ca125_evaluable: bool = True
+
+    def __post_init__(self) -> None:
+        if self.last_date is not None and (self.date is None or self.last_date < self.date):
+            raise TimelineError(
+                f"time point {self.id!r}: its last day {self.last_date} is before {self.date}"
+            )
+
+    def day(self, rule: VisitDate, *, has_progressed: bool) -> datetime.date | None:
+        """The day that the time point counts as."""
+        if self.last_date is None or rule is VisitDate.EARLIEST:
+            return self.date
+        return self.date if has_progressed and rule is VisitDate.BY_RESPONSE else self.last_date
 
     @property
     def when(self) -> str:
@@ -201,19 +278,30 @@ BASELINE_NAMES = frozenset({"BL", "BASE", "BASELINE", "SCREENING", "SCREEN", "SC
 class Timeline:
     """A patient's lesions and time points, in order of time.
 
-    `reference_date` is the day that durations count from (randomisation or start of treatment);
-    None takes the baseline's date. `radiotherapy_end` is the last day of radiotherapy (RANO 2.0).
+    Attributes
+    ----------
+    reference_date
+        The day that durations count from (randomisation or start of treatment); None takes the baseline's.
+    new_therapy_date
+        Start of another anticancer therapy: what is seen after this day counts for no best response.
+    death_date
+        An event of progression-free survival.
+    radiotherapy_end
+        The last day of radiotherapy (RANO 2.0).
 
     Raises
     ------
     TimelineError
         If it contradicts itself: two lesions or time points of one name, an observation of an unknown
-        lesion or a second one of the same lesion, dates out of order, two baselines.
+        lesion or a second one of the same lesion, lesions that merge into each other in a ring, dates out
+        of order, two baselines.
     """
 
     lesions: tuple[Lesion, ...] = ()
     time_points: tuple[TimePoint, ...] = ()
     reference_date: datetime.date | None = None
+    new_therapy_date: datetime.date | None = None
+    death_date: datetime.date | None = None
     name: str = ""
     radiotherapy_end: datetime.date | None = None
     _baseline: int | None = field(init=False, repr=False, compare=False, default=None)
@@ -224,6 +312,7 @@ class Timeline:
         known = {lesion.id for lesion in self.lesions}
         for point in self.time_points:
             _require_known_lesions(point, known)
+            _require_no_ring(point, known)
         _require_order(self.time_points)
         object.__setattr__(self, "_baseline", _find_baseline(self.time_points))
 
@@ -236,6 +325,33 @@ class Timeline:
     def follow_ups(self) -> tuple[TimePoint, ...]:
         """The time points that get a response: those after the baseline."""
         return self.time_points if self._baseline is None else self.time_points[self._baseline + 1 :]
+
+    def renamed(self, names: Mapping[str, str]) -> Timeline:
+        """The same timeline with its lesions called by other names, e.g. by labels for people.
+
+        Parameters
+        ----------
+        names
+            The new name of every lesion, by its id.
+        """
+        return replace(
+            self,
+            lesions=tuple(replace(lesion, id=names[lesion.id]) for lesion in self.lesions),
+            time_points=tuple(
+                replace(
+                    point,
+                    observations=tuple(
+                        replace(
+                            seen,
+                            lesion=names[seen.lesion],
+                            merged_into=None if seen.merged_into is None else names[seen.merged_into],
+                        )
+                        for seen in point.observations
+                    ),
+                )
+                for point in self.time_points
+            ),
+        )
 
     @property
     def start(self) -> datetime.date | None:
@@ -270,12 +386,33 @@ def _require_known_lesions(point: TimePoint, known: set[str]) -> None:
         seen.add(observation.lesion)
 
 
+def _require_no_ring(point: TimePoint, known: set[str]) -> None:
+    """Merged lesions lead to one that carries the diameter: none back to itself, none to nowhere."""
+    merged = {o.lesion: o.merged_into for o in point.observations if o.merged_into is not None}
+    for name, into in merged.items():
+        if into not in known:
+            raise TimelineError(
+                f"time point {point.id!r}: lesion {name!r} has merged into {into!r}, which is unknown; "
+                "add it to the lesions"
+            )
+        chain: list[str] = [name]
+        carrier: str | None = into
+        while carrier is not None:
+            if carrier in chain:
+                ring = " into ".join(repr(x) for x in (*chain, carrier))
+                raise TimelineError(
+                    f"time point {point.id!r}: lesions merge in a ring ({ring}); say which one is measured"
+                )
+            chain.append(carrier)
+            carrier = merged.get(carrier)
+
+
 def _require_order(points: tuple[TimePoint, ...]) -> None:
     last: TimePoint | None = None
     for point in points:
         if point.date is None:
             continue
-        if last is not None and last.date is not None and point.date < last.date:
+        if last is not None and last.date is not None and (point.last_date or point.date) < last.date:
             raise TimelineError(
                 f"time point {point.id!r} of {point.date} comes after {last.id!r} of {last.date}; "
                 "put the time points in order of their dates"
