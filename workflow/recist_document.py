@@ -27,6 +27,7 @@ from workflow.domain.response import (
 )
 from workflow.recist_cdisc import with_whole_lesions
 from workflow.recist_fields import (
+    INTERVENTION_FIELDS,
     LESION_OTHERS,
     LESION_READERS,
     NO_FLAGS,
@@ -37,6 +38,7 @@ from workflow.recist_fields import (
     STATES,
     Raw,
     days_of,
+    expanded,
     has_score_x,
     intervention_of,
     is_blank,
@@ -288,13 +290,16 @@ def _time_point(item: Any, number: int, warnings: list[str]) -> TimePoint:
 
 def _scan_days(observations: Any, values: dict[str, Any]) -> dict[str, Any]:
     """First and last day of a visit, from its date and its scans'; whole dates go over partial ones."""
-    days = [values.pop(key) for key in ("days", "last_days") if key in values]
-    if isinstance(observations, list):
-        days += [
-            days_of(x["date"]) for x in observations if isinstance(x, Mapping) and not is_blank(x.get("date"))
-        ]
-    if not days:
-        return {}
+    own, last_own = values.pop("days", None), values.pop("last_days", None)
+    scans: list[Any] = []
+    if observations.__class__ is list:
+        scans = [x["date"] for x in observations if "date" in x and not is_blank(x["date"])]
+    if last_own is None and not scans:
+        if own is None:
+            return {}
+        if not own.is_partial:
+            return {"date": own.first}
+    days = [d for d in (own, last_own, *map(days_of, scans)) if d is not None]
     whole = [d for d in days if not d.is_partial] or days
     first, last = min(d.first for d in whole), max(d.last for d in whole)
     return {
@@ -351,22 +356,22 @@ def _parts(observation: Observation) -> tuple[int, ...]:
 
 
 def _observation(item: Any, number: int, warnings: list[str]) -> Observation:
-    if not isinstance(item, Mapping):
+    if item.__class__ is not dict:
         raise TimelineError(f"observation {number}: {item!r} is not an object with a lesion")
     lesion = item.get("lesion", item.get("id"))
-    where = _place(item, number)
     if lesion in (None, ""):
-        raise TimelineError(f"{where}: it names no lesion")
+        raise TimelineError(f"{_place(item, number)}: it names no lesion")
     try:
         diameter = item.get("diameter_mm")
-        if isinstance(diameter, str) and is_blank(item.get("state")) and squeezed(diameter) in STATES:
+        is_word = diameter.__class__ is str and diameter[:1].isalpha()
+        if is_word and is_blank(item.get("state")) and squeezed(diameter) in STATES:
             # Tables write "NE" or "too small" where the number would stand.
             item = {**item, "diameter_mm": None, "state": diameter}
-        values = values_of(item, OBSERVATION_READERS, OBSERVATION_OTHERS, warnings)
+        values = values_of(expanded(item), OBSERVATION_READERS, OBSERVATION_OTHERS, warnings)
         state, flags = values.pop("state", (None, NO_FLAGS))
         if "merged_into" in values and state is None:
             state = LesionState.MERGED
-        if any(key.startswith("intervention") for key in values):
+        if not INTERVENTION_FIELDS.isdisjoint(values):
             values["intervention"] = intervention_of(values)
         for flag in flags:
             values.setdefault(flag, True)
@@ -374,7 +379,7 @@ def _observation(item: Any, number: int, warnings: list[str]) -> Observation:
         values.setdefault("is_equivocal", False)
         return Observation(lesion=str(lesion), state=state, **values)
     except ValueError as error:
-        raise TimelineError(f"{where} (lesion {lesion!r}): {error}") from None
+        raise TimelineError(f"{_place(item, number)} (lesion {lesion!r}): {error}") from None
 
 
 def read_text(path: Path) -> str:

@@ -157,8 +157,16 @@ class Days(NamedTuple):
 _PARTIAL = re.compile(r"(\d{4})(?:-(\d{2}|-|UN|UNK|XX))?(?:-(?:\d{2}|-|UN|UNK|XX))?")
 
 
+_NAMED_MONTH = re.compile(r"(\d{1,2})[- ]?([A-Za-z]{3})[- ]?(\d{4})")
+_MONTHS = ("JAN", "FEB", "MAR", "APR", "MAY", "JUN", "JUL", "AUG", "SEP", "OCT", "NOV", "DEC")
+
+
 @lru_cache(maxsize=4096)
 def _days(text: str) -> Days | None:
+    text = text.replace("/", "-") if text[:4].isdigit() else text
+    named = _NAMED_MONTH.fullmatch(text)
+    if named is not None and named[2].upper() in _MONTHS:
+        text = f"{named[3]}-{_MONTHS.index(named[2].upper()) + 1:02d}-{int(named[1]):02d}"
     try:
         day = datetime.date.fromisoformat(text[:10] if "-" in text else text)
     except ValueError:
@@ -223,6 +231,9 @@ _EFFECTS = {
 }
 
 
+INTERVENTION_FIELDS = frozenset({"intervention", "intervention_effect", "intervention_date"})
+
+
 def _intervention_kind(value: Any) -> InterventionKind:
     found = _INTERVENTIONS.get(squeezed(value))
     if found is None:
@@ -237,6 +248,24 @@ def _intervention_effect(value: Any) -> InterventionEffect:
     if found is None:
         raise TimelineError(f"{value!r} is unknown; one of: {', '.join(x.value for x in InterventionEffect)}")
     return found
+
+
+def expanded(item: Raw) -> Raw:
+    """An observation whose intervention is an object (`kind`, `effect`, `date`), as its flat keys.
+
+    Raises
+    ------
+    TimelineError
+        If the object has another key.
+    """
+    done = item.get("intervention")
+    if done.__class__ is not dict:
+        return item
+    keys = {"kind": "intervention", "effect": "intervention_effect", "date": "intervention_date"}
+    unknown = sorted(set(done) - set(keys))
+    if unknown:
+        raise TimelineError(f"intervention: unknown key {unknown[0]!r}; one of: {', '.join(keys)}")
+    return {**item, "intervention": None, **{keys[key]: value for key, value in done.items()}}
 
 
 def intervention_of(values: dict[str, Any]) -> Intervention | None:

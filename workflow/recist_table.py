@@ -329,9 +329,8 @@ def _in_order(
         by_date = sorted(by_number or visits, key=lambda visit: min(d.first for d in days[visit]))
         warnings = []
         if by_number is not None and by_date != by_number:
-            warnings = [
-                f"the dates of the visits {', '.join(by_number)} are not in the order of their numbers"
-            ]
+            listed = ", ".join(by_number)
+            warnings = [f"visit_order: the dates of {listed} are not in the order of their visit numbers"]
         return [points[visit] for visit in by_date], warnings
     return [points[visit] for visit in by_number or visits], []
 

@@ -293,6 +293,29 @@ def test_disease_after_an_unconfirmed_complete_response_wants_a_second_look(size
     assert ("unconfirmed_complete_response" in found(course)) == is_doubtful
 
 
+@pytest.mark.parametrize(
+    ("sizes", "is_doubtful"),
+    [
+        ([25, 2.5], True),
+        ([25, 2.6], False),
+        ([50, 5], False),
+        ([3, 30], True),
+        ([3, 29.9], False),
+        ([25, 0, 2], True),
+    ],
+)
+def test_a_size_that_slips_by_a_decimal_place_is_noticed(sizes, is_doubtful):
+    course = course_of(*(visit(i, seen(mm)) for i, mm in enumerate(sizes)))
+    assert ("tenfold_change" in found(course)) == is_doubtful
+
+
+def test_a_response_after_progression_is_said_to_count_for_nothing():
+    points = [visit(i, seen(mm)) for i, mm in enumerate([30, 40, 10])]
+    course = course_of(*points)
+    assert (course.best_overall_response.value, found(course)) == (R.PD, {"after_progression"})
+    assert found(course_of(*points, criteria=Criteria.IRECIST)) == set()
+
+
 def test_a_tumour_marker_that_rises_is_said_and_decides_nothing():
     points = (
         visit(0, seen(30), is_tumour_marker_raised=False),

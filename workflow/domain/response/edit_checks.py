@@ -114,6 +114,14 @@ CHECKS: Mapping[str, tuple[str, str]] = MappingProxyType(
             "a lesion was treated locally: what it measures is not used (or, a reader says, is)",
             "EORTC Q&A: surgery and radiotherapy",
         ),
+        "visit_order": (
+            "the visits of a table, put in order of their dates, are not in the order of their numbers",
+            "CDISC SDTM: VISITNUM",
+        ),
+        "tenfold_change": (
+            "a lesion measures ten times what it did, or a tenth: mm or cm?",
+            "edit checks of reading laboratories",
+        ),
         "small_node": (
             "progression rests on nodes of 10 to 15 mm alone, new ones or ones seen again after a CR",
             "EORTC Q&A: new lymph node lesions",
@@ -127,6 +135,10 @@ CHECKS: Mapping[str, tuple[str, str]] = MappingProxyType(
             "progression is disease seen again after a CR that was not confirmed: was it gone? If not, PR "
             "may be right for both",
             "RECIST 1.1, Table 3 note a, and EORTC Q&A",
+        ),
+        "after_progression": (
+            "a response after progression, which ended the course: it counts for no best response",
+            "RECIST 1.1, 4.6; the policy progression_is_final",
         ),
         "equivocal_new_lesion": (
             "a possible new lesion is still possible at a later time point; nobody has decided",
@@ -197,10 +209,11 @@ def edit_checks(
             Finding(check, text, timeline.baseline.id)
             for check, text in _at_baseline(timeline, timeline.baseline, protocol, is_recist=is_recist)
         ]
-    evidence = _Evidence(timeline, protocol)
+    evidence, sizes = _Evidence(timeline, protocol), dict[str, int]()
     before: Assessment | None = None
     for point, assessment in zip(timeline.time_points, assessments, strict=True):
         here = [*_dates(point), *_observations(point, lesions, is_recist=is_recist)]
+        here += _sizes(point, lesions, sizes)
         if not assessment.is_baseline:
             here += _given(point, assessment, timeline)
             here += _doubts(point, assessment, before, timeline)
@@ -308,6 +321,22 @@ def _observations(point: TimePoint, lesions: Mapping[str, Lesion], *, is_recist:
             size = diameter_um(seen, is_nodal=True)
             if size is not None and 0 < size < PATHOLOGICAL_NODE_UM:
                 yield "normal_node", f"{lesion.id} is called new, but {mm_text(size)} is a normal node"
+
+
+def _sizes(point: TimePoint, lesions: Mapping[str, Lesion], before: dict[str, int]) -> _Found:
+    """Sizes against those of the last time point that had one; `before` learns the new ones."""
+    for seen in point.observations:
+        size = diameter_um(seen, is_nodal=lesions[seen.lesion].is_nodal)
+        if not size:
+            continue
+        last = before.get(seen.lesion, size)
+        before[seen.lesion] = size
+        # 5 mm is what a lesion too small to measure is written down as.
+        if size >= 10 * last or (10 * size <= last and size != TOO_SMALL_UM):
+            yield (
+                "tenfold_change",
+                f"{seen.lesion} measured {mm_text(last)} and now {mm_text(size)}: mm or cm?",
+            )
 
 
 def _state_problem(lesion: Lesion, seen: Observation, state: LesionState) -> str:
@@ -427,6 +456,9 @@ class _Evidence:
         self._policies = protocol.policies
         self._smallest: dict[str, int] = {}
         self._overalls: list[Dated] = []
+        self._ended = ""
+        # Under iRECIST progression ends nothing until it is confirmed.
+        self._ends = protocol.criteria is not Criteria.IRECIST
 
     def at(self, point: TimePoint, assessment: Assessment) -> _Found:
         yield from self._growth(point, assessment)
@@ -436,7 +468,10 @@ class _Evidence:
         if overall is Response.PD:
             yield from self._progression(point, assessment)
             self._overalls.clear()
+            self._ended = self._ended or point.when
         else:
+            if self._ends and self._ended and overall in _BETTER:
+                yield "after_progression", f"{overall} after the progression of {self._ended}"
             self._overalls.append(Dated(value=overall, date=assessment.date, time_point=point.id))
 
     def _growth(self, point: TimePoint, assessment: Assessment) -> _Found:
@@ -492,6 +527,9 @@ class _Evidence:
                 continue
             found.append((lesion, diameter_um(seen, is_nodal=lesion.is_nodal)))
         return found
+
+
+_BETTER = frozenset({Response.CR, Response.PR, Response.SD, Response.NON_CR_NON_PD})
 
 
 def _is_progression(response: Response | None) -> bool:

@@ -221,6 +221,8 @@ def assess_point(
 def _with_marker(seen: NonTargetAssessment, disease: Disease, point: TimePoint) -> NonTargetAssessment:
     """Without lesions left, a marker that was raised and is not normal again bars CR (RECIST 1.1, 4.3.3)."""
     is_raised, was_raised = point.is_tumour_marker_raised, disease.marker_was_raised
+    if is_raised is None and was_raised is None:
+        return seen
     is_open = point.non_target is None and seen.response in (None, Response.CR)
     if not is_open or not (disease.has_target or disease.has_non_target):
         return seen

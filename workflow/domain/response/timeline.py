@@ -312,7 +312,8 @@ class Timeline:
         known = {lesion.id for lesion in self.lesions}
         for point in self.time_points:
             _require_known_lesions(point, known)
-            _require_no_ring(point, known)
+            if any(observation.merged_into is not None for observation in point.observations):
+                _require_no_ring(point, known)
         _require_order(self.time_points)
         object.__setattr__(self, "_baseline", _find_baseline(self.time_points))
 
