@@ -271,7 +271,7 @@ class _Reader:
     def _add(self, lesion: Lesion) -> None:
         """Add the lesion on one stack: a prompt has one, and what lies on others is said."""
         home, *others = lesion.homes
-        item, key = lesion.nodes[0].item, home.images.series.key
+        key = home.images.series.key
         drawings = [d.drawing for d in lesion.drawings if d.home.images.series.key == key]
         masks = [s.mask for s in lesion.segments if s.home.images.series.key == key]
         elsewhere = {
