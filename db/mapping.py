@@ -259,7 +259,7 @@ def visit_of(
     return Visit(
         anchor=row.study.study_instance_uid,
         key=row.id,
-        studies=tuple(s.study_instance_uid for s in row.studies),
+        studies=tuple(s.study_instance_uid for s in row.studies if s.patient_key == row.patient_key),
         order=row.order,
         state=VisitState(row.state),
         reason=row.reason,

@@ -228,7 +228,7 @@ class StoredReception:
             _keep_for_a_person(session, study, reason, now)
             if study.patient_key is not None:  # nothing is compared with it any more
                 _look_at_timeline(session, study.patient_key, now)
-                study.patient_key = None
+                study.patient_key, study.time_point_id = None, None
 
 
 # ---------------------------------------------------------------- instances

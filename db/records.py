@@ -248,8 +248,14 @@ def save_record(session: Session, before: PatientRecord, after: PatientRecord) -
     for visit in after.visits:
         _save_visit(session, visit, former.get(visit.anchor), rows, studies)
     placed = {uid: rows[visit.anchor].id for visit in after.visits for uid in visit.studies}
-    for uid, study_row in studies.items():
-        study_row.time_point_id = placed.get(uid)
+    keys = [row.id for row in rows.values()]
+    session.execute(
+        update(StudyRow)
+        .where(StudyRow.time_point_id.in_(keys), StudyRow.study_instance_uid.not_in(placed))
+        .values(time_point_id=None)
+    )
+    for uid, key in placed.items():
+        studies[uid].time_point_id = key
     for decision in after.decisions:
         if decision not in before.decisions:
             session.add(

@@ -198,38 +198,41 @@ ATTENTION = private("ATTENTION", "To be Looked at before the Numbers Count")
 WARNING = private("WARNING", "Warning to the Reader")
 NOTE = private("NOTE", "Note on the Examination")
 
-# PS3.16 has no codes for the overall response, so these are ours (CID 6143 speaks of single lesions).
-_RESPONSE_MEANINGS: Final[Mapping[str, str]] = {
-    "CR": "Complete Response",
-    "PR": "Partial Response",
-    "SD": "Stable Disease",
-    "PD": "Progressive Disease",
-    "NE": "Not Evaluable",
-    "NED": "No Evidence of Disease",
-    "ND": "Not Done",
-    "NA": "Not Applicable",
-    "NON-CR/NON-PD": "Non-CR/Non-PD",
-    "iCR": "Immune Complete Response",
-    "iPR": "Immune Partial Response",
-    "iSD": "Immune Stable Disease",
-    "iUPD": "Immune Unconfirmed Progressive Disease",
-    "iCPD": "Immune Confirmed Progressive Disease",
-    "CMR": "Complete Metabolic Response",
-    "PMR": "Partial Metabolic Response",
-    "SMD": "Stable Metabolic Disease",
-    "NMR": "No Metabolic Response",
-    "PMD": "Progressive Metabolic Disease",
+# PS3.16 has no codes for the response of a patient (CID 6143 speaks of single lesions). The NCI Thesaurus has
+# some: taken from the data dictionary of the Pediatric Cancer Data Commons (ResponseEnum), the first four
+# the same in phenopacket-tools and in ontologies that use NCIt. Its own first names of C4870 and C18058 are
+# "Complete Remission" and "Partial Remission", of which "... Response" are synonyms. The rest are ours.
+_RESPONSES: Final[Mapping[str, Code]] = {
+    "CR": Code("C4870", "NCIt", "Complete Response"),
+    "PR": Code("C18058", "NCIt", "Partial Response"),
+    "SD": Code("C18213", "NCIt", "Stable Disease"),
+    "PD": Code("C35571", "NCIt", "Progressive Disease"),
+    "NE": Code("C62222", "NCIt", "Not Evaluable"),
+    "NA": Code("C48660", "NCIt", "Not Applicable"),
+    "NED": private("NED", "No Evidence of Disease"),
+    "ND": private("ND", "Not Done"),
+    "NON-CR/NON-PD": private("NONCRNONPD", "Non-CR/Non-PD"),
+    "iCR": private("ICR", "Immune Complete Response"),
+    "iPR": private("IPR", "Immune Partial Response"),
+    "iSD": private("ISD", "Immune Stable Disease"),
+    "iUPD": private("IUPD", "Immune Unconfirmed Progressive Disease"),
+    "iCPD": private("ICPD", "Immune Confirmed Progressive Disease"),
+    "CMR": private("CMR", "Complete Metabolic Response"),
+    "PMR": private("PMR", "Partial Metabolic Response"),
+    "SMD": private("SMD", "Stable Metabolic Disease"),
+    "NMR": private("NMR", "No Metabolic Response"),
+    "PMD": private("PMD", "Progressive Metabolic Disease"),
 }
 
 
 def response_code(response: str) -> Code:
     """The code of an overall, target or non-target response ("PR", "iUPD", "NON-CR/NON-PD" ...).
 
-    A response that is not in the table becomes a code of its own letters, with the words as
+    A response that is not in the table becomes a private code of its own letters, with the words as
     meaning, so that criteria added later need no change here.
     """
     words = response.strip()
-    return private(_code_value(words), _RESPONSE_MEANINGS.get(words, words))
+    return _RESPONSES.get(words) or private(_code_value(words), words)
 
 
 def criteria_code(criteria: str) -> Code:

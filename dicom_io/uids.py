@@ -28,7 +28,7 @@ def uid_of(*parts: str) -> UID:
 def seg_sop_instance_uid(report: TimePointReport, volume: StackKey) -> UID:
     """SOP Instance UID of a report's SEG on a volume."""
     stack = [f"stack {volume.stack}"] if volume.stack else []
-    return uid_of(report.identity, volume.series_instance_uid, *stack, "seg")
+    return uid_of(report.identity, report.status.value, volume.series_instance_uid, *stack, "seg")
 
 
 def sop_instance_uid(report: TimePointReport, role: str) -> UID:

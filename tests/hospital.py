@@ -193,23 +193,24 @@ class PlainResults:
         folder: Path,
         prior: Sequence[WrittenObject] = (),
     ) -> WrittenResults:
-        """Two small objects with UIDs that derive from the report's identity."""
-        return WrittenResults(
-            objects=tuple(self._write(report, role, folder) for role in ("seg", "sr")), errors=(), warnings=()
-        )
+        """A SEG and an SR for each study, with UIDs that derive from the report's identity."""
+        studies = list(dict.fromkeys(volume.study_instance_uid for volume in report.volumes))
+        objects = [
+            self._write(report, study, kind if number == 1 else f"{kind}-{number}", folder)
+            for number, study in enumerate(studies, start=1)
+            for kind in ("seg", "sr")
+        ]
+        return WrittenResults(objects=tuple(objects), errors=(), warnings=())
 
     @staticmethod
-    def _write(report: TimePointReport, role: str, folder: Path) -> WrittenObject:
+    def _write(report: TimePointReport, study: str, role: str, folder: Path) -> WrittenObject:
         made = Dataset()
         made.file_meta = FileMetaDataset()
         made.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
-        made.SOPClassUID = SegmentationStorage if role == "seg" else Comprehensive3DSRStorage
+        made.SOPClassUID = SegmentationStorage if role.startswith("seg") else Comprehensive3DSRStorage
         made.SOPInstanceUID = uid_of(report.identity, role)
-        made.StudyInstanceUID, made.SeriesInstanceUID = (
-            report.study_instance_uid,
-            uid_of(report.identity, role, "s"),
-        )
-        made.Modality, made.PatientID = role.upper(), "P-1"
+        made.StudyInstanceUID, made.SeriesInstanceUID = study, uid_of(report.identity, role, "s")
+        made.Modality, made.PatientID = role.split("-")[0].upper(), "P-1"
         path = folder / f"{role}.dcm"
         made.save_as(path, enforce_file_format=True)
         return WrittenObject(

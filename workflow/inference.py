@@ -176,6 +176,7 @@ class _Images:
         self.grids: dict[StackKey, Grid] = {}
         self.unreadable: dict[StackKey, str] = {}
         self._notes: dict[StackKey, tuple[str, ...]] = {}
+        self._doubts: dict[StackKey, tuple[str, ...]] = {}
 
     def files(self, study_instance_uids: Sequence[str]) -> list[ReceivedFile]:
         """The files of some studies."""
@@ -205,13 +206,15 @@ class _Images:
             self.unreadable[key] = str(error)
             return None
         self.grids[key] = grid_of(image)
-        self._notes[key] = image.notes
+        self._notes[key], self._doubts[key] = image.notes, image.series.doubts
         return image
 
     def remarks(self) -> tuple[list[str], list[str]]:
         """What is said of the stacks that were read, and what a person should know of those that were not."""
         notes = list(dict.fromkeys(note for own in self._notes.values() for note in own))
-        return notes, [f"could not be read, and is left out: {reason}" for reason in self.unreadable.values()]
+        doubts = list(dict.fromkeys(doubt for own in self._doubts.values() for doubt in own))
+        lost = [f"could not be read, and is left out: {reason}" for reason in self.unreadable.values()]
+        return notes, [*doubts, *lost]
 
 
 def stack_paths(files: Sequence[ReceivedFile], series: SeriesDescription) -> list[Path]:
@@ -336,7 +339,9 @@ def _segment(
                 except UnsuitableInputError as error:
                     doubts.append(f"{_name(prompt)} could not be segmented: {error}")
     for prompt in drawn:
-        for part, mask in separate(prompt, _drawn_mask(prompt, image.volume), image.volume.spacing_mm):
+        separated = separate(prompt, _drawn_mask(prompt, image.volume), image.volume)
+        doubts += [separated.doubt] if separated.doubt else []
+        for part, mask in separated.parts:
             lesion = SegmentedLesion(index=len(found), mask=mask, confidence=1.0, model=AS_DRAWN)
             found.append((part, lesion))
     return found, doubts
@@ -353,7 +358,7 @@ def _drawn_mask(prompt: LesionPrompt, volume: Volume) -> Mask:
 
 
 def _size(image: ImageStack, mask: Mask) -> LesionMeasurement | None:
-    return None if mask.is_empty else measure(image.volume, mask)
+    return None if mask.is_empty else measure(image.volume, mask, value_unit=image.series.value_unit)
 
 
 # ---------------------------------------------------------------- tracking

@@ -20,7 +20,7 @@ from workflow.domain.response.eligibility import Candidate, measurability
 from workflow.domain.response.selection import choose_targets
 from workflow.domain.series import SeriesDescription, StackKey, slice_interval
 from workflow.domain.states import VisitState
-from workflow.domain.visit import earlier_visits, was_looked_at
+from workflow.domain.visit import earlier_visits, was_looked_at, why_no_prior
 
 LABEL_PREFIX = {LesionRole.TARGET: "T", LesionRole.NON_TARGET: "NT", LesionRole.NEW: "N"}
 # What makes an outline hard to measure again.
@@ -114,14 +114,16 @@ def measure_visit(
 
 def compared_with(record: PatientRecord, visit: Visit) -> str:
     """What a visit is compared with, in words."""
-    before = [v for v in earlier_visits(record, visit) if v.observations]
-    if before:
-        return f"compared with {record.day_of(before[0]).isoformat()}"
-    return (
-        "first visit of this patient"
-        if not earlier_visits(record, visit)
-        else "no earlier visit shows a lesion"
-    )
+    earlier = earlier_visits(record, visit)
+    if not earlier:
+        return "first visit of this patient"
+    before = [v for v in earlier if v.observations]
+    if not before:
+        return "no earlier visit shows a lesion"
+    reasons = [why_no_prior(record, visit, v) for v in before]
+    if None in reasons:
+        return f"compared with {record.day_of(before[reasons.index(None)]).isoformat()}"
+    return f"no comparable prior: {reasons[0]} ({record.day_of(before[0]).isoformat()})"
 
 
 def _verdict(

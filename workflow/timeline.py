@@ -17,6 +17,7 @@ from workflow.domain.visit import (
     VisitRules,
     earlier_visits,
     group_into_visits,
+    prior_of,
     prompt_objects_of,
 )
 from workflow.engine.context import PIPELINE_VERSION, Context
@@ -94,7 +95,7 @@ def with_visits(record: PatientRecord, rules: VisitRules) -> PatientRecord:
     """
     former = {visit.anchor: visit for visit in record.visits}
     groups = group_into_visits(record.studies, rules)
-    visits, before = [], None
+    visits = []
     for order, group in enumerate(groups, start=1):
         visit = former.pop(group.anchor, None) or Visit(anchor=group.anchor)
         visits.append(
@@ -102,13 +103,18 @@ def with_visits(record: PatientRecord, rules: VisitRules) -> PatientRecord:
                 visit,
                 studies=tuple(s.study_instance_uid for s in group.studies),
                 order=order,
-                prior=before,
                 attention=group.doubts,
             )
         )
-        before = group.anchor
     left = [_left_over(visit, record, groups) for visit in former.values()]
-    return _with_unused_prompts(replace(record, visits=(*visits, *left)))
+    record = _with_unused_prompts(replace(record, visits=(*visits, *left)))
+    priors = {v.anchor: prior_of(record, v) for v in record.standing}
+    return replace(
+        record,
+        visits=tuple(
+            replace(v, prior=prior.anchor if (prior := priors.get(v.anchor)) else None) for v in record.visits
+        ),
+    )
 
 
 def _left_over(visit: Visit, record: PatientRecord, groups: Sequence[StudyGroup]) -> Visit:

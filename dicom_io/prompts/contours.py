@@ -12,14 +12,15 @@ small lesion isn't lost.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from dicom_io.prompts.planes import SAME_PLANE, DrawnPlane
-from workflow.domain.geometry import BoolArray, FloatArray, Volume
+from dicom_io.prompts.planes import MAX_VOXELS, SAME_PLANE, DrawnPlane, DrawnRegion, region_of
+from workflow.domain.errors import UnsuitableInputError
+from workflow.domain.geometry import BoolArray, FloatArray, Volume, mask_on_grid
 
 # A contour runs in a plane of the slices if its points are no further apart along them, in slices.
 FLATNESS = 0.5
@@ -88,6 +89,76 @@ def drawn_planes(contours: Sequence[PlanarContour], volume: Volume) -> tuple[lis
             DrawnPlane(position=plane.position, start=plane.start, pixels=plane.pixels, reach=reach)
         )
     return planes, nested
+
+
+def region_across(contours: Sequence[tuple[FloatArray, bool]], grid: Volume) -> tuple[DrawnRegion, int]:
+    """The region of parallel contours that run across a stack's slices, on the stack's voxels.
+
+    They are filled on a fine grid in planes of their own; each voxel takes what lies at its centre.
+
+    Parameters
+    ----------
+    contours
+        Points in LPS mm, shape (n, 3), and whether the contour is of an XOR type.
+
+    Returns
+    -------
+    tuple
+        As `drawn_planes` says of holes: the region, and in how many planes a contour lies inside another one.
+
+    Raises
+    ------
+    UnsuitableInputError
+        If the contours are not flat and parallel, or enclose no voxel.
+    """
+    own = _own_grid([points for points, _ in contours], grid)
+    planar = [planar_contour(points, own, is_xor=is_xor) for points, is_xor in contours]
+    if None in planar:
+        raise UnsuitableInputError("its contours are not flat and parallel, so that they enclose no region")
+    planes, nested = drawn_planes([contour for contour in planar if contour is not None], own)
+    normal = own.directions[:, 0]
+    voxel_mm = float(np.abs(normal @ grid.directions) @ np.asarray(grid.spacing_mm))
+    gaps = np.diff([plane.position for plane in planes])
+    reach = float(gaps.min()) / 2 if gaps.size else voxel_mm / own.spacing_mm[0] / 2
+    region = region_of([replace(plane, reach=reach) for plane in planes], own)
+    mask = mask_on_grid(region.volume, grid)
+    if mask.is_empty:
+        raise UnsuitableInputError("its contours hold no voxel of the images")
+    # Between planes of their own, nothing that the stack has as a slice was left out.
+    volume = grid.crop(mask.start_ijk, mask.stop_ijk).with_array(mask.voxels)
+    return DrawnRegion(volume=volume), nested
+
+
+def _own_grid(contours: Sequence[FloatArray], grid: Volume) -> Volume:
+    """A fine grid whose slices run along the contours' planes."""
+    widest = max(contours, key=lambda points: float(np.linalg.norm(_area_vector(points))))
+    normal = _area_vector(widest)
+    length = float(np.linalg.norm(normal))
+    if length < 1e-3:
+        raise UnsuitableInputError("its contours enclose no area")
+    normal = normal / length
+    # In the plane, along that axis of the stack which is the least steep to it.
+    axis = grid.directions[:, int(np.argmin(np.abs(normal @ grid.directions)))]
+    along = axis - (axis @ normal) * normal
+    along = along / np.linalg.norm(along)
+    axes = np.stack([normal, np.cross(normal, along), along])
+    step = min(grid.spacing_mm) / 2
+    inside = np.concatenate(contours) @ axes.T
+    low = inside.min(axis=0) - step
+    shape = np.ceil((inside.max(axis=0) + step - low) / step).astype(int) + 1
+    if float(np.prod(shape, dtype=float)) > MAX_VOXELS:
+        raise UnsuitableInputError(f"its box of {shape} voxels is too large to be a lesion")
+    affine = np.eye(4)
+    affine[:3, :3] = axes.T * step
+    affine[:3, 3] = low @ axes
+    return Volume(array=np.broadcast_to(np.False_, tuple(int(n) for n in shape)), affine=affine)
+
+
+def _area_vector(points_lps: FloatArray) -> FloatArray:
+    """Twice the area of a closed planar path, as a vector along its normal."""
+    centred = points_lps - points_lps.mean(axis=0)
+    vector: FloatArray = np.cross(centred, np.roll(centred, -1, axis=0)).sum(axis=0)
+    return vector
 
 
 def _once(contours: Sequence[PlanarContour]) -> list[PlanarContour]:

@@ -36,6 +36,7 @@ CROSSING_SLACK = 0.15
 MARK_SHARE = 0.35
 MARK_OFF_SHARE = 0.2
 MARK_OFF_MM = 0.75
+FEWEST_DIVISIONS = 3
 # Nobody draws more lines by hand on one study; beyond it they stand alone, because pairing takes n² steps.
 MAX_PAIRED_LINES = 300
 
@@ -272,10 +273,11 @@ def _ellipsoid_box(ends: FloatArray) -> BoxPrompt:
 
 
 def without_end_marks(lines: Sequence[Drawing]) -> list[Drawing]:
-    """The lines without the ticks, bars and arrow heads that viewers draw at the ends of a measured line.
+    """The lines without the ticks, bars and arrow heads that viewers draw on a measured line.
 
     A mark is a short line at an end of a longer one on the same image; of two equal ones, one at each end,
-    it may be as long as people like, as long as it is shorter than the line.
+    it may be as long as people like, as long as it is shorter than the line. Three or more short ones along
+    the line are the divisions of a ruler: a lesion has one short axis.
     """
     if len(lines) > MAX_PAIRED_LINES:
         return list(lines)
@@ -283,6 +285,8 @@ def without_end_marks(lines: Sequence[Drawing]) -> list[Drawing]:
     for line in sorted(lines, key=lambda one: -one.length_mm):
         if id(line) in marks:
             continue
+        divisions = [other for other in lines if _divides(line, other)]
+        marks |= {id(one) for one in divisions if len(divisions) >= FEWEST_DIVISIONS}
         ends: tuple[list[Drawing], list[Drawing]] = ([], [])
         for other in lines:
             end = _end_marked(line, other)
@@ -294,6 +298,17 @@ def without_end_marks(lines: Sequence[Drawing]) -> list[Drawing]:
             if is_short or any(abs(twin.length_mm - one.length_mm) <= 0.1 * one.length_mm for twin in twins):
                 marks.add(id(one))
     return [line for line in lines if id(line) not in marks]
+
+
+def _divides(line: Drawing, other: Drawing) -> bool:
+    """Whether another line is short and touches or crosses this one."""
+    if other is line or other.surface != line.surface or other.length_mm > MARK_SHARE * line.length_mm:
+        return False
+    along = (line.points_lps[1] - line.points_lps[0]) / line.length_mm
+    points = np.vstack([other.points_lps, other.points_lps.mean(axis=0)]) - line.points_lps[0]
+    reach = np.clip(points @ along, 0.0, line.length_mm)
+    off_mm = np.linalg.norm(points - reach[:, None] * along, axis=1)
+    return bool(off_mm.min() <= max(MARK_OFF_SHARE * other.length_mm, MARK_OFF_MM))
 
 
 def _end_marked(line: Drawing, other: Drawing) -> int | None:

@@ -35,7 +35,7 @@ from workflow.domain.geometry import FloatArray
 from workflow.domain.lesion import LesionPrompt, PromptSource
 
 # Compound graphics that help to read and show no lesion (PS3.3 C.10.5.1.2.4).
-AIDS_TO_READING = frozenset({"AXIS", "CROSSHAIR", "CUTLINE", "INFINITELINE"})
+AIDS_TO_READING = frozenset({"AXIS", "CROSSHAIR", "INFINITELINE"})
 # A text this near a graphic's centre, mm, is its label: annotations stand beside what they name.
 LABEL_DISTANCE_MM = 40.0
 # Nobody annotates more than this by hand; beyond it texts stand alone.
@@ -157,6 +157,11 @@ def _read_annotation(
             if kind in AIDS_TO_READING:
                 read_compounds |= {instance}
                 raise UnsupportedItemError(f"a compound graphic of type {kind} shows no lesion")
+            if kind == "CUTLINE":
+                read_compounds |= {instance}
+                raise UnreadItemError(
+                    "a cut line shows where another plane lies, and its ends are no lesion's"
+                )
             try:
                 units = graphic.text("CompoundGraphicUnits")
                 sheet.graphics += _graphics(graphic, kind, units, area, plane, item, is_compound=True)

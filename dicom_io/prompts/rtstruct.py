@@ -9,7 +9,7 @@ import numpy as np
 
 from dicom_io.parsing import Attributes
 from dicom_io.prompts.collector import Collector
-from dicom_io.prompts.contours import drawn_planes, planar_contour
+from dicom_io.prompts.contours import drawn_planes, planar_contour, region_across
 from dicom_io.prompts.graphics import require_sane
 from dicom_io.prompts.origin import Origin, code_of, origin_of, site_from
 from dicom_io.prompts.placement import (
@@ -38,6 +38,8 @@ from workflow.domain.lesion import (
 
 # Contours this near to the others, mm, belong to the same lesion.
 PART_GAP_MM = 10.0
+# Points closer than this are one.
+SAME_POINT_MM = 0.01
 # More points than this in one contour are no drawing.
 MAX_CONTOUR_POINTS = 100_000
 _XOR = frozenset({"CLOSEDPLANAR_XOR", "CLOSED_PLANAR_XOR"})
@@ -81,7 +83,7 @@ def read_rtstruct(
         (("StructureSetDate", "StructureSetTime"), ("InstanceCreationDate", "InstanceCreationTime")),
     )
     listed = _listed(attributes)
-    for roi in _rois(attributes):
+    for roi in _rois(attributes, collector):
         choice = rules.choose(roi.name, roi.interpreted_type)
         if not choice.is_lesion:
             collector.problem(roi.item, ProblemKind.NOT_A_LESION, choice.reason)
@@ -94,7 +96,7 @@ def read_rtstruct(
             collector.note(f"{roi.item} taken: {choice.reason}")
 
 
-def _rois(attributes: Attributes) -> list[Roi]:
+def _rois(attributes: Attributes, collector: Collector) -> list[Roi]:
     frames = attributes.items("ReferencedFrameOfReferenceSequence")
     usual_frame = attributes.text("FrameOfReferenceUID") or (
         frames[0].text("FrameOfReferenceUID") if len(frames) == 1 else ""
@@ -115,8 +117,18 @@ def _rois(attributes: Attributes) -> list[Roi]:
             observation=observations[0] if observations else None,
             contours=_of_roi(attributes, "ROIContourSequence", number),
         )
-        # A number that is given twice names one ROI: its contours are those of the number.
-        rois.setdefault(number, roi)
+        known = rois.setdefault(number, roi)
+        if known.name != roi.name:
+            collector.doubt(
+                f"{known.item}: its number is also that of {roi.name!r}, and its contours are those of the "
+                "number; have the structure set exported again"
+            )
+    drawn = {entry.integer("ReferencedROINumber") for entry in attributes.items("ROIContourSequence")}
+    for number in sorted(number for number in drawn if number is not None and number not in rois):
+        collector.doubt(
+            f"ROI {number}: contours are there and nothing says what they show; have the structure set "
+            "exported again"
+        )
     return list(rois.values())
 
 
@@ -158,6 +170,12 @@ def _contour(entry: Attributes) -> Contour:
         raise UnsuitableInputError(f"it has more than {MAX_CONTOUR_POINTS} points")
     points = np.asarray(numbers, dtype=np.float64).reshape(-1, 3)
     require_sane(points)
+    if (
+        kind in ("OPEN_PLANAR", "")
+        and len(points) > 3
+        and np.ptp(points[[0, -1]], axis=0).max() <= SAME_POINT_MM
+    ):
+        kind = "CLOSED_PLANAR"  # whatever its type says, it comes back to where it began
     if kind in _CLOSED and len(points) < 3:
         raise UnsuitableInputError(f"a {kind} contour has at least 3 points, not {len(points)}")
     images = tuple(i.text("ReferencedSOPInstanceUID") for i in entry.items("ContourImageSequence"))
@@ -297,15 +315,16 @@ def _closed_shapes(
     roi: Roi, closed: Sequence[Contour], images: ReferencedImages, collector: Collector
 ) -> list[PromptShape]:
     planar = [planar_contour(c.points_lps, images.volume, is_xor=c.kind in _XOR) for c in closed]
-    along = [contour for contour in planar if contour is not None]
-    if len(along) < len(closed):
-        collector.doubt(
-            f"{roi.item} is given as outlines: its contours do not run along the slices of "
-            f"{images.series.name}; look at what is made of them"
-        )
-        return [OutlinePrompt(points_lps=tuple(map(as_point, contour.points_lps))) for contour in closed]
-    planes, nested = drawn_planes(along, images.volume)
-    region = region_of(planes, images.volume)
+    if None not in planar:
+        planes, nested = drawn_planes([contour for contour in planar if contour is not None], images.volume)
+        region = region_of(planes, images.volume)
+    else:
+        try:
+            region, nested = region_across([(c.points_lps, c.kind in _XOR) for c in closed], images.volume)
+        except UnsuitableInputError as error:
+            collector.doubt(f"{roi.item} is given as outlines: {error}; look at what is made of them")
+            return [OutlinePrompt(points_lps=tuple(map(as_point, contour.points_lps))) for contour in closed]
+        collector.note(f"{roi.item}: its contours run across the slices of {images.series.name}")
     if nested:
         collector.doubt(
             f"{roi.item}: on {nested} slices a contour lies inside another one. By its type (CLOSED_PLANAR) "

@@ -167,7 +167,7 @@ class LesionRules:
 
     def _taken_by_code(self, label: str, said: str) -> LesionChoice:
         structure = self._structure(label)
-        if structure is None or not structure.is_certain:
+        if structure is None or structure.is_organ or not structure.is_certain:
             return LesionChoice(is_lesion=True, reason=said)
         doubt = f"{said}, and its label {label!r} names {structure.words}; say if it is a lesion"
         return LesionChoice(is_lesion=True, reason=said, doubt=doubt)

@@ -13,7 +13,6 @@ from dicom_io.results import equipment
 from dicom_io.results.common import institution
 from dicom_io.results.settings import ResultSettings
 from dicom_io.results.source import SourceImages
-from dicom_io.results.text import short
 from workflow.domain.report import TimePointReport
 
 
@@ -63,7 +62,7 @@ def begin_document(
         study_date=header.StudyDate,
         study_time=header.StudyTime,
         referring_physician_name=header.ReferringPhysicianName,
-        series_description=short(place.series_description, 64),
+        series_description=place.series_description,
         content_date=moment.date(),
         content_time=moment.time(),
         **institution(header),

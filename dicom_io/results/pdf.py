@@ -9,7 +9,7 @@ from pydicom.uid import EncapsulatedPDFStorage
 from pydicom.valuerep import DT
 
 from dicom_io import codes, uids
-from dicom_io.results.common import finish
+from dicom_io.results.common import Kind, finish, series_description, series_number
 from dicom_io.results.document import Place, begin_document
 from dicom_io.results.key_images import KeyImage
 from dicom_io.results.pdf_page import PatientHeader, render_pdf
@@ -35,8 +35,8 @@ def build_pdf(
         sop_class_uid=EncapsulatedPDFStorage,
         sop_instance_uid=uids.sop_instance_uid(report, "pdf"),
         modality="DOC",
-        series_number=settings.series_number + 2,
-        series_description=settings.pdf_description,
+        series_number=series_number(Kind.PDF, report, settings),
+        series_description=series_description(settings.pdf_description, report),
     )
     document = begin_document(place, report, images, settings, moment)
     document.ConversionType = "WSD"

@@ -14,7 +14,7 @@ from pydicom.valuerep import DA, TM
 
 from dicom_io import uids
 from dicom_io.results import equipment
-from dicom_io.results.common import finish, institution
+from dicom_io.results.common import Kind, finish, institution, series_description, series_number
 from dicom_io.results.key_images import KeyImage, direction_letter
 from dicom_io.results.settings import ResultSettings
 from dicom_io.results.source import SourceImages, moment_of
@@ -46,7 +46,7 @@ def build_secondary_captures(
             patient_orientation=_orientation(images),
             pixel_spacing=(image.field_mm / image.pixels.shape[0],) * 2,
             series_instance_uid=series_instance_uid,
-            series_number=settings.series_number + 3,
+            series_number=series_number(Kind.KEY_IMAGES, report, settings),
             sop_instance_uid=uids.sop_instance_uid(report, f"key image {image.tracking_uid}"),
             instance_number=len(made) + 1,
             manufacturer=settings.manufacturer,
@@ -54,7 +54,7 @@ def build_secondary_captures(
             software_versions=settings.software_version,
             device_serial_number=settings.device_serial_number,
             transfer_syntax_uid=ExplicitVRLittleEndian,
-            series_description=short(settings.key_images_description, 64),
+            series_description=series_description(settings.key_images_description, report),
             content_date=moment.date(),
             content_time=moment.time(),
             contributing_equipment=equipment.contributing_equipment(

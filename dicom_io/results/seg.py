@@ -10,7 +10,7 @@ from pydicom import Dataset
 
 from dicom_io import codes, uids
 from dicom_io.results import equipment
-from dicom_io.results.common import finish, institution
+from dicom_io.results.common import Kind, finish, institution, series_description, series_number
 from dicom_io.results.seg_frames import (
     Frame,
     frames_of,
@@ -24,17 +24,8 @@ from dicom_io.results.settings import ResultSettings, SegmentationType
 from dicom_io.results.source import SourceImages, moment_of
 from dicom_io.results.text import short
 from dicom_io.results.visit import VisitVolume
-from workflow.domain.report import LesionRole, ReportedLesion, ReviewStatus, TimePointReport
-
-# A study's further SEGs have numbers of their own, after those of the other results.
-_SERIES_NUMBERS_PER_VOLUME = 10
-
-# Told apart by people with any colour vision (Okabe and Ito); a lesion keeps its colour by its number.
-_COLOURS: dict[LesionRole, tuple[tuple[int, int, int], ...]] = {
-    LesionRole.TARGET: ((230, 159, 0), (86, 180, 233), (0, 158, 115), (240, 228, 66), (0, 114, 178)),
-    LesionRole.NON_TARGET: ((153, 153, 153), (170, 136, 102), (136, 170, 153), (153, 136, 170)),
-    LesionRole.NEW: ((213, 94, 0), (204, 121, 167)),
-}
+from workflow.domain.palette import colour_of
+from workflow.domain.report import ReportedLesion, ReviewStatus, TimePointReport
 
 
 def build_seg(report: TimePointReport, measured: VisitVolume, settings: ResultSettings) -> Dataset | None:
@@ -69,7 +60,7 @@ def build_seg(report: TimePointReport, measured: VisitVolume, settings: ResultSe
         segmentation_type=(SegmentationType.BINARY if is_binary else SegmentationType.LABELMAP).value,
         segment_descriptions=[_describe(n, lesion, settings) for n, lesion in enumerate(lesions, start=1)],
         series_instance_uid=uids.series_instance_uid_of(sop_instance_uid),
-        series_number=settings.series_number + _SERIES_NUMBERS_PER_VOLUME * (measured.place - 1),
+        series_number=series_number(Kind.SEG, report, settings, measured.place),
         sop_instance_uid=sop_instance_uid,
         instance_number=1,
         manufacturer=settings.manufacturer,
@@ -81,7 +72,7 @@ def build_seg(report: TimePointReport, measured: VisitVolume, settings: ResultSe
         content_creator_name=report.signed_by if report.status is ReviewStatus.SIGNED else "",
         content_date=moment.date(),
         content_time=moment.time(),
-        series_description=short(settings.seg_description, 64),
+        series_description=series_description(settings.seg_description, report),
         contributing_equipment=equipment.contributing_equipment(models, settings, moment),
         **institution(images.header),
     )
@@ -153,7 +144,6 @@ def _describe(number: int, lesion: ReportedLesion, settings: ResultSettings) -> 
     from highdicom.color import CIELabColor
     from highdicom.seg import SegmentDescription
 
-    palette = _COLOURS[lesion.role]
     model = lesion.model
     algorithm = None
     if model is not None:
@@ -173,10 +163,5 @@ def _describe(number: int, lesion: ReportedLesion, settings: ResultSettings) -> 
         tracking_uid=lesion.tracking_uid,
         tracking_id=short(settings.tracking_id(lesion.label), 64),
         anatomic_regions=codes.anatomic_regions(lesion)[:1] or None,
-        display_color=CIELabColor.from_rgb(*palette[_ordinal(lesion, number) % len(palette)]),
+        display_color=CIELabColor.from_rgb(*colour_of(lesion.role, lesion.label)),
     )
-
-
-def _ordinal(lesion: ReportedLesion, number: int) -> int:
-    digits = "".join(c for c in lesion.label if c.isdigit())
-    return int(digits) - 1 if digits else number - 1

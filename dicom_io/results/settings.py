@@ -36,7 +36,8 @@ class ResultSettings:
     Attributes
     ----------
     series_number
-        First of the five Series Numbers in use: SEG, SR, PDF, key images and summary, in this order.
+        First of the five Series Numbers in use: SEG, SR, PDF, key images and summary, in this order. Each
+        version of a report has the next hundred, each further SEG of a study the next ten.
     verifying_organization
         Whom a signing reader is accountable to (0040,A027). Unset: the institution that the source images
         name, or else `UNNAMED_ORGANIZATION`, as the attribute must not be empty.

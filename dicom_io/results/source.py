@@ -11,7 +11,7 @@ from typing import Protocol
 
 import numpy as np
 from pydicom import Dataset
-from pydicom.valuerep import DA
+from pydicom.valuerep import DA, TM
 
 from dicom_io.parsing import parse, quiet
 from dicom_io.results.text import UTF_8
@@ -247,12 +247,23 @@ def _as_template(header: Dataset) -> Dataset:
     for keyword in _PATIENT_AND_STUDY:
         if keyword not in header:
             setattr(header, keyword, "")
+    for keyword, kind in (("PatientBirthDate", DA), ("StudyDate", DA), ("StudyTime", TM)):
+        if not _is_valid(header[keyword].value, kind):
+            setattr(header, keyword, "")  # Type 2: what is no date (a year, words) stays in the images
     if header.PatientSex not in ("M", "F", "O", ""):
         header.PatientSex = ""
     if "SharedFunctionalGroupsSequence" in header:
         _share(header, "PlaneOrientationSequence")
         _share(header, "PixelMeasuresSequence")
     return header
+
+
+def _is_valid(value: object, kind: type[DA | TM]) -> bool:
+    try:
+        kind(str(value or "") or None)
+    except (ValueError, OverflowError):
+        return False
+    return True
 
 
 def _share(header: Dataset, name: str) -> None:

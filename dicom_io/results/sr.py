@@ -10,6 +10,7 @@ from pydicom.uid import UID, Comprehensive3DSRStorage, ComprehensiveSRStorage
 
 from dicom_io import codes, uids
 from dicom_io.results import equipment
+from dicom_io.results.common import Kind, series_description, series_number
 from dicom_io.results.document import Place
 from dicom_io.results.settings import ResultSettings
 from dicom_io.results.source import InstanceReference, moment_of
@@ -76,8 +77,8 @@ def build_sr(
         sop_class_uid=UID(own.sop_class_uid),
         sop_instance_uid=UID(own.sop_instance_uid),
         modality="SR",
-        series_number=settings.series_number + 1,
-        series_description=settings.sr_description,
+        series_number=series_number(Kind.SR, report, settings),
+        series_description=series_description(settings.sr_description, report),
     )
     return assemble(
         root,

@@ -16,6 +16,7 @@ from pydicom.uid import ComprehensiveSRStorage
 from dicom_io import codes, uids
 from dicom_io.parsing import quiet
 from dicom_io.results.checks_common import check_identity, check_uids
+from dicom_io.results.common import Kind, series_description, series_number
 from dicom_io.results.dciodvfy import iod_errors
 from dicom_io.results.document import Place
 from dicom_io.results.settings import ResultSettings
@@ -115,8 +116,8 @@ def _build(points: Sequence[SummarizedTimePoint], visit: Visit, settings: Result
         sop_class_uid=ComprehensiveSRStorage,
         sop_instance_uid=uids.uid_of("summary", *versions),
         modality="SR",
-        series_number=settings.series_number + 4,
-        series_description=settings.summary_description,
+        series_number=series_number(Kind.COURSE, latest, settings),
+        series_description=series_description(settings.summary_description, latest),
     )
     evidence = [
         *(image for volume in visit.volumes for image in volume.images.references()),

@@ -8,11 +8,11 @@ from time import monotonic, sleep
 
 import pytest
 
+from db import jobs
 from db.jobs import claim, due_job_ids, enqueue, replay, take_over_expired
 from db.session import open_engine, unit_of_work
 from db.tables import JobRow, Table
 from workflow.domain.errors import TransientError, UnsuitableInputError
-from workflow.engine import jobs
 from workflow.engine.jobs import execute
 from workflow.settings import Worker
 

@@ -98,6 +98,7 @@ UNLIKE = [
     ("כהן^דוד", "לוי^שרה"),
     ("राम^शर्मा", "गीता^वर्मा"),
     ("Müller^Anna^^Dr", "Roe^Jane^^Dr"),
+    ("Müller^Anna^^Komtur^Ritter", "Roe^Jane^^Komtur^Ritter"),
     ("ANON^001", "ANON^002"),
     ("Rossi^Maria", "Rossi^Amira"),
     ("García López^María", "García López^José"),
@@ -142,6 +143,11 @@ def test_transliteration_tells_a_person_what_to_look_for():
 
 def test_a_birth_date_does_not_hide_two_names_in_two_scripts_that_are_unlike():
     one, other = (_named(name, birth_date=BORN) for name in ("Петрова^Анна", "Smith^John"))
+    assert likeness(one, other) is IN_DOUBT
+
+
+def test_a_title_is_no_part_of_a_name_that_two_persons_share():
+    one, other = (_named(f"{name}^^Ritter", birth_date=BORN) for name in ("Müller^Anna", "Roe^Jane"))
     assert likeness(one, other) is IN_DOUBT
 
 

@@ -109,7 +109,7 @@ _ORGAN_TABLE: tuple[tuple[str, str, str, str], ...] = (
 
 # The same in French, Spanish, Italian, Portuguese, Dutch, Polish and Russian, and more German.
 _ORGAN_WORDS_ABROAD = {
-    "39607008": "poumon poumons pulmonaire pulmón pulmones polmone polmoni pulmão pulmões płuco лёгкое лёгкие",
+    "39607008": "poumon poumons pulmón pulmones polmone polmoni pulmão pulmões płuco лёгкое лёгкие",
     "72410000": "médiastin mediastino средостение",
     "80891009": "cœur coeur corazón cuore coração hart serce сердце",
     "15825003": "hauptschlagader aorte аорта аорты",

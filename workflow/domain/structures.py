@@ -36,7 +36,9 @@ _STRUCTURE_WORDS = """
 """
 _STRUCTURES = frozenset(folded(word) for word in _STRUCTURE_WORDS.split())
 
-# Words of size and side that say nothing of what is measured.
+_FILLERS = frozenset("x of the der die das des du de la le el il da do del della van".split())  # noqa: SIM905
+
+# Words of size, which say nothing of what is measured.
 _SIZE_WORDS = """
     length size diameter width height depth thickness span volume craniocaudal cc ap lr tr transverse axial
     coronal sagittal circumference axis dimension dimensions measurement long short max maximum min largest
@@ -44,11 +46,14 @@ _SIZE_WORDS = """
     longueur diamètre taille largeur épaisseur hauteur longitud diámetro tamaño ancho grosor espesor altura
     eje lunghezza diametro dimensione dimensioni spessore larghezza asse comprimento tamanho espessura
     largura eixo lengte grootte dikte breedte długość średnica wymiar диаметр длина размер толщина ширина
-    of the der die das des du de la le el il da do del della van
 """
 _SIZES = frozenset(folded(word) for word in _SIZE_WORDS.split())
+_TYPED_SIZE = re.compile(
+    r"\d+(?:[.,]\d+)?(?:\s*[x×*/]\s*\d+(?:[.,]\d+)?)*\s*(?:mm|cm|ml)(?![a-z])", re.IGNORECASE
+)
 _UNSPACED_STRUCTURES = ("动脉", "動脈", "静脉", "静脈", "静脈", "囊肿", "嚢胞", "血管", "气管", "気管")
-_UNSPACED_SIZES = ("直径", "长度", "長さ", "長径", "短径", "大小", "厚", "径", "臓", "脏", "臟", "的", "の")
+_UNSPACED_SIZES = ("直径", "长度", "長さ", "長径", "短径", "大小", "厚", "径")
+_UNSPACED_FILLERS = ("臓", "脏", "臟", "的", "の")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,7 +61,7 @@ class NamedStructure:
     """What a label names beside lesions.
 
     `is_certain` where no lesion is called so (a vessel, the length of a spleen); False where the label is
-    only the organ that a lesion may be in ("Lung"). `is_organ` where what is named can hold a lesion.
+    only the organ that a lesion may be in ("Lung"). `is_organ` where an organ is named and not its size.
     """
 
     words: str
@@ -72,16 +77,24 @@ def structure_named(label: str) -> NamedStructure | None:
     """
     if is_nodal_name(label):
         return None
-    words = [part for word in words_of(label) for part in _parts_of(folded(word))]
+    unsized = _TYPED_SIZE.sub(" ", label)
+    words = [part for word in words_of(unsized) for part in _parts_of(folded(word))]
     known = next((word for word in words if word in _STRUCTURES), None) or next(
         (term for term in _UNSPACED_STRUCTURES if term in label), None
     )
     if known is not None:
         return NamedStructure(words=known, is_certain=True)
     site = site_of_words(" ".join(words))
-    if site is None or _says_more(label, words):
+    if site is None or re.search(r"\d", unsized) or _says_more(words):
         return None
-    return NamedStructure(words=site.meaning.lower(), is_certain=site.organ in _SIZED_ORGANS, is_organ=True)
+    is_size = (
+        unsized != label
+        or any(word in _SIZES for word in words)
+        or any(term in label for term in _UNSPACED_SIZES)
+    )
+    return NamedStructure(
+        words=site.meaning.lower(), is_certain=site.organ in _SIZED_ORGANS, is_organ=not is_size
+    )
 
 
 def _parts_of(word: str) -> list[str]:
@@ -95,14 +108,9 @@ def _parts_of(word: str) -> list[str]:
     return [known, size]
 
 
-def _says_more(label: str, words: list[str]) -> bool:
-    """Whether a label has a number that is no size, or a word beside an organ, a side and a size."""
-    unsized = re.sub(
-        r"\d+(?:[.,]\d+)?(?:\s*[x×*/]\s*\d+(?:[.,]\d+)?)*\s*(?:mm|cm|ml)\b", " ", label, flags=re.I
-    )
-    if re.search(r"\d", unsized):
-        return True
-    rest = [without_organs(word) for word in words if word not in _SIZES and not is_side(word)]
-    for term in _UNSPACED_SIZES:
+def _says_more(words: list[str]) -> bool:
+    """Whether there is a word beside an organ, a side and a size."""
+    rest = [without_organs(word) for word in words if word not in _SIZES | _FILLERS and not is_side(word)]
+    for term in (*_UNSPACED_SIZES, *_UNSPACED_FILLERS):
         rest = [word.replace(term, "") for word in rest]
     return any(rest)

@@ -232,6 +232,24 @@ def homes_for(
     return sorted(fitting, key=lambda s: (len(comparability(series, s)), places[s.key]))
 
 
+def why_no_prior(record: PatientRecord, visit: Visit, earlier: Visit) -> str | None:
+    """Why nothing of a visit can be compared with an earlier one, or None if something can."""
+    reasons = [
+        why_not_comparable(former, study, series, own)
+        for study in record.studies_of(earlier)
+        for former in usable_stacks(study)
+        for own in record.studies_of(visit)
+        for series in usable_stacks(own)
+    ]
+    return None if None in reasons or not reasons else reasons[0]
+
+
+def prior_of(record: PatientRecord, visit: Visit) -> Visit | None:
+    """The nearest earlier visit that something of a visit can be compared with."""
+    earlier = earlier_visits(record, visit)
+    return next((v for v in earlier if why_no_prior(record, visit, v) is None), None)
+
+
 def was_looked_at(record: PatientRecord, visit: Visit, series: SeriesDescription) -> bool:
     """Whether an earlier visit shows, with the same modality, the part of the body that a stack shows."""
     here = stack_with_study(record, visit, series.key)

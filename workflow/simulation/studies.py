@@ -317,11 +317,11 @@ def _lesion_contours(volume: Volume) -> dict[str, list[FloatArray]]:
 
 
 def _mask_of(drawn: Sequence[FloatArray], volume: Volume, label: str) -> Mask:
-    contours = [planar_contour(points, volume) for points in drawn]
-    on_slices = [contour for contour in contours if contour is not None]
-    if not on_slices or len(on_slices) < len(contours):
+    planes = [planar_contour(points, volume) for points in drawn]
+    if None in planes:
         raise UnsuitableInputError(f"contours of {label} are not on the slices of the 4D-Lung CT")
-    filled = region_of(drawn_planes(on_slices, volume)[0], volume).volume
+    drawn_on, _ = drawn_planes([plane for plane in planes if plane is not None], volume)
+    filled = region_of(drawn_on, volume).volume
     start = np.rint(volume.ijk(filled.lps(np.zeros(3)))).astype(int)
     return Mask.from_array(filled.array, (int(start[0]), int(start[1]), int(start[2])), volume.shape)
 

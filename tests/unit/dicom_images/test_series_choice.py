@@ -156,6 +156,16 @@ CHEST, ABDOMEN = covering("Chest", 0, 300), covering("Abdomen", -400, 20)
             [CHEST, covering("Lung", -5, 310, kernel="B70f")],
             ["Chest"],
         ),
+        (
+            "a hand more of the body, on a worse series",
+            [CHEST, covering("More", 0, 350, spacing_mm=(9.0, 0.8, 0.8))],
+            ["Chest", "More"],
+        ),
+        (
+            "a few slices that lie elsewhere",
+            [CHEST, covering("Few", -100, -70)],
+            ["Chest", "Few"],
+        ),
         ("a small field of view within", [CHEST, covering("Zoom", 50, 250, kernel="B70f")], ["Chest"]),
         (
             "a larger field of view of the same slices",

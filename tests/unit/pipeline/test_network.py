@@ -25,7 +25,6 @@ from dicom_io.scp import (
 )
 from dicom_io.scu import RemoteNode
 from workflow.domain.errors import TransientError
-from workflow.listener import receive, reject
 from workflow.use_cases.demo import free_port
 
 # pynetdicom leaves the socket of a refused connection to the garbage collector.
@@ -46,8 +45,8 @@ def listener(hospital, request):
         host="127.0.0.1",
         port=port,
         folder=hospital.home / "received",
-        on_received=lambda received: receive(received, hospital.context),
-        on_rejected=lambda source, reason: reject(source, reason, hospital.context),
+        on_received=hospital.context.reception.receive,
+        on_rejected=hospital.context.reception.reject,
         **options,
     )
     yield RemoteNode(ae_title="TUMORLINE", host="127.0.0.1", port=port, calling_ae_title="CT1")

@@ -313,9 +313,27 @@ def test_a_contour_smaller_than_a_pixel_is_the_pixel_under_it():
     np.testing.assert_allclose(mask.lps(np.argwhere(mask.array))[0], (-90, 60, -294), atol=1e-6)
 
 
-def test_contours_across_the_slices_stay_outlines():
-    sagittal = [(-85, 50, -299), (-85, 60, -299), (-85, 60, -280), (-85, 50, -280)]
-    reading = read_prompts(structure_set(("CLOSED_PLANAR", sagittal)), [phantom_images()])
+@pytest.mark.parametrize("turn", ["sagittal", "coronal", "oblique"])
+def test_a_ball_drawn_across_the_slices_is_the_same_ball(turn):
+    centre = np.array([-85.0, 60.0, -285.0])
+    sine, cosine = np.sin(np.radians(30)), np.cos(np.radians(30))
+    axes = {
+        "sagittal": np.array([[0, 1, 0], [0, 0, 1], [1, 0, 0]]),
+        "coronal": np.array([[1, 0, 0], [0, 0, 1], [0, 1, 0]]),
+        "oblique": np.array([[1, 0, 0], [0, cosine, sine], [0, -sine, cosine]]),
+    }[turn]  # fmt: skip
+    drawn = [
+        (kind, [tuple(centre + (np.array(point) - centre) @ axes) for point in points])
+        for kind, points in ball(np.arange(-296, -273, 2.0))
+    ]
+    mask = mask_of(structure_set(*drawn), phantom_images())
+    assert np.count_nonzero(mask.array) * mask.voxel_volume_mm3 == pytest.approx(BALL_MM3, rel=0.04)
+    np.testing.assert_allclose(mask.lps(np.argwhere(mask.array)).mean(axis=0), centre, atol=0.5)
+
+
+def test_contours_that_are_not_flat_stay_outlines_and_a_person_is_asked():
+    bent = [(-85, 50, -299), (-80, 60, -299), (-85, 60, -280), (-95, 50, -280)]
+    reading = read_prompts(structure_set(("CLOSED_PLANAR", bent)), [phantom_images()])
     assert [type(shape) for shape in reading.prompts[0].shapes] == [OutlinePrompt]
     assert any("given as outlines" in doubt for doubt in reading.doubts)
 
@@ -361,3 +379,37 @@ def test_neighbouring_contours_share_no_pixel():
     one = np.array([(0, 0), (0, 5), (5, 5), (5, 0)], dtype=float)
     other = one + np.array([0, 5])
     assert not (fill([one], [], (12, 12)) & fill([other], [], (12, 12))).any()
+
+
+def test_a_plane_a_little_off_its_slice_is_that_slice_as_drawn():
+    drawn = [square(z, half) for z, half in ((-294.5, 3.0), (-291.6, 7.0), (-288.4, 4.0))]
+    exact = [square(z, half) for z, half in ((-294.0, 3.0), (-291.0, 7.0), (-288.0, 4.0))]
+    off, on = (mask_of(structure_set(*contours), phantom_images()) for contours in (drawn, exact))
+    np.testing.assert_array_equal(off.array, on.array)
+
+
+@pytest.mark.parametrize("kind", ["OPEN_PLANAR", ""])
+def test_a_contour_that_comes_back_to_where_it_began_is_closed_whatever_its_type(kind):
+    _, points = square(-294, 6.1)
+    mask = mask_of(structure_set((kind, [*points, points[0]])), phantom_images())
+    assert np.count_nonzero(mask.array) * PIXEL_MM2 == pytest.approx(12.2**2, rel=0.05)
+
+
+def test_contours_that_no_roi_describes_are_said():
+    dataset = structure_set(square(-294, 6.0))
+    stray = Dataset()
+    stray.ReferencedROINumber, stray.ContourSequence = 7, dataset.ROIContourSequence[0].ContourSequence
+    dataset.ROIContourSequence.append(stray)
+    reading = read_prompts(dataset, [phantom_images()])
+    assert len(reading.prompts) == 1
+    assert any("ROI 7: contours are there and nothing says" in doubt for doubt in reading.doubts)
+
+
+def test_one_number_for_two_names_is_a_doubt():
+    dataset = structure_set(square(-294, 6.0))
+    second = Dataset()
+    second.ROINumber, second.ROIName = 1, "Lung"
+    dataset.StructureSetROISequence.append(second)
+    reading = read_prompts(dataset, [phantom_images()])
+    assert [prompt.label for prompt in reading.prompts] == ["GTV"]
+    assert any("its number is also that of 'Lung'" in doubt for doubt in reading.doubts)

@@ -312,7 +312,7 @@ def test_a_sagittal_segmentation_lies_where_its_frames_say():
     (prompt,) = read_prompts(dataset, [phantom_images()]).prompts
     volume = prompt.shapes[0].volume
     corners = volume.lps(np.argwhere(volume.array))
-    # 1 mm pixels, x from -80.5 to -78.5, y from 64.5 to 68.5 and z from -286.5 to -284.5, on 0.5 x 0.8 x 3 mm.
+    # x from -80.5 to -78.5, y from 64.5 to 68.5, z from -286.5 to -284.5, on voxels of 0.5 x 0.8 x 3 mm.
     np.testing.assert_allclose(corners.min(axis=0), (-80, 64.8, -285))
     np.testing.assert_allclose(corners.max(axis=0), (-78.5, 68, -285))
 

@@ -63,6 +63,11 @@ def test_nodule_inside_a_lesion_is_progression_whatever_its_size():
     assert overalls(found) == ["PD"]
 
 
+def test_nodule_needs_no_measurement():
+    found = choi([seen("A", 100, 80)], [Observation(lesion="A", has_intratumoral_nodule=True)])
+    assert overalls(found) == ["PD"]
+
+
 def test_new_lesion_is_progression():
     lesions = (Lesion(id="A"), Lesion(id="N", role=LesionRole.NEW))
     found = choi([seen("A", 100, 80)], [seen("A", 60, 40), seen("N", 12)], lesions=lesions)

@@ -1,11 +1,14 @@
 """The keys that single criteria ask for, as documents and tables give them."""
 
+from pathlib import Path
+
 import pytest
 
 from workflow.documents.document import parse_document, read_batch
 from workflow.documents.explain import explanation
 from workflow.documents.result import result_of
-from workflow.domain.response import Criteria, TimelineError, assess
+from workflow.domain.response import Criteria, Policies, Response, TimelineError, assess
+from workflow.domain.response.policy import POLICY_TABLE
 
 
 def assessed(raw):
@@ -145,3 +148,22 @@ def test_explanation_names_every_criteria():
 def test_unknown_criteria_are_refused_with_those_that_are_known():
     with pytest.raises(TimelineError, match=r"imwg.*unknown.*rano-2\.0.*lyric"):
         parse_document(document("imwg"))
+
+
+DOCS = Path(__file__).parents[3] / "docs" / "recist.md"
+
+
+def test_docs_have_every_policy_with_its_default_meaning_and_source():
+    rows = DOCS.read_text(encoding="utf-8").splitlines()
+    defaults = Policies().to_dict()
+    for name, (meaning, source) in POLICY_TABLE.items():
+        default = str(defaults[name]).lower() if isinstance(defaults[name], bool) else defaults[name]
+        assert f"| `{name}` | `{default}` | {meaning} | {source} |" in rows
+
+
+@pytest.mark.parametrize(
+    "word", [c.value for c in Criteria] + [r.value for r in Response if r is not Response.NA]
+)
+def test_docs_name_every_criteria_and_response(word):
+    text = DOCS.read_text(encoding="utf-8")
+    assert f"`{word}`" in text

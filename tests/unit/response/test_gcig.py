@@ -163,3 +163,24 @@ def test_without_ca125_it_is_recist():
     )
     assert overalls(found) == ["CR"]
     assert any("CA-125" in text for text in found.warnings)
+
+
+def test_reason_tells_the_value_its_change_and_what_confirms_it():
+    found = course([(0, 100), (21, 50), (49, 40)])
+    words = found.assessments[1].reason
+    assert "CA-125 50 U/ml, 50 % below baseline on 2024-01-22, maintained on 2024-02-19" in words
+    risen = course([(0, 100), (21, 150)])
+    assert "150 U/ml, 50 % above baseline" in risen.assessments[1].reason
+
+
+def test_sample_without_one_at_baseline_shows_no_response_but_can_progress():
+    none = {"V0": {"ca125_milli": None}}
+    assert marker([(0, 1), (21, 30), (49, 20)], **none) == ["NE", "NE"]
+    found = course([(0, 1), (21, 30), (49, 80), (70, 90)], **none)
+    assert found.progression.date == day(49)
+
+
+def test_visit_without_a_sample_says_so():
+    found = course([(0, 100), (56, 1)], target=[40, 40], V1={"ca125_milli": None})
+    assert overalls(found) == ["SD"]
+    assert "no CA-125" in found.assessments[1].reason

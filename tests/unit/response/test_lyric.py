@@ -4,7 +4,7 @@ import pytest
 from response_cases import both_axes, day, overalls, visits_of
 
 from workflow.domain.report import LesionRole
-from workflow.domain.response import ClinicalStatus, Criteria, Lesion, Uptake
+from workflow.domain.response import ClinicalStatus, Criteria, Lesion, Response, Uptake
 
 A, B = Lesion(id="A", is_nodal=True), Lesion(id="B", is_nodal=True)
 NEW = Lesion(id="N", role=LesionRole.NEW, organ="lung")
@@ -142,3 +142,42 @@ def test_indeterminate_response_does_not_end_the_sequence():
 def test_after_progression_nothing_is_indeterminate_any_more():
     found = words([[(20, 20)], [(40, 20)], [(80, 20)]], interval=100)
     assert found == ["PD", "PD"]
+
+
+@pytest.mark.parametrize(
+    ("name", "given", "expected"),
+    [
+        ("not evaluable keeps it open", Response.NE, ["IR1", "NE", "PD"]),
+        ("given again keeps it open", Response.IR1, ["IR1", "IR1", "PD"]),
+        ("stable disease ends it", Response.SD, ["IR1", "SD", "IR1"]),
+    ],
+)
+def test_given_response_keeps_an_indeterminate_one_open_or_ends_it(name, given, expected):
+    visits = [[(20, 20)], [(40, 20)], [(40, 20)], [(50, 20)]]
+    assert words(visits, interval=20, V2={"overall": given}) == expected, name
+
+
+def test_visit_without_the_lesions_keeps_it_open():
+    visits = [[(20, 20)], [(40, 20)], [None], [(50, 20)]]
+    found = lyric(visits)
+    assert overalls(found) == ["IR1", "NE", "PD"]
+    assert found.progression.date == day(28)
+
+
+def test_second_pattern_without_a_baseline_sum_has_nothing_to_compare_with():
+    visits = [[None, None], [(30, 20), (20, 10)], [(60, 40), (40, 20)]]
+    assert words(visits, lesions=(A, NEW)) == ["IR2", "IR2"]
+
+
+def test_second_pattern_in_a_patient_without_targets_is_judged_by_the_new_lesions():
+    visits = [[None], [(20, 10)], [(30, 10)]]
+    assert words(visits, lesions=(NEW,), V0={"is_baseline": True}) == ["IR2", "PD"]
+
+
+def test_at_most_six_lesions_are_followed():
+    targets = tuple(Lesion(id=f"T{i}", is_nodal=True) for i in range(5))
+    new = (Lesion(id="N", role=LesionRole.NEW), Lesion(id="M", role=LesionRole.NEW))
+    # The larger new one is the sixth: that the other grows tenfold is no progression of the sum.
+    old = [(30, 20)] * 5
+    visits = [[*old, None, None], [*old, (20, 10), (10, 10)], [*old, (20, 10), (100, 100)]]
+    assert words(visits, lesions=(*targets, *new)) == ["IR2", "IR2"]

@@ -328,23 +328,27 @@ def test_percist_lesion_called_gone_is_below_the_liver(peak, expected):
 
 
 def spleens(*lengths):
-    """The responses of a stable node beside a spleen of these lengths, mm."""
+    """The responses of a node that has halved beside a spleen of these lengths, mm."""
     levels = {f"V{i}": {"spleen_um": round(mm * MM)} for i, mm in enumerate(lengths)}
-    return overalls(lugano([[(30, 20)]] * len(lengths), **levels))
+    return overalls(lugano([[(40, 30)], *[[(30, 20)]] * (len(lengths) - 1)], **levels))
 
 
 @pytest.mark.parametrize(
     ("name", "lengths", "expected"),
     [
         ("recurrent: normal between, then more than half the first excess", (150, 120, 140.001), "PD"),
-        ("not above 13 cm is no splenomegaly", (150, 110, 130), "SD"),
-        ("recurrent, but by no more than half the first excess", (150, 125, 135), "SD"),
+        ("not above 13 cm is no splenomegaly", (150, 110, 130), "PR"),
+        ("recurrent, but by no more than half the first excess", (150, 125, 135), "PR"),
         ("a large first excess needs no more than the 2 cm of a new one", (190, 120, 140), "PD"),
-        ("just below those 2 cm", (190, 120, 139.999), "SD"),
+        ("just below those 2 cm", (190, 120, 139.999), "PR"),
         ("from the least length, though it never was normal", (160, 140, 155.001), "PD"),
         ("on half the excess from the least length", (160, 140, 155), "SD"),
+        ("13 cm is normal, so that 2 cm more is recurrent", (190, 130, 150), "PD"),
+        ("just above it is not", (190, 130.001, 150.001), "PR"),
         ("never enlarged: 2 cm from the least length", (125, 115, 135), "PD"),
-        ("never enlarged: just below 2 cm", (125, 115, 134.999), "SD"),
+        ("never enlarged: just below 2 cm", (125, 115, 134.999), "PR"),
+        ("a partial response needs more than half the excess lost", (150, 140), "SD"),
+        ("just more than half is lost", (150, 139.999), "PR"),
     ],
 )
 def test_lugano_spleen_grows_from_its_least_length(name, lengths, expected):
@@ -417,3 +421,32 @@ def test_lugano_small_new_lesion_outside_the_nodes_wants_a_second_look():
     assert found(10_000).overall == found(10_001).overall == "PD"
     assert found(10_000).warnings
     assert not found(10_001).warnings
+
+
+@pytest.mark.parametrize(
+    ("name", "new", "expected"),
+    [
+        ("equivocal", {"diameter_um": 30 * MM, "is_equivocal": True}, "SD"),
+        ("gone", {"state": LesionState.DISAPPEARED}, "SD"),
+        ("not evaluable", {"diameter_um": 30 * MM, "state": LesionState.NOT_EVALUABLE}, "SD"),
+        ("there, of unknown size", {"state": LesionState.PRESENT}, "PD"),
+    ],
+)
+def test_lugano_new_lesion_counts_when_it_is_there_beyond_doubt(name, new, expected):
+    lesions = [NODE, Lesion(id="X", role=LesionRole.NEW, organ="lung")]
+    node = Observation(lesion="A", long_axis_um=30 * MM, short_axis_um=20 * MM)
+    found = visits_of(Criteria.LUGANO, lesions, [node], [node, Observation(lesion="X", **new)])
+    assert last(found) == expected, name
+    assert not found.assessments[-1].warnings
+
+
+def test_lugano_new_node_counts_by_its_longest_diameter():
+    lesions = [NODE, Lesion(id="X", role=LesionRole.NEW, is_nodal=True)]
+    node = Observation(lesion="A", long_axis_um=30 * MM, short_axis_um=20 * MM)
+    new = Observation(lesion="X", long_axis_um=16 * MM, short_axis_um=9 * MM)
+    assert last(visits_of(Criteria.LUGANO, lesions, [node], [node, new])) == "PD"
+
+
+def test_lugano_progressing_spleen_needs_no_other_lesion():
+    found = visits_of(Criteria.LUGANO, [NODE], [], [], V0={"spleen_um": 150 * MM}, V1={"spleen_um": 161 * MM})
+    assert last(found) == "PD"

@@ -145,3 +145,56 @@ def test_complete_response_needs_every_bone_lesion_gone():
 
     assert word(LesionState.PRESENT) == ["PR"]
     assert word(LesionState.DISAPPEARED) == ["CR"]
+
+
+BONE = Lesion(id="B", role=LesionRole.NON_TARGET, organ="rib")
+
+
+def bone_of(lesions, *visits):
+    found = visits_of(Criteria.PCWG3, lesions, *visits)
+    return [dict(a.components).get("bone") for a in found.assessments[1:]]
+
+
+def seen(name="B", **more):
+    return Observation(lesion=name, **more)
+
+
+@pytest.mark.parametrize(
+    ("name", "now", "expected"),
+    [
+        ("still there", [seen(state=LesionState.PRESENT)], N),
+        ("mentioned and no more said", [seen()], "NE"),
+        ("gone", [seen(state=LesionState.DISAPPEARED)], "NED"),
+        ("not evaluable", [seen(state=LesionState.NOT_EVALUABLE)], "NE"),
+        ("not mentioned", [], "NE"),
+    ],
+)
+def test_bone_lesions_without_new_ones(name, now, expected):
+    baseline = [seen(state=LesionState.PRESENT)]
+    # A second follow-up with the lesion there: the patient has bone scans.
+    assert bone_of([BONE], baseline, now, baseline)[0] == expected, name
+
+
+def test_new_bone_lesion_is_there_when_it_is_mentioned_without_a_state():
+    lesions = [Lesion(id=x, role=LesionRole.NEW, organ="bone") for x in "XY"]
+    assert bone_of(lesions, [], [seen("X"), seen("Y")]) == ["PDu"]
+
+
+def test_target_in_bone_is_soft_tissue_that_is_measured():
+    target = Lesion(id="T", organ="rib")
+    sizes = [[Observation(lesion="T", diameter_um=size * MM)] for size in (40, 20)]
+    found = visits_of(Criteria.PCWG3, [target], *sizes)
+    assert (overalls(found), bone_of([target], *sizes)) == (["PR"], [None])
+
+
+def test_soft_tissue_lesion_that_merged_with_one_of_bone_has_no_size_of_its_own():
+    lesions = [Lesion(id="A", organ="liver"), BONE]
+    baseline = [Observation(lesion="A", diameter_um=40 * MM), seen(state=LesionState.PRESENT)]
+    merged = Observation(lesion="A", state=LesionState.MERGED, merged_into="B")
+    found = visits_of(Criteria.PCWG3, lesions, baseline, [merged, seen(state=LesionState.PRESENT)])
+    assert overalls(found) == ["NE"]
+
+
+def test_progression_in_bone_is_final():
+    assert bone(scans(2, 4, 0)) == ["PD", "PD", "PD"]
+    assert bone(scans(2, 4, None)) == ["PD", "PD", "PD"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import date
@@ -10,9 +11,10 @@ from pathlib import Path
 import pytest
 from phantoms import LESION_CENTRES, Phantom, reported_lesion, sphere, time_point_report
 from pydicom import dcmread
-from result_cases import SPHERES
-
+from result_cases import SPHERES, program
 from workflow.dicom_adapters import DicomImages, DicomResults
+
+from dicom_io.parsing import quiet
 from workflow.domain.report import MeasuredVolume, TimePointReport
 from workflow.ports import ImageStack
 from workflow.settings import load_settings
@@ -103,3 +105,51 @@ def test_the_course_takes_every_sr_of_a_visit(writer: DicomResults, tmp_path: Pa
     assert course.errors == ()
     (made,) = course.objects
     assert (made.role, made.study_instance_uid) == ("course", images[0].series.study_instance_uid)
+
+
+ODD_VALUES = {
+    "PatientName": f"{'Lang' * 18}^Ada",
+    "StudyID": "S" * 20,
+    "AccessionNumber": "A" * 18,
+    "PatientBirthDate": "1960",
+    "StudyTime": "25:61",
+}
+
+
+@pytest.fixture
+def odd_image(tmp_path: Path) -> ImageStack:
+    """An image whose header has values that DICOM does not allow, as archives are full of them."""
+    with quiet():
+        return image_of(Phantom(spheres=SPHERES, attributes=ODD_VALUES), tmp_path / "odd")
+
+
+def test_odd_values_of_the_source_are_one_remark_without_any_value(
+    writer: DicomResults, odd_image: ImageStack, tmp_path: Path
+):
+    program("dciodvfy")
+    folder = tmp_path / "results"
+    folder.mkdir()
+    written = writer.write(report_on([odd_image]), [odd_image], [], folder)
+    assert written.errors == ()
+    (remark,) = written.warnings
+    assert remark == (
+        "as in the source images, dciodvfy objects to: Accession Number, Patient's Name, Study ID"
+    )
+
+
+def test_the_library_logs_none_of_the_sources_values(
+    writer: DicomResults, odd_image: ImageStack, tmp_path: Path, caplog: pytest.LogCaptureFixture
+):
+    folder = tmp_path / "results"
+    folder.mkdir()
+    writer.write(report_on([odd_image]), [odd_image], [], folder)
+    assert [record.message for record in caplog.records if record.name == "pydicom"] == []
+    logging.getLogger("pydicom").warning("heard again afterwards")
+    assert "heard again afterwards" in caplog.text
+
+
+def test_a_date_that_is_none_is_left_out(writer: DicomResults, odd_image: ImageStack, tmp_path: Path):
+    folder = tmp_path / "results"
+    folder.mkdir()
+    for made in writer.write(report_on([odd_image]), [odd_image], [], folder).objects:
+        assert not dcmread(made.path).PatientBirthDate

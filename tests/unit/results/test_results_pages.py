@@ -15,8 +15,9 @@ from PIL import Image
 from result_cases import Case, program
 
 from dicom_io.results import ResultObjects, ResultSettings, build_results, to_bytes, validate
-from dicom_io.results.key_images import CONTOUR_COLOURS, direction_letter, render_key_image
+from dicom_io.results.key_images import direction_letter, render_key_image
 from dicom_io.results.plots import sum_plot_png
+from workflow.domain.palette import colour_of
 from workflow.domain.report import LesionRole, ReportedDecision, ReviewStatus, TimePointReport
 
 EVERYTHING = ResultSettings(writes_pdf=True, writes_key_images=True)
@@ -145,7 +146,7 @@ def test_the_contour_is_drawn_where_the_lesion_is(make_case: Callable[[str], Cas
     case = make_case("axial")
     volume, lesion = case.source.volume, case.report.lesions[0]
     shown = render_key_image(volume, lesion, size=400, field_mm=80.0)
-    orange = np.array(CONTOUR_COLOURS[LesionRole.TARGET])
+    orange = np.array(colour_of(LesionRole.TARGET, "T01"))
     found = np.argwhere(np.abs(shown.pixels.astype(int) - orange).sum(axis=2) < 60)
     found = found[(found > 60).all(axis=1)]  # the label in the corner has the same colour
     # A sphere of 7 mm radius, 0.2 mm per pixel of the picture: a ring of 35 pixels around its middle.

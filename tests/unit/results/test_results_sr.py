@@ -90,11 +90,11 @@ def test_the_response_is_coded_and_its_reason_said(axial: Case):
     assert code(said, codes.RESPONSE_EVALUATION_METHOD) == ("126081", "DCM")
     (overall,) = children(said, codes.CURRENT_RESPONSE)
     concept = overall.ConceptCodeSequence[0]
-    assert (concept.CodeValue, concept.CodingSchemeDesignator) == ("PR", "99TUMORLINE")
+    assert (concept.CodeValue, concept.CodingSchemeDesignator) == ("C18058", "NCIt")
     assert concept.CodeMeaning == "Partial Response"
     assert text_of(said, codes.RESPONSE_REASON) == axial.report.assessment.reason
     assert text_of(said, codes.WARNING) == axial.report.assessment.warnings[0]
-    assert code(said, codes.BEST_OVERALL_RESPONSE)[0] == "PR"
+    assert code(said, codes.BEST_OVERALL_RESPONSE) == ("C18058", "NCIt")
 
 
 def test_a_lesion_that_is_gone_is_said_without_a_group(axial: Case):
@@ -282,11 +282,33 @@ def test_the_same_report_gives_the_same_bytes(case: Case):
     assert [to_bytes(a) for a in again.all] == [to_bytes(b) for b in case.results.all]
 
 
-def test_signing_keeps_the_seg_and_renews_the_sr(axial: Case):
-    signed = replace(axial.report, status=ReviewStatus.SIGNED, signed_by="Reader^Rosa")
-    results = build_results(signed, [axial.source], settings=PLAIN)
-    assert results.seg.SOPInstanceUID == axial.results.seg.SOPInstanceUID
-    assert results.sr.SOPInstanceUID != axial.results.sr.SOPInstanceUID
+def test_draft_and_signed_are_told_apart_in_a_viewers_list(axial: Case):
+    settings = ResultSettings(writes_key_images=True)
+    draft = build_results(axial.report, [axial.source], settings=settings)
+    report = replace(
+        axial.report, status=ReviewStatus.SIGNED, signed_by="Reader^Rosa", version=2,
+        signed_at=datetime(2026, 3, 3, 9, 5),
+    )  # fmt: skip
+    signed = build_results(report, [axial.source], settings=settings)
+    for role, made in draft.by_role.items():
+        other = signed.by_role[role]
+        assert made.SeriesDescription.endswith(", draft")
+        assert other.SeriesDescription.endswith(", signed by Rosa Reader on 2026-03-03")
+        for keyword in ("SOPInstanceUID", "SeriesInstanceUID", "SeriesNumber"):
+            assert made[keyword].value != other[keyword].value
+
+
+def test_a_second_draft_says_so(axial: Case):
+    results = build_results(replace(axial.report, version=2), [axial.source], settings=PLAIN)
+    assert results.sr.SeriesDescription == "Tumorline measurements, draft, version 2"
+    assert (results.seg.SeriesNumber, results.sr.SeriesNumber) == (9200, 9201)
+
+
+def test_a_long_name_fits_the_series_description(axial: Case):
+    report = replace(axial.report, status=ReviewStatus.SIGNED, signed_by=f"{'Long' * 14}^Rosa")
+    results = build_results(report, [axial.source], settings=PLAIN)
+    assert len(results.sr.SeriesDescription) <= 64
+    assert validate(results).is_valid
 
 
 def test_times_follow_the_scanners_clock(tmp_path):

@@ -96,7 +96,7 @@ def _assess(
     )
     if point.overall is not None:
         return replace(base, overall=point.overall, reason=f"{point.overall}: given")
-    if not is_assessed(point) and new.finding is None:
+    if not is_assessed(point) and new.finding is None and target is not R.PD:
         return replace(base, overall=R.NE, reason="NE: nothing was assessed")
     overall = overall_response(
         plain_or_none(target), plain_or_none(non_target.response), has_new_lesion=is_new

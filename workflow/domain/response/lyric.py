@@ -1,6 +1,6 @@
 """LYRIC: Lugano under immunomodulatory therapy, where a first progression may be a flare (Cheson 2016).
 
-What Lugano calls PD is first an indeterminate response and followed for up to twelve weeks:
+What Lugano calls PD is first an indeterminate response, and followed:
 
 IR1
     the sum of products 50 % above its least within the first twelve weeks, without clinical deterioration;

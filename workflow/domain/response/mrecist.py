@@ -95,6 +95,9 @@ def _doubted(seen: Observation, lesion: Lesion) -> Observation:
     if seen.has_progressed:
         return seen
     size = diameter_um(seen, is_nodal=lesion.is_nodal)
-    is_small = rule_organ(lesion) == "liver" and size is not None and 0 < size < NODULE_UM
+    is_nodule = rule_organ(lesion) == "liver" and size is not None and size > 0
     is_fluid = any(word in lesion.organ.lower() for word in _FLUID)
-    return replace(seen, is_equivocal=True) if is_small or is_fluid else seen
+    if is_fluid or (is_nodule and size is not None and size < NODULE_UM):
+        return replace(seen, is_equivocal=True)
+    # A nodule that has reached 10 mm ends the doubt that it was followed for; a reader's own stands.
+    return replace(seen, is_equivocal=False) if is_nodule and seen.is_equivocal is None else seen
