@@ -70,13 +70,13 @@ def main() -> None:
         masks = [ellipsoid_at((20 + step * n, 60 + 20 * (n % 2), 80 + 15 * (n % 2))) for n in range(20)]
         lesions = [reported_lesion(source.volume, mask, f"T{n:02d}") for n, mask in enumerate(masks, start=1)]
         report = time_point_report(source, lesions)
-        build_results(replace(report, lesions=report.lesions[:1]), source, settings=settings)  # imports
+        build_results(replace(report, lesions=report.lesions[:1]), [source], settings=settings)  # imports
         used, started = time.process_time(), time.perf_counter()
-        results = build_results(report, source, settings=settings)
+        results = build_results(report, [source], settings=settings)
         built, used = time.perf_counter(), time.process_time() - used
         files = [to_bytes(made) for made in results.all]
         written = time.perf_counter()
-        checked = validate(results, source)
+        checked = validate(results)
         ended = time.perf_counter()
     assert results.seg is not None
     print(f"{SHAPE[2]} x {SHAPE[1]} x {SHAPE[0]}, {len(lesions)} lesions, {results.seg.SegmentationType}")

@@ -29,7 +29,7 @@ from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
 # Before this folder: a benchmark may have the name of a package.
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from workflow.demo import free_port
+from workflow.use_cases.demo import free_port
 
 SIZE = 512
 

@@ -13,9 +13,9 @@ import random
 import sys
 import time
 
+from workflow.documents.document import parse_document
+from workflow.documents.result import json_line, result_of
 from workflow.domain.response import assess
-from workflow.recist_document import parse_document
-from workflow.recist_result import json_line, result_of
 
 LIMIT_S = 10.0
 

@@ -31,7 +31,7 @@ from workflow.domain.lesion import (
     PromptSource,
 )
 from workflow.domain.measurement import measure
-from workflow.images import read_image
+from workflow.use_cases.images import read_image
 
 _SMALLEST_VOXEL_COUNT = 30
 KINDS = ("box", "line", "both axes", "outline", "mask", "point")

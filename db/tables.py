@@ -65,6 +65,8 @@ class PatientRow(Table):
     patient_name: Mapped[str] = mapped_column(Text, default="")
     birth_date: Mapped[date | None] = mapped_column(Date)
     sex: Mapped[str] = mapped_column(String(1), default="")
+    # Counts the changes of the patient's record: it is saved only if nobody else saved it meanwhile.
+    version: Mapped[int] = mapped_column(default=0)
     studies: Mapped[list[StudyRow]] = relationship(back_populates="patient")
 
 
@@ -78,6 +80,11 @@ class StudyRow(Table):
     patient_key: Mapped[int | None] = mapped_column(ForeignKey("patient.id"), index=True)
     study_date: Mapped[date | None] = mapped_column(Date)
     study_time: Mapped[time | None] = mapped_column(Time)
+    dated_by: Mapped[str] = mapped_column(String(32), default="StudyDate")
+    # The study whose images came again under this one's UID.
+    copy_of: Mapped[str | None] = mapped_column(UID)
+    # The visit that the study is part of.
+    time_point_id: Mapped[int | None] = mapped_column(ForeignKey("time_point.id", use_alter=True), index=True)
     description: Mapped[str] = mapped_column(Text, default="")
     accession_number: Mapped[str] = mapped_column(String(64), default="")
     first_received_at: Mapped[datetime]
@@ -94,12 +101,21 @@ class StudyRow(Table):
 
 
 class InstanceRow(Table):
-    """One received SOP instance and the file that holds its bytes as they came."""
+    """One received SOP instance and the file that holds its bytes as they came.
+
+    A SOP Instance UID names an instance within its study and series: systems that copy or split studies
+    keep it, and what was there stays.
+    """
 
     __tablename__ = "instance"
+    __table_args__ = (
+        UniqueConstraint(
+            "study_instance_uid", "series_instance_uid", "sop_instance_uid", name="uq_instance_key"
+        ),
+    )
 
     id: Mapped[int] = mapped_column(primary_key=True)
-    sop_instance_uid: Mapped[str] = mapped_column(UID, unique=True)
+    sop_instance_uid: Mapped[str] = mapped_column(UID, index=True)
     sop_class_uid: Mapped[str] = mapped_column(UID)
     study_instance_uid: Mapped[str] = mapped_column(UID, index=True)
     series_instance_uid: Mapped[str] = mapped_column(UID, index=True)
@@ -107,6 +123,8 @@ class InstanceRow(Table):
     transfer_syntax_uid: Mapped[str] = mapped_column(UID, default="")
     path: Mapped[str] = mapped_column(Text)
     sha256: Mapped[str] = mapped_column(String(64))
+    # Of the pixels and their place, whatever the UIDs: what came again under another name is recognised.
+    pixel_sha256: Mapped[str | None] = mapped_column(String(64), index=True)
     size: Mapped[int]
     source: Mapped[str] = mapped_column(String(64), default="")
     received_at: Mapped[datetime]
@@ -131,14 +149,16 @@ class RevisionRow(Table):
     series_instance_uid: Mapped[str | None] = mapped_column(UID)
     series_stack: Mapped[int] = mapped_column(default=0)
     series_sha256: Mapped[str | None] = mapped_column(String(64))
-    series: Mapped[dict[str, Any] | None]  # the chosen SeriesDescription
+    series: Mapped[dict[str, Any] | None]  # the best SeriesDescription
     series_choice: Mapped[list[Any]]  # every series with its score and reasons
+    described: Mapped[list[Any] | None]  # every SeriesDescription with the digest of its stack's bytes
     notes: Mapped[list[Any]]
+    doubts: Mapped[list[Any] | None]
     study: Mapped[StudyRow] = relationship(back_populates="revisions")
 
 
 class TimePointRow(Table):
-    """A study on its patient's timeline."""
+    """A visit on its patient's timeline; `study_id` is its first study, which names it."""
 
     __tablename__ = "time_point"
 
@@ -153,10 +173,17 @@ class TimePointRow(Table):
     # The identity whose analysis failed for good: it is not tried again until something changes.
     failed_identity: Mapped[str] = mapped_column(String(64), default="")
     failure: Mapped[str] = mapped_column(Text, default="")
+    # What a person has to look at; NULL where there is nothing.
+    attention: Mapped[list[Any] | None] = mapped_column(JSON(none_as_null=True))
     analysis_id: Mapped[int | None] = mapped_column(ForeignKey("analysis.id", use_alter=True))
     report_id: Mapped[int | None] = mapped_column(ForeignKey("report.id", use_alter=True))
     # What stages read after their transaction is over is loaded with the row.
-    study: Mapped[StudyRow] = relationship(lazy="joined")
+    study: Mapped[StudyRow] = relationship(lazy="joined", foreign_keys="TimePointRow.study_id")
+    studies: Mapped[list[StudyRow]] = relationship(
+        foreign_keys="StudyRow.time_point_id",
+        order_by="StudyRow.study_date, StudyRow.study_time",
+        viewonly=True,
+    )
     revision: Mapped[RevisionRow] = relationship(lazy="joined")
     prior: Mapped[TimePointRow | None] = relationship(remote_side="TimePointRow.id")
     analysis: Mapped[AnalysisRow | None] = relationship(
@@ -181,6 +208,7 @@ class AnalysisRow(Table):
     reason: Mapped[str] = mapped_column(Text, default="")
     is_baseline: Mapped[bool] = mapped_column(default=False)
     notes: Mapped[list[Any]]
+    doubts: Mapped[list[Any] | None]
     # Loaded with the analysis: stages work on it after the transaction is over.
     observations: Mapped[list[ObservationRow]] = relationship(
         back_populates="analysis", order_by="ObservationRow.number", lazy="selectin"
@@ -217,6 +245,9 @@ class ObservationRow(Table):
     tracking_uid: Mapped[str] = mapped_column(ForeignKey("lesion.tracking_uid"), index=True)
     number: Mapped[int]
     state: Mapped[str] = mapped_column(String(24))
+    # The stack of images that mask and measurement are on; None for a lesion that was never outlined.
+    series_instance_uid: Mapped[str | None] = mapped_column(UID)
+    series_stack: Mapped[int] = mapped_column(default=0)
     mask: Mapped[bytes | None] = mapped_column(LargeBinary)
     measurement: Mapped[dict[str, Any] | None]
     expected_lps: Mapped[list[Any] | None]  # where tracking puts the centre, mm

@@ -56,6 +56,7 @@ LANGUAGE = codes.DCM.LanguageOfContentItemAndDescendants
 ENGLISH = Code("en", "RFC5646", "English")
 PROCEDURE_REPORTED = codes.DCM.ProcedureReported
 COMMENT = codes.DCM.Comment
+SHORT_LABEL = Code("125309", "DCM", "Short label")
 OBSERVER_TYPE = codes.DCM.ObserverType  # TID 1002 to 1004
 DEVICE = codes.DCM.Device
 PERSON = codes.DCM.Person
@@ -97,11 +98,12 @@ MEASUREMENT_METHOD = codes.SCT.MeasurementMethod
 SUM_OF_SEGMENTED_VOXELS = codes.DCM.SumOfSegmentedVoxelMethodForVolume
 MEAN = codes.SCT.Mean
 
-MILLIMETRE = Code("mm", "UCUM", "millimeter")
-CUBIC_MILLIMETRE = codes.UCUM.CubicMillimeter
-PERCENT = codes.UCUM.Percent
+# Viewers print a unit's meaning after the number.
+MILLIMETRE = Code("mm", "UCUM", "mm")
+CUBIC_MILLIMETRE = Code("mm3", "UCUM", "mm3")
+PERCENT = Code("%", "UCUM", "%")
 NO_UNITS = codes.UCUM.NoUnits
-DAY = codes.UCUM.Day
+DAY = Code("d", "UCUM", "days")
 
 INTENSITIES: Final[Mapping[str, tuple[Code, Code]]] = {
     "CT": (codes.DCM.AttenuationCoefficient, codes.UCUM.HounsfieldUnit),
@@ -142,11 +144,18 @@ LESION_STATES: Final[Mapping[str, Code]] = {
 }
 LESION_REASON = private("LESIONREASON", "Reason for Lesion State")
 QUALITY_FLAG = private("QUALITYFLAG", "Quality Flag")
+REJECTED = private("REJECTED", "Rejected by a reader: no lesion")
+READERS_DECISION = private("DECISION", "Decision of a Reader")
+MEASURED_ON = private("MEASUREDON", "Measured on")
+STUDY_INSTANCE_UID = codes.DCM.StudyInstanceUID
+SERIES_INSTANCE_UID = codes.DCM.SeriesInstanceUID
+DIAMETER = codes.SCT.Diameter  # of a lesion that no sum counts
 DIAMETER_IN_SUM = private("DIAMINSUM", "Diameter in Sum of Diameters")
 CONFIDENCE = private("CONFIDENCE", "Confidence of Segmentation")
 PROMPT_SOURCE = private("PROMPTSOURCE", "Source of Lesion Prompt")
 
 # ---------------------------------------------------------------- time point (PS3.16 TID 1502, CID 6146)
+STUDY_DATE = codes.DCM.StudyDate
 TIME_POINT = Code("C2348792", "UMLS", "Time Point")
 TIME_POINT_TYPE = Code("126072", "DCM", "Time Point Type")
 TIME_POINT_ORDER = codes.DCM.TimePointOrder
@@ -171,50 +180,59 @@ NEW_LESIONS = private("NEWLESIONS", "New Lesions")
 
 SUM_OF_DIAMETERS = private("SUMDIAM", "Sum of Diameters")
 BASELINE_SUM = private("SUMDIAMBASELINE", "Sum of Diameters at Baseline")
-NADIR_SUM = private("SUMDIAMNADIR", "Sum of Diameters at Nadir")
-NADIR_DATE = private("NADIRDATE", "Date of Nadir")
+# What a time point is compared with is the nadir before it; one of Time Point Type "Nadir" has a smaller sum.
+EARLIER_NADIR_SUM = private("SUMEARLIERNADIR", "Sum of Diameters at the Nadir before this Time Point")
+EARLIER_NADIR_DATE = private("EARLIERNADIRDATE", "Date of the Nadir before this Time Point")
 CHANGE_FROM_BASELINE = private("CHANGEBASELINE", "Change of Sum from Baseline")
-CHANGE_FROM_NADIR = private("CHANGENADIR", "Change of Sum from Nadir")
-ABSOLUTE_CHANGE_FROM_NADIR = private("ABSCHANGENADIR", "Absolute Change of Sum from Nadir")
+CHANGE_FROM_NADIR = private("CHANGENADIR", "Change of Sum from the Nadir before this Time Point")
+ABSOLUTE_CHANGE_FROM_NADIR = private(
+    "ABSCHANGENADIR", "Absolute Change of Sum from the Nadir before this Time Point"
+)
 
 RESPONSE_REASON = private("RESPONSEREASON", "Reason for Current Response")
 BEST_RESPONSE_REASON = private("BESTREASON", "Reason for Best Overall Response")
 SOURCE_REPORT = private("SOURCEREPORT", "Report of the Time Point")
+REPORT_OF_VISIT = private("VISITREPORT", "Report of another Study of the Visit")
+COMPUTED_RESPONSE = private("COMPUTEDRESP", "Response by the Rules, before a Reader's Decision")
+ATTENTION = private("ATTENTION", "To be Looked at before the Numbers Count")
 WARNING = private("WARNING", "Warning to the Reader")
 NOTE = private("NOTE", "Note on the Examination")
 
-# PS3.16 has no codes for the overall response, so these are ours (CID 6143 speaks of single lesions).
-_RESPONSE_MEANINGS: Final[Mapping[str, str]] = {
-    "CR": "Complete Response",
-    "PR": "Partial Response",
-    "SD": "Stable Disease",
-    "PD": "Progressive Disease",
-    "NE": "Not Evaluable",
-    "NED": "No Evidence of Disease",
-    "ND": "Not Done",
-    "NA": "Not Applicable",
-    "NON-CR/NON-PD": "Non-CR/Non-PD",
-    "iCR": "Immune Complete Response",
-    "iPR": "Immune Partial Response",
-    "iSD": "Immune Stable Disease",
-    "iUPD": "Immune Unconfirmed Progressive Disease",
-    "iCPD": "Immune Confirmed Progressive Disease",
-    "CMR": "Complete Metabolic Response",
-    "PMR": "Partial Metabolic Response",
-    "SMD": "Stable Metabolic Disease",
-    "NMR": "No Metabolic Response",
-    "PMD": "Progressive Metabolic Disease",
+# PS3.16 has no codes for the response of a patient (CID 6143 speaks of single lesions). The NCI Thesaurus has
+# some: taken from the data dictionary of the Pediatric Cancer Data Commons (ResponseEnum), the first four
+# the same in phenopacket-tools and in ontologies that use NCIt. Its own first names of C4870 and C18058 are
+# "Complete Remission" and "Partial Remission", of which "... Response" are synonyms. The rest are ours.
+_RESPONSES: Final[Mapping[str, Code]] = {
+    "CR": Code("C4870", "NCIt", "Complete Response"),
+    "PR": Code("C18058", "NCIt", "Partial Response"),
+    "SD": Code("C18213", "NCIt", "Stable Disease"),
+    "PD": Code("C35571", "NCIt", "Progressive Disease"),
+    "NE": Code("C62222", "NCIt", "Not Evaluable"),
+    "NA": Code("C48660", "NCIt", "Not Applicable"),
+    "NED": private("NED", "No Evidence of Disease"),
+    "ND": private("ND", "Not Done"),
+    "NON-CR/NON-PD": private("NONCRNONPD", "Non-CR/Non-PD"),
+    "iCR": private("ICR", "Immune Complete Response"),
+    "iPR": private("IPR", "Immune Partial Response"),
+    "iSD": private("ISD", "Immune Stable Disease"),
+    "iUPD": private("IUPD", "Immune Unconfirmed Progressive Disease"),
+    "iCPD": private("ICPD", "Immune Confirmed Progressive Disease"),
+    "CMR": private("CMR", "Complete Metabolic Response"),
+    "PMR": private("PMR", "Partial Metabolic Response"),
+    "SMD": private("SMD", "Stable Metabolic Disease"),
+    "NMR": private("NMR", "No Metabolic Response"),
+    "PMD": private("PMD", "Progressive Metabolic Disease"),
 }
 
 
 def response_code(response: str) -> Code:
     """The code of an overall, target or non-target response ("PR", "iUPD", "NON-CR/NON-PD" ...).
 
-    A response that is not in the table becomes a code of its own letters, with the words as
+    A response that is not in the table becomes a private code of its own letters, with the words as
     meaning, so that criteria added later need no change here.
     """
     words = response.strip()
-    return private(_code_value(words), _RESPONSE_MEANINGS.get(words, words))
+    return _RESPONSES.get(words) or private(_code_value(words), words)
 
 
 def criteria_code(criteria: str) -> Code:
@@ -271,6 +289,13 @@ def anatomic_regions(lesion: ReportedLesion) -> list[Code]:
     return found
 
 
+def finding_of(lesion: ReportedLesion) -> Code:
+    """What kind of lesion it is: as its prompt said (a primary neoplasm), else a lesion."""
+    if not lesion.finding:
+        return LESION
+    return Code(lesion.finding, "SCT", (lesion.finding_meaning or LESION.meaning)[:64])
+
+
 def _is_nodal(code: Code) -> bool:
     site = site_of_code(code.value)
     return site is not None and site.is_nodal
@@ -307,11 +332,11 @@ BESIDE_THE_TUMOUR: Final = frozenset(  # CID 7159: abnormal, but not what RECIST
 ANATOMICAL_STRUCTURES: Final = frozenset(codes.cid7192.concepts.values())
 REFERENCED_SEGMENTATION_FRAME = codes.DCM.ReferencedSegmentationFrame  # TID 1410
 KEY_OBJECT_DESCRIPTION = codes.DCM.KeyObjectDescription  # TID 2010
-SHORT_LABEL = Code("125309", "DCM", "Short label")  # dwv
 REFERENCE_POINTS = Code("122438", "DCM", "Reference Points")  # dwv: where a label stands
 REFERENCE_GEOMETRY = Code("128773", "DCM", "Reference Geometry")  # dwv: the reformatted plane drawn on
 OHIF_FREE_TEXT: Final = "CORNERSTONEFREETEXT"  # value of a finding whose meaning is what the reader typed
 
+LENGTHS: Final = frozenset({codes.SCT.Length, codes.SCT.Diameter})
 LONG_AXES: Final = frozenset({LONG_AXIS, codes.SCT.MajorAxis})  # CID 7470
 SHORT_AXES: Final = frozenset({SHORT_AXIS, codes.SCT.PerpendicularAxis, codes.SCT.MinorAxis})
 REGIONS: Final = frozenset(  # what refers to coordinates like these speaks of a region, not of a line

@@ -21,11 +21,16 @@ MEASURED_MODALITIES = ("CT", "MR", "PT")
 
 Orientation = tuple[float, float, float, float, float, float]
 
-# RescaleType (PS3.3 C.11.1.1.2) of CT images whose values are no attenuation. US is "unspecified".
-_OTHER_UNITS = {"OD", "MGML", "Z_EFF", "ED", "EDW", "PCT"}
+# RescaleType (PS3.3 C.11.1.1.2) of CT images whose values are attenuation: absent is HU (C.8.2.1), US is
+# "unspecified"; the others are what writers of other tongues mean by HU.
+_HU_TYPES = {"", "HU", "US", "UNSPECIFIED", "HOUNSFIELD", "HOUNSFIELDUNIT", "HOUNSFIELDUNITS", "[HNSF'U]"}
 # JPEG baseline and extended, JPEG-LS near-lossless: lossy whatever the header says.
 _LOSSY = {f"1.2.840.10008.1.2.4.{end}" for end in ("50", "51", "81")}
-_HOUNSFIELD_UNITS = {"[hnsf'U]", "HU", ""}
+_PRIVATE_B_VALUES = (
+    (0x0019, "SIEMENS MR HEADER", 0x0C),
+    (0x0043, "GEMS_PARM_01", 0x39),
+    (0x2001, "Philips Imaging DD 001", 0x03),
+)
 # UCUM codes of PET values (PS3.16 CID 84, 85) and the words of the classic attribute Units.
 _PET_UNITS = {"Bq/ml": "BQML", "{SUVbw}g/ml": "GML", "g/ml{SUVbw}": "GML", "{counts}": "CNTS"}
 _FRAME_TYPES = ("CTImageFrameTypeSequence", "MRImageFrameTypeSequence", "PETFrameTypeSequence")
@@ -65,8 +70,12 @@ class Frame:
         Direction along a row (x, y, z), then down a column, as ImageOrientationPatient.
     pixel_spacing_mm
         Between rows, then between columns, as PixelSpacing.
+    kinds
+        ImageType from value 3 on, SeriesType, ComplexImageComponent: what names the kind of image.
     slope, intercept
         From stored numbers to HU, Bq/ml or the maker's units.
+    value_doubt
+        Why a CT's values may be no HU although they can be read, else None.
     unusable
         Why the values are not what the modality promises, else None.
     marks
@@ -82,9 +91,11 @@ class Frame:
     pixel_spacing_mm: tuple[float, float] | None
     slice_thickness_mm: float | None
     image_type: tuple[str, ...]
+    kinds: tuple[str, ...]
     slope: float
     intercept: float
     has_rescale: bool
+    value_doubt: str | None
     unusable: str | None
     acquired_at: datetime | None
     kernel: str
@@ -96,6 +107,11 @@ class Frame:
     def is_localizer(self) -> bool:
         """Whether the image says that it is a scout (PS3.3 C.8.2.1.1.1)."""
         return "LOCALIZER" in self.image_type
+
+    @property
+    def is_derived(self) -> bool:
+        """Whether its pixels come from other images (PS3.3 C.7.6.1.1.2)."""
+        return "DERIVED" in self.image_type[:1]
 
     @property
     def label(self) -> str:
@@ -188,9 +204,11 @@ def _plane(
         pixel_spacing_mm=_two(measures.numbers("PixelSpacing", 2)),
         slice_thickness_mm=measures.number("SliceThickness") or None,
         image_type=image_type,
+        kinds=_kinds(header, places, image_type),
         slope=1.0 if slope is None else slope,
         intercept=intercept or 0.0,
         has_rescale=slope is not None,
+        value_doubt=_value_doubt(header, places, rescale, image_type),
         unusable=_unusable(header, pixels, places, rescale, slope),
         acquired_at=acquired_at,
         kernel=reconstruction.text("ConvolutionKernel"),
@@ -284,28 +302,69 @@ def _unusable(
         return "values go through a modality lookup table, which is not supported"
     if header.modality != "CT":
         return None
-    if rescale.text("RescaleType") in _OTHER_UNITS:
-        return f"values are {rescale.text('RescaleType')}, not HU"
-    if places.own is not None:
-        mapping = places.group("RealWorldValueMappingSequence").item("MeasurementUnitsCodeSequence")
-        if mapping is not None and mapping.text("CodeValue") not in _HOUNSFIELD_UNITS:
-            return f"values are {mapping.text('CodeValue')}, not HU"
+    if not _is_hu_type(rescale):
+        return f"RescaleType is {rescale.text('RescaleType')}, not HU: the values are no attenuation"
+    units = [
+        mapping.item("MeasurementUnitsCodeSequence")
+        for place in (places.own, places.shared, places.image)
+        for mapping in (place.items("RealWorldValueMappingSequence") if place is not None else ())
+    ]
+    codes = [unit.text("CodeValue") for unit in units if unit is not None]
+    if codes and not any(_plain(code) in _HU_TYPES for code in codes):
+        return f"values are {codes[0]}, not HU (RealWorldValueMappingSequence)"
     return None
+
+
+def _plain(text: str) -> str:
+    return text.upper().replace(" ", "")
+
+
+def _is_hu_type(rescale: Attributes) -> bool:
+    return all(_plain(value) in _HU_TYPES for value in rescale.values("RescaleType"))
+
+
+def _value_doubt(
+    header: InstanceHeader, places: _Groups, rescale: Attributes, image_type: tuple[str, ...]
+) -> str | None:
+    if header.modality != "CT":
+        return None
+    if rescale.number("RescaleSlope") is None:
+        return "no RescaleSlope: stored numbers are taken as HU"
+    types = [_plain(value) for value in rescale.values("RescaleType")]
+    if any(value in ("US", "UNSPECIFIED") for value in types) and "DERIVED" in image_type[:1]:
+        return "RescaleType is unspecified, and the images are derived: the values may be no HU"
+    # PS3.3 C.8.2.1: with several energies RescaleType is required, as not every image of it is HU.
+    if places.image.text("MultienergyCTAcquisition").upper() == "YES" and not any(types):
+        return "a multi-energy CT without RescaleType: the values may be no HU"
+    return None
+
+
+def _kinds(header: InstanceHeader, places: _Groups, image_type: tuple[str, ...]) -> tuple[str, ...]:
+    image = places.image
+    found = [*image_type[2:]]
+    if header.modality == "PT":
+        found += image.values("SeriesType")
+    if header.modality == "MR":
+        found += places.group("MRImageFrameTypeSequence").values("ComplexImageComponent")
+        # GE tells magnitude from phase by a number only.
+        number = image.private_number(0x0043, "GEMS_PARM_01", 0x2F)
+        found.append({1.0: "PHASE", 2.0: "REAL", 3.0: "IMAGINARY"}.get(number or 0.0, ""))
+    return tuple(value.upper() for value in found if value)
 
 
 def _image_type(places: _Groups) -> tuple[str, ...]:
     for keyword in _FRAME_TYPES:
         group = places.group(keyword)
         if group is not places.image:
-            return group.values("FrameType")
-    return places.image.values("ImageType")
+            return tuple(value.upper() for value in group.values("FrameType"))
+    return tuple(value.upper() for value in places.image.values("ImageType"))
 
 
 def _acquired_at(places: _Groups) -> datetime | None:
-    content = places.group("FrameContentSequence")
+    content, zone = places.group("FrameContentSequence"), places.image.offset("TimezoneOffsetFromUTC")
     return (
-        content.datetime("FrameAcquisitionDateTime")
-        or places.image.datetime("AcquisitionDateTime")
+        content.datetime("FrameAcquisitionDateTime", zone)
+        or places.image.datetime("AcquisitionDateTime", zone)
         or places.image.moment("AcquisitionDate", "AcquisitionTime")
     )
 
@@ -323,23 +382,44 @@ def _marks(
     image, content = places.image, places.group("FrameContentSequence")
     cardiac = places.group("CardiacSynchronizationSequence")
     respiratory = places.group("RespiratorySynchronizationSequence")
+    diffusion = places.group("MRDiffusionSequence")
     marks = (
-        ("stack", content.text("StackID")),
-        ("kernel", places.group("CTReconstructionSequence").text("ConvolutionKernel")),
+        ("stack", content.remark("StackID")),
+        ("kernel", places.group("CTReconstructionSequence").remark("ConvolutionKernel")),
         (
             "temporal position",
-            content.text("TemporalPositionIndex") or image.text("TemporalPositionIdentifier"),
+            content.remark("TemporalPositionIndex") or image.remark("TemporalPositionIdentifier"),
         ),
-        ("acquisition", content.text("FrameAcquisitionNumber") or image.text("AcquisitionNumber")),
-        ("b-value", places.group("MRDiffusionSequence").text("DiffusionBValue")),
-        ("echo", places.group("MREchoSequence").text("EffectiveEchoTime") or image.text("EchoTime")),
-        ("cardiac phase", cardiac.text("NominalPercentageOfCardiacPhase") or image.text("TriggerTime")),
-        ("respiratory phase", respiratory.text("NominalPercentageOfRespiratoryPhase")),
+        ("acquisition", content.remark("FrameAcquisitionNumber") or image.remark("AcquisitionNumber")),
+        ("b-value", diffusion.remark("DiffusionBValue") or _private_b_value(image)),
+        ("echo", places.group("MREchoSequence").remark("EffectiveEchoTime") or image.remark("EchoTime")),
+        ("inversion time", image.remark("InversionTime")),
+        ("flip angle", image.remark("FlipAngle")),
+        ("kVp", image.remark("KVP")),
+        ("cardiac phase", cardiac.remark("NominalPercentageOfCardiacPhase") or image.remark("TriggerTime")),
+        ("respiratory phase", respiratory.remark("NominalPercentageOfRespiratoryPhase")),
         ("image type", "\\".join(image_type)),
+        (
+            "complex component",
+            places.group("MRImageFrameTypeSequence").remark("ComplexImageComponent"),
+        ),
+        ("rescale type", places.group("PixelValueTransformationSequence").remark("RescaleType")),
+        ("contrast agent", image.remark("ContrastBolusAgent")),
+        ("diffusion direction", image.remark("DiffusionGradientOrientation")),
+        ("description", image.remark("SeriesDescription")),
         ("acquisition time", acquired_at.isoformat() if acquired_at else ""),
-        ("content time", image.text("ContentTime")),
+        ("content time", image.remark("ContentTime")),
     )
     return tuple((name, value) for name, value in marks if value)
+
+
+def _private_b_value(image: Attributes) -> str:
+    """The b-value where Siemens, GE and Philips put it before the standard had an attribute."""
+    for group, creator, element in _PRIVATE_B_VALUES:
+        number = image.private_number(group, creator, element)
+        if number is not None and number >= 0:
+            return f"{number % 1e9:g}"  # GE adds 1e9
+    return ""
 
 
 def _two(values: tuple[float, ...] | None) -> tuple[float, float] | None:

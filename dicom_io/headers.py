@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import date, datetime, time
 from pathlib import Path
 
 from pydicom import Dataset
@@ -13,6 +13,7 @@ from dicom_io.parsing import Attributes, parse, quiet
 from workflow.domain.errors import UnsuitableInputError
 
 MEDIA_STORAGE_DIRECTORY = "1.2.840.10008.1.3.10"
+_DRAWN_MODALITIES = ("SEG", "RTDOSE")
 # PS3.5 9.1. UIDs become file names and URLs, so nothing else may pass.
 _UID = re.compile(r"[0-9]+(\.[0-9]+)*")
 
@@ -24,6 +25,8 @@ class InstanceHeader:
     The four UIDs are always there and well formed. Everything else is as the file has it, decoded from its
     character set (PS3.5 6.1.2, ISO 2022 included): "" or None where the file says nothing.
     `patient_id` and `issuer_of_patient_id` together name the patient; the name keeps its `^` and `=`.
+    `dates` are all that the file bears of StudyDate, SeriesDate, AcquisitionDate and ContentDate, in this
+    order, each with its keyword and the time beside it.
     """
 
     path: Path
@@ -42,6 +45,7 @@ class InstanceHeader:
     study_id: str = ""
     accession_number: str = ""
     study_at: datetime | None = None
+    dates: tuple[tuple[str, date, time | None], ...] = ()
     study_description: str = ""
     series_number: int | None = None
     series_description: str = ""
@@ -51,6 +55,11 @@ class InstanceHeader:
     manufacturer: str = ""
     specific_character_set: tuple[str, ...] = ()
     has_pixels: bool = False
+
+    @property
+    def is_image(self) -> bool:
+        """Whether it shows the patient; what was drawn or planned on images (SEG, RTDOSE) does not."""
+        return self.has_pixels and self.modality not in _DRAWN_MODALITIES
 
     @property
     def patient_key(self) -> tuple[str, str]:
@@ -96,6 +105,7 @@ def header_of(dataset: Dataset, path: Path) -> InstanceHeader:
         study_id=attributes.text("StudyID"),
         accession_number=attributes.text("AccessionNumber"),
         study_at=attributes.moment("StudyDate", "StudyTime"),
+        dates=_dates(attributes),
         study_description=attributes.text("StudyDescription"),
         series_number=attributes.integer("SeriesNumber"),
         series_description=attributes.text("SeriesDescription"),
@@ -106,6 +116,18 @@ def header_of(dataset: Dataset, path: Path) -> InstanceHeader:
         specific_character_set=attributes.values("SpecificCharacterSet"),
         has_pixels=attributes.has("Rows") and attributes.has("Columns"),
     )
+
+
+def _dates(attributes: Attributes) -> tuple[tuple[str, date, time | None], ...]:
+    found = []
+    for level in ("Study", "Series", "Acquisition", "Content"):
+        moment = attributes.moment(f"{level}Date", f"{level}Time")
+        has_time = attributes.time_of_day(f"{level}Time") is not None
+        if moment is None and level == "Acquisition":  # enhanced images have one attribute for both
+            moment, has_time = attributes.datetime("AcquisitionDateTime"), True
+        if moment is not None:
+            found.append((f"{level}Date", moment.date(), moment.time() if has_time else None))
+    return tuple(found)
 
 
 def _uid(attributes: Attributes, keyword: str) -> str:

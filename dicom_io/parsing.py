@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import errno
+import logging
+import re
 import struct
 import warnings
 import zlib
@@ -43,6 +45,8 @@ PARSER_FAILURES: tuple[type[Exception], ...] = (
 _DEFLATED = b"1.2.840.10008.1.2.1.99"
 _HEAD_BYTES = 4096
 _MOST_INFLATED_BYTES = 256 << 20
+_OFFSET = re.compile(r"([+-])(\d\d):?(\d\d)$")
+_NEVER_YEAR = 9000
 _STORAGE_FAILURES = (errno.EIO, errno.ESTALE, errno.ENOTCONN, errno.EMFILE, errno.ENFILE, errno.ETIMEDOUT)
 
 
@@ -54,10 +58,19 @@ def _tag(keyword: str) -> BaseTag:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Silence pydicom's warnings about values: they quote the value, which may be a patient's name."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield
+    """Silence pydicom about values, its warnings and its log: it quotes them, and one is a patient's name."""
+    log = logging.getLogger("pydicom")
+
+    def nothing(_: logging.LogRecord) -> bool:
+        return False
+
+    log.addFilter(nothing)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        log.removeFilter(nothing)
 
 
 def parse(path: Path, *, with_pixels: bool = False) -> tuple[Dataset, int]:
@@ -161,6 +174,13 @@ class Attributes:
             return value.replace("\0", "").strip()
         return "" if value is None else "\\".join(self.values_of_name(value) or self.values(keyword))
 
+    def remark(self, keyword: str) -> str:
+        """The value as text, "" where it is absent or malformed: for what an image can do without."""
+        try:
+            return self.text(keyword)
+        except UnsuitableInputError:
+            return ""
+
     @staticmethod
     def values_of_name(value: Any) -> tuple[str, ...]:
         """A person name as one text (pydicom's PersonName iterates over its letters)."""
@@ -217,10 +237,7 @@ class Attributes:
     def date(self, keyword: str) -> date | None:
         """A DA value; None if absent or no date (an unknown date is evidence missing, not a broken file)."""
         digits = self.text(keyword).replace(".", "").replace("-", "")[:8]
-        try:
-            return date(int(digits[:4]), int(digits[4:6]), int(digits[6:8]))
-        except ValueError:
-            return None
+        return _day(digits)
 
     def time_of_day(self, keyword: str) -> timedelta | None:
         """A TM value since midnight; None if absent or no time."""
@@ -233,17 +250,61 @@ class Attributes:
             return None
         return datetime.combine(day, time.min) + (self.time_of_day(time_keyword) or timedelta())
 
-    def datetime(self, keyword: str) -> datetime | None:
-        """A DT value without its offset from UTC; None if absent or no date."""
+    def datetime(self, keyword: str, zone: timedelta | None = None) -> datetime | None:
+        """A DT value on the clock of a time zone (its offset from UTC), or as written where none is known.
+
+        None if absent, or no whole date (a year alone is none).
+        """
         value = self.text(keyword).split("+")[0].split("-")[0]
+        day = _day(value)
+        if day is None:
+            return None
+        moment = datetime.combine(day, time.min) + (_since_midnight(value[8:]) or timedelta())
+        own = self.offset(keyword)
+        return moment if own is None or zone is None else moment - own + zone
+
+    def offset(self, keyword: str) -> timedelta | None:
+        """The offset from UTC at the end of a DT value, or in TimezoneOffsetFromUTC; None without one."""
+        found = _OFFSET.search(self.text(keyword))
+        if found is None:
+            return None
+        offset = timedelta(hours=int(found[2]), minutes=int(found[3]))
+        return -offset if found[1] == "-" else offset
+
+    def private(self, group: int, creator: str, element: int) -> str:
+        """The text of a private attribute in a creator's block (PS3.5 7.8), "" if absent or unreadable."""
+        for block in range(0x10, 0x20):
+            try:
+                if str(self.dataset[group, block].value).strip() != creator:
+                    continue
+                value = self.dataset[group, (block << 8) + element].value
+            except PARSER_FAILURES:
+                continue
+            if isinstance(value, bytes):
+                return value.decode("ascii", "ignore").strip("\0 ")
+            items = value if isinstance(value, (list, tuple)) or hasattr(value, "append") else [value]
+            return "\\".join("" if item is None else str(item).strip() for item in items)
+        return ""
+
+    def private_number(self, group: int, creator: str, element: int) -> float | None:
+        """The first number of a private attribute; None if absent or no finite number."""
         try:
-            day = date(int(value[:4]), int(value[4:6] or 1), int(value[6:8] or 1))
+            number = float(self.private(group, creator, element).split("\\")[0])
         except ValueError:
             return None
-        return datetime.combine(day, time.min) + (_since_midnight(value[8:]) or timedelta())
+        return number if isfinite(number) else None
 
     def _unreadable(self, keyword: str) -> UnsuitableInputError:
         return UnsuitableInputError(f"{self.where}: the value of {keyword} is malformed; have it corrected")
+
+
+def _day(digits: str) -> date | None:
+    try:
+        day = date(int(digits[:4]), int(digits[4:6]), int(digits[6:8]))
+    except ValueError:
+        return None
+    # 99991231 means "never", and a time of day (or a zone) must not carry it out of what a date can be.
+    return day if 1 < day.year < _NEVER_YEAR else None
 
 
 def _since_midnight(value: str) -> timedelta | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import struct
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
@@ -14,8 +15,8 @@ from pydicom import Dataset
 from pydicom.encaps import generate_frames
 from pydicom.uid import UID
 
-from dicom_io.frames import Frame, PixelFormat
-from dicom_io.parsing import PARSER_FAILURES, broken, parse
+from dicom_io.frames import Frame, PixelFormat, read_frames
+from dicom_io.parsing import PARSER_FAILURES, broken, parse, quiet
 from workflow.domain.errors import TransientError, UnsuitableInputError
 
 PlaneArray = NDArray[np.integer[Any]]
@@ -102,6 +103,50 @@ def read_planes(frames: Sequence[Frame]) -> Iterator[tuple[int, PlaneArray]]:
         else:
             # One after the other: the codecs hold the interpreter's lock, so threads only cost memory.
             yield from zip(places, _decode(path, [frames[i] for i in places]), strict=True)
+
+
+def pixel_digest(path: Path) -> str | None:
+    """Digest an image's stored pixels, their place and their time; None if it is no CT, MR or PET image.
+
+    UIDs, names and descriptions don't count, nor the pixel data's encapsulation (offset tables, fragments):
+    an archive that copies a study under new UIDs changes them. The time counts, so that two noiseless images
+    of a phantom, taken on two days, are two images. Nothing is decoded: recompressed pixels are others.
+
+    Raises
+    ------
+    UnsuitableInputError
+        If the file is damaged.
+    """
+    header, frames = read_frames(path)
+    if not frames:
+        return None
+    taken = {keyword: (day, at) for keyword, day, at in header.dates}
+    # Rounded: another VR or another writer's number of digits is no other place.
+    places = [
+        [
+            [round(number, 3) for number in numbers]
+            for numbers in (f.position_lps, f.orientation, f.pixel_spacing_mm, (f.slope, f.intercept))
+            if numbers is not None
+        ]
+        for f in frames
+    ]
+    first = frames[0]
+    stored = first.pixels.rows, first.pixels.columns, first.pixels.bits_allocated, first.pixels.is_signed
+    when = first.acquired_at or taken.get("SeriesDate") or taken.get("StudyDate")
+    digest = hashlib.sha256(repr((places, stored, when)).encode())
+    with quiet():
+        dataset, _ = parse(path, with_pixels=True)
+    if "PixelData" not in dataset:
+        raise UnsuitableInputError(f"{path}: holds no (integer) pixel data; have it sent again")
+    if not UID(first.pixels.transfer_syntax_uid).is_encapsulated:
+        digest.update(dataset.PixelData)
+        return digest.hexdigest()
+    try:
+        for codestream in generate_frames(dataset.PixelData, number_of_frames=first.pixels.frames):
+            digest.update(codestream.rstrip(b"\0"))
+    except PARSER_FAILURES as error:
+        raise broken(path, error) from error
+    return digest.hexdigest()
 
 
 def _native_planes(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -14,16 +13,12 @@ import numpy as np
 from dicom_io.frames import MEASURED_MODALITIES, Frame, read_frames
 from dicom_io.grid import SAME_PLACE_MM, Grid
 from dicom_io.headers import InstanceHeader
+from dicom_io.kinds import Geometry, kind_of
 from dicom_io.stacks import Stack, orientation_name, split_into_stacks
-from dicom_io.suv import suv_factors
+from dicom_io.suv import SuvScale, suv_scale
 from workflow.domain.errors import UnsuitableInputError
 from workflow.domain.geometry import Point, lps_from_ijk
 from workflow.domain.series import SeriesDescription
-
-_LOCALIZER_WORDS = re.compile(r"locali[sz]er|scout|topogram|surview|survey|scanogram|plan(e)?\s*loc", re.I)
-# ImageType values 3 and up of images computed from others (PS3.3 C.8.2.1, C.8.3.1, makers' own).
-_REFORMATS = {"MPR", "REFORMATTED", "CURVED", "CPR", "RESAMPLED", "CSA MPR", "CSA RESAMPLED"}
-_PROJECTIONS = {"MIP", "MINIP", "PROJECTION IMAGE", "VOLREN", "VRT", "SSD", "MAX_IP", "MIN_IP"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -121,6 +116,7 @@ def _identity(header: InstanceHeader) -> SeriesDescription:
         description=header.series_description,
         body_part=header.body_part_examined,
         protocol=header.protocol_name,
+        study_description=header.study_description,
     )
 
 
@@ -135,8 +131,9 @@ def _describe_images(frames: Sequence[Frame]) -> list[ScannedSeries]:
     ordered = sorted(frames, key=lambda frame: (str(frame.header.path), frame.index))
     stacks = split_into_stacks(ordered)
     stacks.sort(key=_stack_order)
+    directions = len({orientation_name(stack.frames[0].orientation) for stack in stacks})
     return [
-        ScannedSeries(description=_describe(stack, number, len(stacks)), stack=stack)
+        ScannedSeries(description=_describe(stack, number, len(stacks), directions), stack=stack)
         for number, stack in enumerate(stacks)
     ]
 
@@ -146,14 +143,30 @@ def _stack_order(stack: Stack) -> tuple[int, int]:
     return min(numbers), min(frame.index for frame in stack.all_frames)
 
 
-def _describe(stack: Stack, number: int, count: int) -> SeriesDescription:
+def _describe(stack: Stack, number: int, count: int, directions: int) -> SeriesDescription:
     frames, first = stack.all_frames, stack.frames[0]
     thicknesses = Counter(frame.slice_thickness_mm for frame in frames if frame.slice_thickness_mm)
     thickness_mm = thicknesses.most_common(1)[0][0] if thicknesses else None
     times = [frame.acquired_at for frame in frames if frame.acquired_at is not None]
+    spacing_mm = None if stack.grid is None else float(np.linalg.norm(stack.grid.affine[:3, 0]))
+    kind = kind_of(
+        first,
+        Geometry(
+            planes=len(stack.frames),
+            plane=orientation_name(first.orientation),
+            directions=directions,
+            spacing_mm=spacing_mm if len(stack.frames) > 1 else None,
+            thickness_mm=thickness_mm,
+        ),
+    )
+    scale = suv_scale([frame.pet for frame in frames if frame.pet is not None])
+    unusable = next((frame.unusable for frame in stack.frames if frame.unusable), None)
+    frames_of_reference = [frame.header.frame_of_reference_uid for frame in frames]
+    refusal = kind.refusal or unusable or stack.refusal or scale.refusal
     described = replace(
         _identity(first.header),
         sop_instance_uids=_uids(frame.header for frame in frames),
+        frame_of_reference_uid=next((uid for uid in frames_of_reference if uid), None),
         stack=number,
         stack_label=stack.label,
         orientation=orientation_name(first.orientation),
@@ -161,12 +174,27 @@ def _describe(stack: Stack, number: int, count: int) -> SeriesDescription:
         contrast_phase=first.phase,
         kernel=first.kernel,
         acquired_at=min(times) if times else None,
-        is_original="DERIVED" not in first.image_type,
-        refusal=_refusal(stack),
-        left_out=_left_out(first),
+        is_original=not first.is_derived,
+        refusal=refusal,
+        left_out=kind.left_out,
+        value_unit="" if refusal else _value_unit(stack, scale),
         notes=_notes(stack, thickness_mm, count),
+        doubts=_doubts(stack, scale),
     )
     return described if stack.grid is None else _with_grid(described, stack.grid)
+
+
+def _value_unit(stack: Stack, scale: SuvScale) -> str:
+    modality = stack.frames[0].header.modality
+    if modality == "PT":
+        return scale.unit
+    is_hu = all(frame.value_doubt is None or not frame.has_rescale for frame in stack.frames)
+    return "HU" if modality == "CT" and is_hu else ""
+
+
+def _doubts(stack: Stack, scale: SuvScale) -> tuple[str, ...]:
+    doubts = [frame.value_doubt for frame in stack.frames if frame.value_doubt]
+    return tuple(dict.fromkeys([*stack.doubts, *doubts, *scale.doubts]))
 
 
 def _with_grid(described: SeriesDescription, grid: Grid) -> SeriesDescription:
@@ -186,39 +214,6 @@ def _point(vector: np.ndarray[tuple[int], np.dtype[np.float64]]) -> Point:
     return float(vector[0]), float(vector[1]), float(vector[2])
 
 
-def _refusal(stack: Stack) -> str | None:
-    first = stack.frames[0]
-    if any(frame.is_localizer for frame in stack.frames):
-        return "a localizer (ImageType), not for measuring"
-    if _LOCALIZER_WORDS.search(first.header.series_description):
-        return "a localizer (SeriesDescription), not for measuring"
-    values = set(first.image_type[2:])
-    if values & _PROJECTIONS:
-        kinds = ", ".join(sorted(values & _PROJECTIONS))
-        return f"a projection ({kinds}): its voxels are no places in the patient"
-    unusable = next((frame.unusable for frame in stack.frames if frame.unusable), None)
-    return unusable or stack.refusal or _no_suv(stack)
-
-
-def _no_suv(stack: Stack) -> str | None:
-    images = [frame.pet for frame in stack.all_frames if frame.pet is not None]
-    try:
-        suv_factors(images)
-    except UnsuitableInputError as error:
-        return str(error)
-    return None
-
-
-def _left_out(first: Frame) -> str | None:
-    values = set(first.image_type[2:])
-    if values & _REFORMATS:
-        return f"a reformat ({', '.join(sorted(values & _REFORMATS))})"
-    # PET values are always computed; only of CT and MR does DERIVED say that pixels came from other images.
-    if first.image_type[:1] == ("DERIVED",) and first.header.modality != "PT":
-        return "derived from other images (ImageType DERIVED)"
-    return None
-
-
 def _notes(stack: Stack, thickness_mm: float | None, count: int) -> tuple[str, ...]:
     notes = list(stack.grid.notes) if stack.grid is not None else []
     if count > 1:
@@ -235,6 +230,4 @@ def _notes(stack: Stack, thickness_mm: float | None, count: int) -> tuple[str, .
         notes.append("MONOCHROME1: meant to be shown inverted; the values are as stored")
     if any(frame.pixels.is_lossy for frame in stack.frames):
         notes.append("compressed with loss: small lesions may have changed")
-    if stack.frames[0].header.modality == "CT" and not all(frame.has_rescale for frame in stack.frames):
-        notes.append("no RescaleSlope: stored numbers are taken as HU")
     return tuple(notes)

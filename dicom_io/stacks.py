@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from typing import Any
 
 import numpy as np
 
@@ -35,6 +37,8 @@ class Stack:
         What tells this stack from the others of its series; "" if it is alone.
     grid, refusal
         Where the planes go in a volume, or why there can't be one.
+    doubts
+        What was guessed in telling this stack from the others.
     """
 
     frames: tuple[Frame, ...]
@@ -42,6 +46,7 @@ class Stack:
     label: str = ""
     grid: Grid | None = None
     refusal: str | None = None
+    doubts: tuple[str, ...] = ()
 
     @property
     def all_frames(self) -> tuple[Frame, ...]:
@@ -55,21 +60,51 @@ class _Part:
 
     frames: tuple[Frame, ...]
     words: tuple[str, ...] = ()
+    doubts: tuple[str, ...] = ()
 
-    def named(self, frames: Iterable[Frame], word: str) -> _Part:
-        return _Part(tuple(frames), (*self.words, word))
+    def named(self, frames: Iterable[Frame], word: str, doubt: str | None = None) -> _Part:
+        doubts = self.doubts if doubt is None else (*self.doubts, doubt)
+        return _Part(tuple(frames), (*self.words, word), doubts)
 
 
 def split_into_stacks(frames: Sequence[Frame]) -> list[Stack]:
     """Split the planes of one series into stacks, in a reproducible order.
 
-    Planes are split by matrix and pixel spacing, by orientation, then, where several lie at one place,
-    by what the headers say tells them apart (temporal position, acquisition, b-value ...), and last
-    where the slice spacing changes.
+    Planes are split by frame of reference, by matrix, pixel spacing and orientation, then, where several
+    lie at one place, by what the headers say tells them apart (temporal position, acquisition, b-value ...),
+    and last where the slice spacing changes.
     """
-    parts = [part for alike in _by_orientation(frames) for part in _by_marks(alike)]
+    framed = _by_frame_of_reference(frames)
+    parts = [
+        replace(part, words=(*of_frame.words, *part.words))
+        for of_frame in framed
+        for alike in _by_orientation(of_frame.frames)
+        for part in _by_marks(alike)
+    ]
     parts = [zone for part in parts for zone in _by_spacing(part)]
     return [_stack(part) for part in parts]
+
+
+# ---------------------------------------------------------------- frame of reference
+
+
+def _by_frame_of_reference(frames: Sequence[Frame]) -> list[_Part]:
+    """Positions in two frames of reference have nothing to do with each other (PS3.3 C.7.4.1.1.1).
+
+    Planes that name none belong to the only frame that the others name, if it is the only one.
+    """
+    groups: dict[str, list[Frame]] = defaultdict(list)
+    for frame in frames:
+        groups[frame.header.frame_of_reference_uid or ""].append(frame)
+    if len([uid for uid in groups if uid]) <= 1:
+        return [_Part(tuple(frames))]
+    return [
+        _Part(
+            tuple(group),
+            (f"frame of reference {number} of {len(groups)}" if uid else "no frame of reference",),
+        )
+        for number, (uid, group) in enumerate(groups.items(), start=1)
+    ]
 
 
 # ---------------------------------------------------------------- orientation and matrix
@@ -151,9 +186,18 @@ def _by_marks(part: _Part) -> list[_Part]:
                 for value, frames in groups.items()
                 for split in _by_marks(part.named(frames, f"{name} {value}" if value else f"no {name}"))
             ]
-    blocks = _blocks(part.frames, places)
+    for name in ("acquisition time", "content time"):
+        if (passes := _passes_in_time(part.frames, places, name)) is not None:
+            return [part.named(one, f"{name} from {_first_time(one, name)}") for one in passes]
+    blocks, doubt = _blocks(part.frames, places), None
+    if blocks is None:
+        blocks = _interleaved(part.frames, places)
+        doubt = "only the order of instance numbers tells apart the images at one place"
     if blocks is not None:
-        return [part.named(block, f"pass {i} by instance number") for i, block in enumerate(blocks, start=1)]
+        return [
+            part.named(block, f"pass {i} by instance number", doubt)
+            for i, block in enumerate(blocks, start=1)
+        ]
     return [part]
 
 
@@ -195,6 +239,53 @@ def _natural(value: str) -> tuple[float, str]:
 
 def _duplicates(groups: Iterable[Sequence[Frame]]) -> int:
     return sum(len(group) - len(set(_places(group) or ())) for group in groups)
+
+
+def _passes_in_time(frames: Sequence[Frame], places: Sequence[int], name: str) -> list[list[Frame]] | None:
+    """Passes over the same places, one after the other by a time; None unless that works out."""
+    if not all(_time(frame, name) for frame in frames):
+        return None
+    passes = _nth_of_each_place(frames, places, lambda frame: _time(frame, name))
+    if passes is None:
+        return None
+    times = [sorted(_time(frame, name) for frame in one) for one in passes]
+    return passes if all(before[-1] < after[0] for before, after in pairwise(times)) else None
+
+
+def _time(frame: Frame, name: str) -> str:
+    return dict(frame.marks).get(name, "")  # both kinds of text sort as the times do
+
+
+def _first_time(frames: Sequence[Frame], name: str) -> str:
+    return min(_time(frame, name) for frame in frames).split("T")[-1].split(".")[0]
+
+
+def _interleaved(frames: Sequence[Frame], places: Sequence[int]) -> list[list[Frame]] | None:
+    """Passes that take turns at each place by instance number (1, 2 at the first place, 3, 4 at the next)."""
+    numbers = [frame.header.instance_number for frame in frames]
+    if len(set(numbers)) < len(numbers) or None in numbers:
+        return None
+    passes = _nth_of_each_place(frames, places, lambda frame: frame.header.instance_number or 0)
+    if passes is None:
+        return None
+    strides = {
+        (b.header.instance_number or 0) - (a.header.instance_number or 0)
+        for one, other in pairwise(passes)
+        for a, b in zip(one, other, strict=True)
+    }
+    return passes if len(strides) == 1 else None
+
+
+def _nth_of_each_place(
+    frames: Sequence[Frame], places: Sequence[int], key: Callable[[Frame], Any]
+) -> list[list[Frame]] | None:
+    """The first image of each place by a key, the second of each, and so on; None if their number differs."""
+    by_place: dict[int, list[Frame]] = defaultdict(list)
+    for place, frame in sorted(zip(places, frames, strict=True), key=lambda one: (one[0], key(one[1]))):
+        by_place[place].append(frame)
+    if len({len(group) for group in by_place.values()}) != 1 or len(by_place) < 2:
+        return None
+    return [list(one) for one in zip(*by_place.values(), strict=True)]
 
 
 def _blocks(frames: Sequence[Frame], places: Sequence[int]) -> list[list[Frame]] | None:
@@ -264,10 +355,11 @@ def _stack(part: _Part) -> Stack:
         ordered, duplicates = _one_per_place(part.frames)
     except UnsuitableInputError as error:
         return Stack(frames=part.frames, label=label, refusal=str(error))
+    found = Stack(frames=ordered, duplicates=duplicates, label=label, doubts=part.doubts)
     try:
-        return Stack(frames=ordered, duplicates=duplicates, label=label, grid=_grid(ordered))
+        return replace(found, grid=_grid(ordered))
     except UnsuitableInputError as error:
-        return Stack(frames=ordered, duplicates=duplicates, label=label, refusal=str(error))
+        return replace(found, refusal=str(error))
 
 
 def _one_per_place(frames: Sequence[Frame]) -> tuple[tuple[Frame, ...], tuple[tuple[int, Frame], ...]]:

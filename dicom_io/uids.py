@@ -8,6 +8,7 @@ from pydicom.uid import UID
 
 from workflow.domain.lesion import ModelIdentity
 from workflow.domain.report import TimePointReport
+from workflow.domain.series import StackKey
 
 # Fixed for life: another namespace would give every object another UID.
 _NAMESPACE = uuid.UUID("6d4b2f0e-3c0a-5d0f-9a6f-2f6f6f0c7a11")
@@ -24,13 +25,14 @@ def uid_of(*parts: str) -> UID:
     return UID(f"2.25.{uuid.uuid5(_NAMESPACE, name).int}")
 
 
-def seg_sop_instance_uid(report: TimePointReport) -> UID:
-    """SOP Instance UID of a report's SEG."""
-    return uid_of(report.identity, report.series_instance_uid, "seg")
+def seg_sop_instance_uid(report: TimePointReport, volume: StackKey) -> UID:
+    """SOP Instance UID of a report's SEG on a volume."""
+    stack = [f"stack {volume.stack}"] if volume.stack else []
+    return uid_of(report.identity, report.status.value, volume.series_instance_uid, *stack, "seg")
 
 
 def sop_instance_uid(report: TimePointReport, role: str) -> UID:
-    """SOP Instance UID of another object of the report ("sr", "pdf" ...).
+    """SOP Instance UID of another object of the report ("sr", "pdf", "sr-2" in the visit's second study).
 
     The identity covers what the report says and its status. The version is left out: it counts how
     often something else was said before, and so depends on the order in which studies arrived.

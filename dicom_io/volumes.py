@@ -15,9 +15,10 @@ from dicom_io.frames import Frame
 from dicom_io.grid import Grid
 from dicom_io.parsing import quiet
 from dicom_io.pixels import PlaneArray, read_planes
+from dicom_io.plausibility import why_not_hounsfield, why_not_suv
 from dicom_io.series import Scan, ScannedSeries, scan_files
 from dicom_io.stacks import Stack
-from dicom_io.suv import suv_factors
+from dicom_io.suv import SUV_UNIT, suv_scale
 from workflow.domain.errors import UnsuitableInputError
 from workflow.domain.geometry import Volume
 from workflow.domain.series import SeriesDescription
@@ -53,11 +54,12 @@ class SeriesVolume:
     volume
         Array (slice, row, column), slices in ascending order along the normal (row direction x column
         direction). HU for CT (int16, float32 if the rescaling has fractions), SUV by body weight in g/ml
-        for PET (float32), the maker's units after rescaling for MR.
+        for PET (float32), the maker's units after rescaling for MR. `series.value_unit` says which; it is
+        "" where the pixels contradict what the header promised, and PET values are then as stored.
     slices
         One source per slice of the array, in its order.
     series
-        The description, with the shape and spacing of the array.
+        The description, with what the pixels say of its unit and doubts.
     notes
         What was found and handled, for the worksheet; includes the series' own notes.
     """
@@ -122,7 +124,7 @@ def _best(scan: Scan, rules: SeriesRules | None, where: str) -> ScannedSeries:
     choice = choose_series([one.description for one in scan.series], rules)
     if choice.chosen is None:
         raise UnsuitableInputError(f"{where}: {choice.reason}")
-    return next(one for one in scan.series if one.description is choice.chosen)
+    return _find(scan, choice.chosen)
 
 
 def _find(scan: Scan, series: SeriesDescription) -> ScannedSeries:
@@ -147,7 +149,24 @@ def _read(scanned: ScannedSeries) -> SeriesVolume:
     described, stack = scanned.description, scanned.stack
     if described.refusal or stack.grid is None:
         raise UnsuitableInputError(f"{described.name}: {described.refusal}")
-    filling = _Filling(stack, stack.grid)
+    filling = _filled(described, stack, stack.grid, is_suv=described.value_unit == SUV_UNIT)
+    doubts, unit = described.doubts, described.value_unit
+    if unit == SUV_UNIT and (reason := why_not_suv(filling.array)):
+        filling = _filled(described, stack, stack.grid, is_suv=False)
+        doubts, unit = (*doubts, f"PET: measured without SUV, values as stored: {reason}"), ""
+    elif unit == "HU" and (reason := why_not_hounsfield(filling.array)):
+        doubts, unit = (*doubts, f"CT: measured without HU: {reason}"), ""
+    notes = (*(note for note in described.notes if "places that are taken" not in note), *filling.notes)
+    return SeriesVolume(
+        volume=Volume(array=filling.array, affine=stack.grid.affine),
+        slices=_sources(stack, stack.grid),
+        series=replace(described, notes=notes, doubts=doubts, value_unit=unit),
+        notes=notes,
+    )
+
+
+def _filled(described: SeriesDescription, stack: Stack, grid: Grid, *, is_suv: bool) -> _Filling:
+    filling = _Filling(stack, grid, is_suv=is_suv)
     with quiet():
         try:
             filling.read()
@@ -155,15 +174,9 @@ def _read(scanned: ScannedSeries) -> SeriesVolume:
             raise UnsuitableInputError(f"{described.name}: {error}") from error
         except MemoryError as error:
             raise UnsuitableInputError(
-                f"{described.name}: {stack.grid.shape} voxels don't fit into memory; use a smaller series"
+                f"{described.name}: {grid.shape} voxels don't fit into memory; use a smaller series"
             ) from error
-    notes = (*(note for note in described.notes if "places that are taken" not in note), *filling.notes)
-    return SeriesVolume(
-        volume=Volume(array=filling.array, affine=stack.grid.affine),
-        slices=_sources(stack, stack.grid),
-        series=replace(described, notes=notes),
-        notes=notes,
-    )
+    return filling
 
 
 def _sources(stack: Stack, grid: Grid) -> tuple[SliceSource, ...]:
@@ -187,11 +200,13 @@ def _sources(stack: Stack, grid: Grid) -> tuple[SliceSource, ...]:
 class _Filling:
     """The array while planes come in, one at a time and in any order."""
 
-    def __init__(self, stack: Stack, grid: Grid) -> None:
+    def __init__(self, stack: Stack, grid: Grid, *, is_suv: bool) -> None:
         self.stack, self.grid = stack, grid
         self.modality = stack.frames[0].header.modality
         images = [frame.pet for frame in stack.all_frames if frame.pet is not None]
-        factors, self._suv_notes = suv_factors(images) if images else ([1.0] * len(stack.all_frames), ())
+        suv = suv_scale(images)
+        factors = suv.factors if images and is_suv else (1.0,) * len(stack.all_frames)
+        self._suv_notes = suv.notes if is_suv else ()
         self.scales = [
             (frame.slope * factor, frame.intercept * factor)
             for frame, factor in zip(stack.all_frames, factors, strict=True)

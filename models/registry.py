@@ -16,9 +16,10 @@ from pathlib import Path
 from typing import Any
 
 from models.builtin import BUILTIN, DEFAULT_SEGMENTER, DEFAULT_TRACKER
-from models.catalogue import DEFAULT_ALLOWED_LICENCES, CatalogueEntry, Kind
+from models.catalogue import CatalogueEntry, Kind
 from models.weights import read_pins, require_verified
 from workflow.domain.errors import ConfigurationError
+from workflow.domain.licences import DEFAULT_ALLOWED_LICENCES
 from workflow.ports import Detector, Localizer, Segmenter, Tracker
 
 __all__ = [

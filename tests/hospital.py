@@ -16,13 +16,13 @@ from pydicom import Dataset
 from pydicom.dataset import FileMetaDataset
 from pydicom.uid import Comprehensive3DSRStorage, ExplicitVRLittleEndian, SegmentationStorage
 
+from db.overview import patient_course, system_status, worklist
 from dicom_io.scp import FolderArchive
 from dicom_io.simulated.ct import WrittenSeries, write_ct
 from dicom_io.simulated.header import SimulatedPatient, SimulatedStudy
 from dicom_io.simulated.prompts import MeasuredLesion, write_measurements
 from dicom_io.uids import uid_of
 from workflow.bootstrap import build
-from workflow.context import Context
 from workflow.domain.geometry import Mask, Point, Volume, affine_from_axes
 from workflow.domain.lesion import (
     LesionPrompt,
@@ -34,12 +34,12 @@ from workflow.domain.lesion import (
     TrackedLesion,
 )
 from workflow.domain.report import TimePointReport
+from workflow.engine.context import Context
+from workflow.engine.reconciler import work_until_idle
 from workflow.listener import ImportResult, dicom_files, import_files
-from workflow.overview import patient_course, system_status, worklist
 from workflow.ports import ImageStack, Progress, WrittenObject, WrittenResults, no_progress
-from workflow.reconciler import work_until_idle
-from workflow.run import keeper
 from workflow.settings import Settings, load_settings
+from workflow.use_cases.run import keeper
 
 MODEL = ModelIdentity(name="sphere finder", version="1")
 SHAPE, SPACING_MM = (16, 48, 48), (4.0, 1.0, 1.0)
@@ -186,25 +186,31 @@ class PlainResults:
     """Writes a SEG and an SR that say only who they are: most tests ask for no more."""
 
     def write(
-        self, report: TimePointReport, image: ImageStack, course: Sequence[TimePointReport], folder: Path
+        self,
+        report: TimePointReport,
+        images: Sequence[ImageStack],
+        course: Sequence[TimePointReport],
+        folder: Path,
+        prior: Sequence[WrittenObject] = (),
     ) -> WrittenResults:
-        """Two small objects with UIDs that derive from the report's identity."""
-        return WrittenResults(
-            objects=tuple(self._write(report, role, folder) for role in ("seg", "sr")), errors=(), warnings=()
-        )
+        """A SEG and an SR for each study, with UIDs that derive from the report's identity."""
+        studies = list(dict.fromkeys(volume.study_instance_uid for volume in report.volumes))
+        objects = [
+            self._write(report, study, kind if number == 1 else f"{kind}-{number}", folder)
+            for number, study in enumerate(studies, start=1)
+            for kind in ("seg", "sr")
+        ]
+        return WrittenResults(objects=tuple(objects), errors=(), warnings=())
 
     @staticmethod
-    def _write(report: TimePointReport, role: str, folder: Path) -> WrittenObject:
+    def _write(report: TimePointReport, study: str, role: str, folder: Path) -> WrittenObject:
         made = Dataset()
         made.file_meta = FileMetaDataset()
         made.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
-        made.SOPClassUID = SegmentationStorage if role == "seg" else Comprehensive3DSRStorage
+        made.SOPClassUID = SegmentationStorage if role.startswith("seg") else Comprehensive3DSRStorage
         made.SOPInstanceUID = uid_of(report.identity, role)
-        made.StudyInstanceUID, made.SeriesInstanceUID = (
-            report.study_instance_uid,
-            uid_of(report.identity, role, "s"),
-        )
-        made.Modality, made.PatientID = role.upper(), "P-1"
+        made.StudyInstanceUID, made.SeriesInstanceUID = study, uid_of(report.identity, role, "s")
+        made.Modality, made.PatientID = role.split("-")[0].upper(), "P-1"
         path = folder / f"{role}.dcm"
         made.save_as(path, enforce_file_format=True)
         return WrittenObject(

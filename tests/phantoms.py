@@ -23,7 +23,13 @@ from pydicom.uid import (
 from workflow.domain.geometry import Mask, Point, Volume, affine_from_axes
 from workflow.domain.lesion import Flag, LesionState, ModelIdentity
 from workflow.domain.measurement import measure
-from workflow.domain.report import LesionRole, ReportedAssessment, ReportedLesion, TimePointReport
+from workflow.domain.report import (
+    LesionRole,
+    MeasuredVolume,
+    ReportedAssessment,
+    ReportedLesion,
+    TimePointReport,
+)
 from workflow.domain.series import SeriesDescription
 
 _CLASSES = {"CT": CTImageStorage, "MR": MRImageStorage, "PT": PositronEmissionTomographyImageStorage}
@@ -252,6 +258,12 @@ def reported_lesion(
     return ReportedLesion(label=label, role=role, mask=mask, measurement=measurement, **(values | said))
 
 
+def measured_volume(source: PhantomSource, study_date: date = date(2026, 3, 2)) -> MeasuredVolume:
+    """A phantom as one of the measured volumes of a visit."""
+    series = source.series
+    return MeasuredVolume(study_instance_uid=series.study_instance_uid, study_date=study_date, series=series)
+
+
 def time_point_report(
     source: PhantomSource, lesions: Sequence[ReportedLesion], *, overall: str = "PR", **said: Any
 ) -> TimePointReport:
@@ -290,6 +302,7 @@ def time_point_report(
         "created_at": datetime(2026, 3, 2, 14, 30, 5),
         "days_from_baseline": 56,
         "notes": ("one image of the series came late",),
+        "volumes": (measured_volume(source),),
     }
     return TimePointReport(lesions=tuple(lesions), **(values | said))
 

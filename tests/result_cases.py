@@ -30,7 +30,7 @@ from dicom_io.results import (
 )
 from workflow.domain.geometry import Volume, affine_from_axes
 from workflow.domain.lesion import LesionState
-from workflow.domain.report import LesionRole, ReviewStatus, TimePointReport
+from workflow.domain.report import LesionRole, PredecessorReport, ReviewStatus, TimePointReport
 
 SPHERES = tuple((c, r, 80) for c, r in zip(LESION_CENTRES, (7.0, 5.0, 3.5), strict=True))
 PLAIN = ResultSettings(writes_pdf=False)
@@ -82,7 +82,9 @@ def _signed(folder: Path) -> tuple[PhantomSource, TimePointReport, ResultSetting
         signed_by="Reader^Rosa",
         signed_at=datetime(2026, 3, 3, 9, 5),
         version=2,
-        predecessor_sop_instance_uids=("2.25.77",),
+        predecessors=(
+            PredecessorReport(study_instance_uid=report.study_instance_uid, sop_instance_uid="2.25.77"),
+        ),
     )
     return source, signed, settings
 

@@ -8,9 +8,12 @@ from datetime import UTC, datetime
 from functools import cache
 from typing import TYPE_CHECKING
 
+from db.outbox import StoredOutbox
+from db.reception import StoredReception
+from db.records import StoredRecords
 from db.session import migrate, open_engine, reading, unit_of_work
-from workflow.context import Context
-from workflow.dicom_adapters import DicomImages, DicomPrompts, DicomResults
+from dicom_io.adapters import DicomImages, DicomPrompts, DicomResults
+from workflow.engine.context import Context
 from workflow.ports import Destination, Segmenter, Tracker
 from workflow.settings import Node, Settings
 
@@ -33,11 +36,15 @@ def build(settings: Settings, *, destination: Destination | None = None) -> Cont
     settings.home.mkdir(parents=True, exist_ok=True)
     migrate(settings.resolved_database_url)
     engine = open_engine(settings.resolved_database_url)
+    unit, read = unit_of_work(engine), reading(engine)
     return Context(
         settings=settings,
-        unit=unit_of_work(engine),
-        reading=reading(engine),
+        unit=unit,
+        reading=read,
         clock=utc_now,
+        reception=StoredReception(unit=unit, reading=read, clock=utc_now),
+        records=StoredRecords(unit=unit, reading=read, clock=utc_now),
+        outbox=StoredOutbox(unit=unit, reading=read, clock=utc_now),
         images=DicomImages(),
         prompts=DicomPrompts(settings),
         results=DicomResults(settings),

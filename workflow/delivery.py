@@ -5,13 +5,11 @@ from __future__ import annotations
 from collections import defaultdict
 from pathlib import Path
 
-from db.tables import ReportRow
-from workflow.context import Context, audit
 from workflow.domain.errors import TransientError, UnsuitableInputError
-from workflow.jobs import Job
-
-# The order in which objects leave: what is referred to comes before what refers to it.
-ROLE_ORDER = ("seg", "sr", "pdf")
+from workflow.domain.record import StoredObject
+from workflow.domain.states import ResultState
+from workflow.engine.context import Context
+from workflow.ports import Job
 
 
 def deliver(job: Job, context: Context) -> None:
@@ -27,60 +25,40 @@ def deliver(job: Job, context: Context) -> None:
     UnsuitableInputError
         If it refuses an object for good; the outbox shows its status.
     """
-    with context.reading() as session:
-        report = session.get_one(ReportRow, int(job.subject))
-        waiting = sorted(
-            (o for o in report.objects if o.state in ("PENDING", "SENT")),
-            key=lambda o: (ROLE_ORDER.index(o.role) if o.role in ROLE_ORDER else len(ROLE_ORDER), o.id),
-        )
-    refused = []
-    for number, result in enumerate(o for o in waiting if o.state == "PENDING"):
-        job.report_progress(number / len(waiting), f"sending {result.role} to {context.destination.name}")
+    outbox, name = context.outbox, context.destination.name
+    waiting = outbox.waiting(job.subject)
+    pending = [made for made in waiting if made.state is ResultState.PENDING]
+    refused: list[StoredObject] = []
+    for number, made in enumerate(pending):
+        job.report_progress(number / len(waiting), f"sending {made.role} to {name}")
         try:
-            context.destination.store([Path(result.path)])
+            context.destination.store([Path(made.path)])
         except UnsuitableInputError as error:  # the others may still be taken
-            refused.append(result)
-            _mark([result.id], "REFUSED", report.id, context, str(error))
+            refused.append(made)
+            outbox.mark([made.sop_instance_uid], ResultState.REFUSED, name, str(error))
         except TransientError as error:
-            _mark([result.id], "PENDING", report.id, context, str(error))
+            outbox.mark([made.sop_instance_uid], ResultState.PENDING, name, str(error))
             raise
         else:
-            _mark([result.id], "SENT", report.id, context)
-    waiting = [o for o in waiting if o not in refused]
-    by_series = defaultdict(list)
-    for result in waiting:
-        by_series[(result.study_instance_uid, result.series_instance_uid)].append(result)
-    missing = []
-    for (study_uid, series_uid), results in by_series.items():
-        held = context.destination.held(study_uid, series_uid)
-        _mark([o.id for o in results if o.sop_instance_uid in held], "VERIFIED", report.id, context)
-        missing += [o for o in results if o.sop_instance_uid not in held]
+            outbox.mark([made.sop_instance_uid], ResultState.SENT, name)
+    sent = [made for made in waiting if made not in refused]
+    missing = _not_listed(sent, context)
     if missing:
-        _mark(
-            [o.id for o in missing], "PENDING", report.id, context, "sent, but not listed by the destination"
-        )
-        raise TransientError(
-            f"{context.destination.name} does not list {', '.join(o.sop_instance_uid for o in missing)} yet"
-        )
+        outbox.mark(missing, ResultState.PENDING, name, "sent, but not listed by the destination")
+        raise TransientError(f"{name} does not list {', '.join(missing)} yet")
     if refused:
-        raise UnsuitableInputError(f"{context.destination.name} refused {', '.join(o.role for o in refused)}")
+        raise UnsuitableInputError(f"{name} refused {', '.join(made.role for made in refused)}")
 
 
-def _mark(object_ids: list[int], state: str, report_id: int, context: Context, error: str = "") -> None:
-    if not object_ids:
-        return
-    with context.unit() as session:
-        report = session.get_one(ReportRow, report_id)
-        for row in report.objects:
-            if row.id in object_ids:
-                row.state, row.error, row.destination = state, error, context.destination.name
-                if state == "VERIFIED":
-                    row.verified_at = context.clock()
-                    audit(
-                        session,
-                        context.clock(),
-                        actor="delivery",
-                        action="stored",
-                        about=row.sop_instance_uid,
-                        destination=context.destination.name,
-                    )
+def _not_listed(sent: list[StoredObject], context: Context) -> list[str]:
+    """SOP Instance UIDs that the destination does not list; those that it does are marked as proven."""
+    by_series: dict[tuple[str, str], list[str]] = defaultdict(list)
+    for made in sent:
+        by_series[made.study_instance_uid, made.series_instance_uid].append(made.sop_instance_uid)
+    missing: list[str] = []
+    for (study_uid, series_uid), uids in by_series.items():
+        held = context.destination.held(study_uid, series_uid)
+        listed = [uid for uid in uids if uid in held]
+        context.outbox.mark(listed, ResultState.VERIFIED, context.destination.name)
+        missing += [uid for uid in uids if uid not in held]
+    return missing

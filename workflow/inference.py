@@ -1,156 +1,439 @@
-"""Inference: segment what has a prompt, track what has a prior, measure what was found."""
+"""Inference: segment what has a prompt, track what has a prior, on every stack that a visit shows."""
 
 from __future__ import annotations
 
 import logging
 import time
+from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from sqlalchemy import select
-from sqlalchemy.orm import Session
-
-from db.tables import AnalysisRow, InstanceRow, TimePointRow
-from workflow.context import Context, audit
+from workflow.domain.errors import UnsuitableInputError
+from workflow.domain.findings import AS_DRAWN, Grid, Prompted, Tracked, join
+from workflow.domain.geometry import Mask, Volume, mask_on_grid, union
+from workflow.domain.lesion import (
+    LesionMeasurement,
+    LesionPrompt,
+    LesionState,
+    MaskPrompt,
+    PlacedPrompt,
+    PriorLesion,
+    PromptsRead,
+    SegmentedLesion,
+    TrackedLesion,
+)
+from workflow.domain.measurement import measure
+from workflow.domain.parts import separate
+from workflow.domain.record import PatientRecord, PromptObject, Visit
 from workflow.domain.response import Policies
-from workflow.domain.series_choice import comparability
-from workflow.findings import KnownLesion, join, part_of, roster_of, segment_all, track_all
-from workflow.ingest import PROMPT_MODALITIES, series_from_json
-from workflow.jobs import Job, enqueue
-from workflow.recording import Recorded, analysis_of, observations_of
-from workflow.timeline import PlannedTimePoint, analysis_identity, plan_patient, settle
+from workflow.domain.series import PROMPT_MODALITIES, SeriesDescription, StackKey
+from workflow.domain.series_choice import comparability, measurable_stacks
+from workflow.domain.visit import (
+    KnownLesion,
+    homes_for,
+    prompt_objects_of,
+    roster_of,
+    speaks_of_others,
+    stack_with_study,
+)
+from workflow.engine.context import Context
+from workflow.measurement import Measured, measure_visit
+from workflow.ports import AuditEntry, Changed, ImageStack, Job, NewJob, Progress, ReceivedFile
+from workflow.timeline import analysis_identity, settle
 
 log = logging.getLogger(__name__)
 
 
 def infer(job: Job, context: Context) -> None:
-    """Make the analysis of one time point, if it is still wanted; then look at the timeline again.
+    """Make the analysis of one visit, if it is still wanted; then look at the timeline again.
 
     Raises
     ------
     UnsuitableInputError
-        If the images can't be read or the model refuses them; the time point shows the reason.
+        If none of the images can be read or the model refuses them all; the visit shows the reason.
     """
-    started = time.monotonic()
-    with context.reading() as session:
-        row = session.get_one(TimePointRow, int(job.subject))
-        planned = plan_patient(session, row.patient_key)
-        point = next((p for p in planned if p.row.id == row.id), None)
-        if point is None:
-            return
-        earlier = planned[: planned.index(point)]
-        identity = analysis_identity(point, earlier, context.settings)
-        roster = roster_of(point.prior_rows)
-        paths = series_paths(session, point.row)
-        study_images = _image_paths(session, point.row)
-        priors = {
-            k.last_seen.id: (series_paths(session, k.last_seen), k.last_seen) for k in roster if k.last_seen
-        }
-    job.report_progress(0.05, "reading images")
-    image = context.images.read_volume(paths, series_from_json(point.row.revision.series or {}))
-    prompts, remarks = context.prompts.read([Path(p.path) for p in point.prompt_objects], image, study_images)
-    tracked = track_all(image, roster, priors, context, part_of(job.report_progress, 0.1, 0.7))
-    prompted = segment_all(image, prompts, context, part_of(job.report_progress, 0.7, 0.9))
-    findings = join(image.volume, roster, tracked, prompted)
-    job.report_progress(0.9, "measuring")
-    recorded = Recorded(
-        point=point,
-        earlier=earlier,
-        policies=Policies.from_mapping(context.settings.response.policy),
-        baseline_window_days=context.settings.response.baseline_window_days,
+    found = context.records.patient_of_visit(int(job.subject))
+    if found is None:
+        return
+    patient_key, anchor = found
+    record = context.records.load(patient_key)
+    visit = next((v for v in record.standing if v.anchor == anchor), None)
+    if visit is None:
+        return
+    identity = analysis_identity(record, visit, context.settings)
+    if all(a.identity != identity for a in visit.analyses):
+        measured = analyse(record, visit, identity, job.report_progress, context)
+        context.records.change(patient_key, lambda now: _with_analysis(now, anchor, measured, context))
+    else:
+        context.records.change(patient_key, lambda now: Changed(record=now, jobs=_look_again))
+
+
+def _with_analysis(record: PatientRecord, anchor: str, measured: Measured, context: Context) -> Changed:
+    """Add an analysis to the record as it is by now, if it is still the one that is wanted."""
+    analysis = measured.analysis
+    visit = next((v for v in record.standing if v.anchor == anchor), None)
+    is_wanted = visit is not None and analysis_identity(record, visit, context.settings) == analysis.identity
+    if visit is None or not is_wanted or any(a.identity == analysis.identity for a in visit.analyses):
+        return Changed(record=record, jobs=_look_again)
+    lesions = {**record.lesions, **{one.tracking_uid: one for one in measured.new_lesions}}
+    visit = replace(
+        visit,
+        analyses=(*visit.analyses, analysis),
+        current_analysis=analysis.identity,
+        failed_identity="",
+        failure="",
     )
-    with context.unit() as session:
-        row = session.get_one(TimePointRow, point.row.id)
-        done = session.scalar(
-            select(AnalysisRow).where(AnalysisRow.time_point_id == row.id, AnalysisRow.identity == identity)
-        )
-        if done is None:
-            # The plan was made in another transaction: its rows are taken into this one.
-            recorded = _attached(session, recorded)
-            rows, notes = observations_of(session, recorded, image.volume, findings)
-            notes = [*image.notes, *remarks, *_comparability(point, roster), *notes]
-            done = analysis_of(recorded, identity, rows, notes, context.clock())
-            done.seconds = time.monotonic() - started
-            session.add(done)
-            session.flush()
-        row.analysis = done
-        row.failed_identity = ""
-        settle(row)
-        audit(
-            session,
-            context.clock(),
-            actor="inference",
-            action="analysis",
-            about=row.study.study_instance_uid,
-            identity=identity,
-            seconds=round(done.seconds, 1),
-            lesions=len(done.observations),
-        )
-        look_again(session, row, context)
+    record = replace(record, lesions=lesions)
+    record = record.with_visit(settle(visit, record))
+    audit = AuditEntry(
+        actor="inference",
+        action="analysis",
+        about=anchor,
+        detail={
+            "identity": analysis.identity,
+            "seconds": round(analysis.seconds, 1),
+            "lesions": len(analysis.observations),
+        },
+    )
+    return Changed(record=record, jobs=_look_again, audit=(audit,))
 
 
 def give_up(job: Job, reason: str, context: Context) -> None:
-    """Show that a time point's analysis failed for good, and go on with the patient's others."""
-    with context.unit() as session:
-        row = session.get_one(TimePointRow, int(job.subject))
-        planned = plan_patient(session, row.patient_key)
-        for place, point in enumerate(planned):
-            if point.row.id == row.id:
-                row.failed_identity = analysis_identity(point, planned[:place], context.settings)
-        row.analysis = None  # what was found in an earlier revision does not belong to this one
-        row.failure = reason
-        settle(row)
-        look_again(session, row, context)
+    """Show that a visit's analysis failed for good, and go on with the patient's others."""
+    found = context.records.patient_of_visit(int(job.subject))
+    if found is None:
+        return
+    patient_key, anchor = found
+
+    def failed(record: PatientRecord) -> Changed | None:
+        visit = next((v for v in record.standing if v.anchor == anchor), None)
+        if visit is None:
+            return None
+        # What was found in an earlier revision does not belong to this one.
+        identity = analysis_identity(record, visit, context.settings)
+        visit = replace(visit, failed_identity=identity, current_analysis=None, failure=reason)
+        return Changed(record=record.with_visit(settle(visit, record)), jobs=_look_again)
+
+    context.records.change(patient_key, failed)
 
 
-def look_again(session: Session, row: TimePointRow, context: Context) -> None:
-    """Have the patient's timeline looked at."""
-    enqueue(
-        session,
-        stage="timeline",
-        subject=str(row.patient_key),
-        lane=f"patient:{row.patient_key}",
-        due_at=context.clock(),
+def _look_again(record: PatientRecord) -> list[NewJob]:
+    return [NewJob(stage="timeline", subject=str(record.key), lane=f"patient:{record.key}")]
+
+
+# ---------------------------------------------------------------- one visit
+
+
+def analyse(
+    record: PatientRecord, visit: Visit, identity: str, progress: Progress, context: Context
+) -> Measured:
+    """Read a visit's marks and images, segment and track, and measure what was found.
+
+    Raises
+    ------
+    UnsuitableInputError
+        If no stack that is needed can be read.
+    """
+    started = time.monotonic()
+    progress(0.05, "reading marks")
+    images = _Images(record=record, context=context)
+    read = _read_prompts(record, visit, images, context)
+    record = replace(
+        record,
+        foreign_tracking_uids=context.records.foreign_tracking_uids(
+            record.key, [p.prompt.tracking_uid for p in read.prompts if p.prompt.tracking_uid]
+        ),
+    )
+    roster = roster_of(record, visit)
+    tracking = _Tracking(record=record, visit=visit, images=images, context=context)
+    tracked = tracking.run(roster, [p.drawn_on for p in read.prompts], part_of(progress, 0.1, 0.7))
+    prompted, doubts = _segment_all(read.prompts, visit, images, context, part_of(progress, 0.7, 0.95))
+    if images.unreadable and not (tracked or prompted):
+        raise UnsuitableInputError("; ".join(images.unreadable.values()))
+    progress(0.95, "measuring")
+    notes, asked = images.remarks()
+    return measure_visit(
+        record,
+        visit,
+        join(roster, tracked, prompted),
+        images.grids,
+        identity=identity,
+        policies=Policies.from_mapping(context.settings.response.policy),
+        now=context.clock(),
+        seconds=time.monotonic() - started,
+        notes=[*notes, *read.notes, *tracking.notes],
+        doubts=[*asked, *read.doubts, *tracking.doubts, *doubts],
     )
 
 
-def _attached(session: Session, recorded: Recorded) -> Recorded:
-    planned = plan_patient(session, recorded.point.row.patient_key)
-    place = next(i for i, p in enumerate(planned) if p.row.id == recorded.point.row.id)
-    return replace(recorded, point=planned[place], earlier=planned[:place])
+class _Images:
+    """The stacks of a patient's visits, read when they are needed; what can't be read is remembered."""
+
+    def __init__(self, *, record: PatientRecord, context: Context) -> None:
+        self._record, self._context = record, context
+        self._files: dict[str, tuple[ReceivedFile, ...]] = {}
+        self.grids: dict[StackKey, Grid] = {}
+        self.unreadable: dict[StackKey, str] = {}
+        self._notes: dict[StackKey, tuple[str, ...]] = {}
+        self._doubts: dict[StackKey, tuple[str, ...]] = {}
+
+    def files(self, study_instance_uids: Sequence[str]) -> list[ReceivedFile]:
+        """The files of some studies."""
+        for uid in study_instance_uids:
+            if uid not in self._files:
+                self._files[uid] = self._context.records.files([uid])
+        return [file for uid in study_instance_uids for file in self._files[uid]]
+
+    def stack(self, visit: Visit, key: StackKey) -> ImageStack | None:
+        """One stack of a visit, None if it can't be read."""
+        if key in self.unreadable:
+            return None
+        found = stack_with_study(self._record, visit, key)
+        if found is None:
+            self.unreadable[key] = f"series {key.series_instance_uid} is not in the visit any more"
+            return None
+        series, study = found
+        wanted = set(series.sop_instance_uids)
+        paths = stack_paths(self.files([study.study_instance_uid]), series)
+        try:
+            if len(paths) < len(wanted):
+                raise UnsuitableInputError(
+                    f"{series.name}: {len(wanted) - len(paths)} of {len(wanted)} images are gone"
+                )
+            image = self._context.images.read_volume(paths, series)
+        except UnsuitableInputError as error:
+            self.unreadable[key] = str(error)
+            return None
+        self.grids[key] = grid_of(image)
+        self._notes[key], self._doubts[key] = image.notes, image.series.doubts
+        return image
+
+    def remarks(self) -> tuple[list[str], list[str]]:
+        """What is said of the stacks that were read, and what a person should know of those that were not."""
+        notes = list(dict.fromkeys(note for own in self._notes.values() for note in own))
+        doubts = list(dict.fromkeys(doubt for own in self._doubts.values() for doubt in own))
+        lost = [f"could not be read, and is left out: {reason}" for reason in self.unreadable.values()]
+        return notes, [*doubts, *lost]
 
 
-def series_paths(session: Session, row: TimePointRow) -> list[Path]:
-    """Files of the chosen series' stack, in the series description's order."""
-    wanted = series_from_json(row.revision.series or {}).sop_instance_uids
-    found = session.scalars(
-        select(InstanceRow).where(
-            InstanceRow.study_instance_uid == row.study.study_instance_uid,
-            InstanceRow.series_instance_uid == row.revision.series_instance_uid,
+def stack_paths(files: Sequence[ReceivedFile], series: SeriesDescription) -> list[Path]:
+    """Files of a stack, in the series description's order."""
+    by_uid = {
+        file.sop_instance_uid: file.path
+        for file in files
+        if file.series_instance_uid == series.series_instance_uid
+    }
+    return [by_uid[uid] for uid in series.sop_instance_uids if uid in by_uid]
+
+
+def grid_of(image: ImageStack) -> Grid:
+    """Where the voxels of an image lie."""
+    volume = image.volume
+    return Grid(
+        key=image.series.key,
+        frame_of_reference_uid=image.series.frame_of_reference_uid,
+        affine=volume.affine,
+        spacing_mm=volume.spacing_mm,
+        shape=volume.shape,
+    )
+
+
+def part_of(report: Progress, start: float, stop: float) -> Progress:
+    """Progress of a part as progress of the whole."""
+    return lambda share, what: report(start + (stop - start) * share, what)
+
+
+# ---------------------------------------------------------------- prompts
+
+
+def _read_prompts(record: PatientRecord, visit: Visit, images: _Images, context: Context) -> PromptsRead:
+    """The marks on a visit's images.
+
+    An object that speaks of other visits too is not asked why some of its marks are not here.
+    """
+    objects = prompt_objects_of(record, visit)
+    if not objects:
+        return PromptsRead()
+    files = images.files(sorted({p.study_instance_uid for p in objects}))
+    paths = {(f.study_instance_uid, f.sop_instance_uid): f.path for f in files}
+    study_images = [f.path for f in images.files(visit.studies) if f.modality not in PROMPT_MODALITIES]
+    read = context.prompts.read(
+        [
+            paths[p.study_instance_uid, p.sop_instance_uid]
+            for p in objects
+            if (p.study_instance_uid, p.sop_instance_uid) in paths
+        ],
+        study_images,
+    )
+    shared = [p for p in objects if _is_shared(record, visit, p)]
+    elsewhere = [d for d in read.doubts if any(p.sop_instance_uid in d for p in shared)]
+    return replace(
+        read,
+        doubts=tuple(d for d in read.doubts if d not in elsewhere),
+        notes=(*read.notes, *elsewhere),
+    )
+
+
+def _is_shared(record: PatientRecord, visit: Visit, prompt: PromptObject) -> bool:
+    return prompt.study_instance_uid not in visit.studies or speaks_of_others(record, visit, prompt)
+
+
+def _segment_all(
+    placed: Sequence[PlacedPrompt], visit: Visit, images: _Images, context: Context, progress: Progress
+) -> tuple[list[Prompted], list[str]]:
+    """Segment each prompt on its own stack; one that can't be segmented is a doubt and stops no other."""
+    by_stack: dict[StackKey, list[LesionPrompt]] = defaultdict(list)
+    for one in placed:
+        by_stack[one.drawn_on].append(one.prompt)
+    found: list[Prompted] = []
+    doubts: list[str] = []
+    for done, (key, prompts) in enumerate(by_stack.items()):
+        share = part_of(progress, done / len(by_stack), (done + 1) / len(by_stack))
+        image = images.stack(visit, key)
+        if image is None:
+            doubts += [f"{_name(p)} could not be measured: {images.unreadable[key]}" for p in prompts]
+            continue
+        segmented, refused = _segment(image, prompts, context, share)
+        doubts += refused
+        grid = images.grids[key]
+        found += [
+            Prompted(prompt=prompt, grid=grid, lesion=lesion, measurement=_size(image, lesion.mask))
+            for prompt, lesion in segmented
+        ]
+    return _in_order(found, placed), doubts
+
+
+def _in_order(found: Sequence[Prompted], placed: Sequence[PlacedPrompt]) -> list[Prompted]:
+    """What was found, in the order in which the prompts were read: earlier ones say more."""
+    places = {(p.prompt.sop_instance_uid, _root(p.prompt)): n for n, p in reversed(list(enumerate(placed)))}
+    return sorted(found, key=lambda f: places.get((f.prompt.sop_instance_uid, _root(f.prompt)), len(placed)))
+
+
+def _root(prompt: LesionPrompt) -> str:
+    """The item that a prompt, or a part of it, came from."""
+    return (prompt.item or "").split(" part ")[0]
+
+
+def _name(prompt: LesionPrompt) -> str:
+    named = prompt.label or prompt.item or "a mark"
+    return f"{named} ({prompt.source})"
+
+
+def _segment(
+    image: ImageStack, prompts: Sequence[LesionPrompt], context: Context, progress: Progress
+) -> tuple[list[tuple[LesionPrompt, SegmentedLesion]], list[str]]:
+    """Segment prompts on one stack; what a reader has drawn voxel by voxel stays as it was drawn."""
+    drawn = [p for p in prompts if _has_mask(p)]
+    asked = [p for p in prompts if not _has_mask(p)]
+    found: list[tuple[LesionPrompt, SegmentedLesion]] = []
+    doubts: list[str] = []
+    segmenter = context.open_segmenter() if asked else None
+    if segmenter is not None:
+        try:
+            found += zip(asked, segmenter.segment(image.volume, asked, progress=progress), strict=True)
+        except UnsuitableInputError:  # one of them is in its way: each on its own
+            for prompt in asked:
+                try:
+                    found += [(prompt, segmenter.segment(image.volume, [prompt], progress=progress)[0])]
+                except UnsuitableInputError as error:
+                    doubts.append(f"{_name(prompt)} could not be segmented: {error}")
+    for prompt in drawn:
+        separated = separate(prompt, _drawn_mask(prompt, image.volume), image.volume)
+        doubts += [separated.doubt] if separated.doubt else []
+        for part, mask in separated.parts:
+            lesion = SegmentedLesion(index=len(found), mask=mask, confidence=1.0, model=AS_DRAWN)
+            found.append((part, lesion))
+    return found, doubts
+
+
+def _has_mask(prompt: LesionPrompt) -> bool:
+    """Whether the prompt has a mask: a line beside it says less."""
+    return any(isinstance(shape, MaskPrompt) for shape in prompt.shapes)
+
+
+def _drawn_mask(prompt: LesionPrompt, volume: Volume) -> Mask:
+    """The union of a prompt's masks on the volume's grid."""
+    return union([mask_on_grid(s.volume, volume) for s in prompt.shapes if isinstance(s, MaskPrompt)])
+
+
+def _size(image: ImageStack, mask: Mask) -> LesionMeasurement | None:
+    return None if mask.is_empty else measure(image.volume, mask, value_unit=image.series.value_unit)
+
+
+# ---------------------------------------------------------------- tracking
+
+
+@dataclass(kw_only=True)
+class _Tracking:
+    """Known lesions looked for on a visit's stacks; each pair of stacks is registered once."""
+
+    record: PatientRecord
+    visit: Visit
+    images: _Images
+    context: Context
+
+    def __post_init__(self) -> None:
+        self.notes: list[str] = []
+        self.doubts: list[str] = []
+
+    def run(
+        self, roster: Sequence[KnownLesion], drawn_on: Sequence[StackKey], progress: Progress
+    ) -> list[Tracked]:
+        """Track each lesion from where it was last seen, on the likest stack on which it can be found.
+
+        `drawn_on` are stacks that a reader drew on: they are looked at beside those that the rule chooses.
+        """
+        stacks = list(measurable_stacks(list(self.record.stacks_of(self.visit).values())))
+        chosen = {s.key for s in stacks}
+        own = self.record.stacks_of(self.visit)
+        stacks += [own[key] for key in dict.fromkeys(drawn_on) if key in own and key not in chosen]
+        open_ones = [k for k in roster if k.mask is not None]
+        homes = {k.tracking_uid: homes_for(self.record, self.visit, k, stacks) for k in open_ones}
+        for known in open_ones:
+            if not homes[known.tracking_uid]:
+                self.notes.append(f"{known.label} was not looked for: no series here shows its place")
+        best: dict[str, Tracked] = {}
+        for turn in range(max((len(h) for h in homes.values()), default=0)):
+            waiting: dict[tuple[str, StackKey, StackKey], list[KnownLesion]] = defaultdict(list)
+            for known in open_ones:
+                places = homes[known.tracking_uid]
+                former = best.get(known.tracking_uid)
+                is_lost = former is None or former.lesion.state is LesionState.TRACKING_FAILED
+                if turn < len(places) and is_lost and known.visit and known.stack:
+                    waiting[known.visit, known.stack, places[turn].key].append(known)
+            for done, ((anchor, there, here), lesions) in enumerate(waiting.items()):
+                share = part_of(progress, done / len(waiting), (done + 1) / len(waiting))
+                for tracked in self._track(anchor, there, here, lesions, share):
+                    if tracked.known.tracking_uid not in best or (
+                        tracked.lesion.state is not LesionState.TRACKING_FAILED
+                    ):
+                        best[tracked.known.tracking_uid] = tracked
+        return [best[k.tracking_uid] for k in roster if k.tracking_uid in best]
+
+    def _track(
+        self,
+        anchor: str,
+        there: StackKey,
+        here: StackKey,
+        lesions: Sequence[KnownLesion],
+        progress: Progress,
+    ) -> list[Tracked]:
+        former = self.record.visit(anchor)
+        prior, image = self.images.stack(former, there), self.images.stack(self.visit, here)
+        if prior is None or image is None:
+            return []
+        day = self.record.day_of(former)
+        differences = comparability(prior.series, image.series)
+        self.notes += [note for m in differences if (note := f"compared with {day}: {m}") not in self.notes]
+        found: list[TrackedLesion] = self.context.open_tracker().track(
+            prior.volume,
+            [PriorLesion(tracking_uid=k.tracking_uid, mask=k.mask) for k in lesions if k.mask is not None],
+            image.volume,
+            progress=progress,
         )
-    )
-    by_uid = {instance.sop_instance_uid: Path(instance.path) for instance in found}
-    return [by_uid[uid] for uid in wanted if uid in by_uid]
-
-
-def _image_paths(session: Session, row: TimePointRow) -> list[Path]:
-    """Files of all images of the study."""
-    found = session.scalars(
-        select(InstanceRow.path).where(
-            InstanceRow.study_instance_uid == row.study.study_instance_uid,
-            InstanceRow.modality.not_in(PROMPT_MODALITIES),
-            InstanceRow.is_own_result.is_(False),
-        )
-    )
-    return [Path(path) for path in found]
-
-
-def _comparability(point: PlannedTimePoint, roster: Sequence[KnownLesion]) -> list[str]:
-    """How the acquisition differs from each prior that lesions are tracked from."""
-    present = series_from_json(point.row.revision.series or {})
-    notes = []
-    for row in {k.last_seen.id: k.last_seen for k in roster if k.last_seen}.values():
-        former = series_from_json(row.revision.series or {})
-        notes += [f"compared with {row.study.study_date}: {m}" for m in comparability(former, present)]
-    return notes
+        grid = self.images.grids[here]
+        return [
+            Tracked(known=known, grid=grid, lesion=lesion, measurement=_size(image, lesion.mask))
+            for known, lesion in zip(lesions, found, strict=True)
+        ]

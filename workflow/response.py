@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import date
 from typing import Any
 
-from db.tables import LesionRow, ObservationRow, TimePointRow
 from workflow.domain.lesion import LesionState
-from workflow.domain.lesion_life import Override, apply_overrides, doubtful_transitions
-from workflow.domain.report import LesionRole, ReportedAssessment
+from workflow.domain.lesion_life import Decision, Override, apply_overrides, doubtful_transitions, in_force
+from workflow.domain.record import LesionIdentity, PatientRecord, Visit
+from workflow.domain.record import Observation as SeenAtVisit
+from workflow.domain.report import LesionRole, ReportedAssessment, ReportedDecision
 from workflow.domain.response import (
     Assessment,
     Course,
     Lesion,
+    NewLesion,
     Observation,
     Policies,
     Protocol,
@@ -27,9 +28,9 @@ from workflow.domain.response import (
     micrometres,
     millimetres,
 )
-from workflow.domain.series import slice_interval
-from workflow.ingest import series_from_json
-from workflow.recording import measurement_from_json
+from workflow.domain.response.edit_checks import is_finding
+from workflow.domain.series import SeriesDescription, slice_interval
+from workflow.domain.states import LESION_WORDS
 from workflow.settings import Response as ResponseSettings
 
 
@@ -45,12 +46,16 @@ class SeenLesion:
 
 @dataclass(frozen=True, kw_only=True)
 class VisitAssessment:
-    """The assessment of a time point in the light of everything up to it, and each lesion's own response."""
+    """The assessment of a visit in the light of everything up to it, and each lesion's own response.
+
+    `doubts` are what a reader should look at before it counts; `notes` only say something.
+    """
 
     course: Course
     assessment: Assessment
     lesions: dict[str, SeenLesion]
     notes: tuple[str, ...] = ()
+    doubts: tuple[str, ...] = ()
 
     @property
     def sha256(self) -> str:
@@ -88,6 +93,7 @@ class VisitAssessment:
             best_overall_response=None if a.is_baseline else best.value.value,
             best_overall_response_reason=None if a.is_baseline else best.reason,
             warnings=(*a.warnings, *self.course.warnings, *self.notes),
+            computed_overall=a.computed_overall.value if a.computed_overall else None,
         )
 
 
@@ -103,37 +109,21 @@ def protocol_of(settings: ResponseSettings) -> Protocol:
 
 
 def assess_visit(
-    points: Sequence[TimePointRow],
-    point: TimePointRow,
-    protocol: Protocol,
-    overrides: Sequence[Override] = (),
+    record: PatientRecord, visit: Visit, protocol: Protocol, decisions: Sequence[Override] = ()
 ) -> VisitAssessment:
-    """Assess one time point with what was known on its day, as its readers see it.
+    """Assess one visit with what was known on its day, as its readers see it.
 
     Parameters
     ----------
-    points
-        All time points of the patient that show lesions, in order, with their analyses.
-    point
-        The one to assess. Studies of one day are one visit: what another study of that day
-        shows counts here too, so that chest and abdomen on one day are not each "not evaluable".
-    overrides
-        Readers' decisions; lesions by tracking UID, time points by their day (ISO).
+    decisions
+        Readers' decisions; lesions by tracking UID, visits by their first day (ISO).
     """
-    day = visit_day(point, points)
-    visits: dict[date, dict[str, ObservationRow]] = {}
-    intervals: dict[int, int | None] = {}
-    for other in points:
-        if visit_day(other, points) <= day and other.analysis is not None:
-            intervals[other.analysis.id] = _slice_interval_um(other)
-            visit = visits.setdefault(visit_day(other, points), {})
-            for row in other.analysis.observations:
-                if other.id == point.id or row.tracking_uid not in visit:
-                    visit[row.tracking_uid] = row
-    lesions = {o.tracking_uid: o.lesion for visit in visits.values() for o in visit.values()}
+    known = [v for v in record.reported if v.order <= visit.order]
+    day = record.day_of(visit)
+    lesions = {o.tracking_uid: record.lesions[o.tracking_uid] for v in known for o in v.observations}
     # What was decided about a later day says nothing about this one (ISO days compare as dates do).
-    overrides = [o for o in overrides if o.time_point is None or o.time_point <= day.isoformat()]
-    overridden = apply_overrides(_timeline(visits, lesions.values(), intervals), overrides)
+    decisions = [o for o in decisions if o.time_point is None or o.time_point <= day.isoformat()]
+    overridden = apply_overrides(_timeline(record, known, lesions.values()), decisions)
     labels = _unique_labels(lesions)
     timeline = overridden.timeline.renamed(labels)
     course = assess(timeline, protocol)
@@ -146,18 +136,25 @@ def assess_visit(
         lesions={
             uids[lesion.id]: SeenLesion(
                 role=lesion.role,
-                state=seen.state,
-                diameter_um=_contribution(assessment, seen),
+                state=own.state,
+                diameter_um=_contribution(assessment, own),
                 response=_own_response(timeline, lesion, protocol),
             )
             for lesion in timeline.lesions
-            if (seen := here.observation_of(lesion.id)) is not None
+            if (own := here.observation_of(lesion.id)) is not None
         },
-        notes=(*overridden.notes, *_doubts(timeline)),
+        notes=(*overridden.notes, *_doubtful_changes(timeline)),
+        doubts=tuple(_doubts(timeline, course, assessment)),
     )
 
 
-def _doubts(timeline: Timeline) -> list[str]:
+def _doubts(timeline: Timeline, course: Course, assessment: Assessment) -> list[str]:
+    """What a reader should look at before the response of the last time point counts."""
+    found = [w for w in (*assessment.warnings, *course.warnings) if is_finding(w)]
+    return [*_doubtful_changes(timeline), *found]
+
+
+def _doubtful_changes(timeline: Timeline) -> list[str]:
     """Changes of state at the last time point that a reader should look at before they count."""
     last = len(timeline.time_points) - 1
     notes = []
@@ -168,7 +165,7 @@ def _doubts(timeline: Timeline) -> list[str]:
     return notes
 
 
-def _unique_labels(lesions: Mapping[str, LesionRow]) -> dict[str, str]:
+def _unique_labels(lesions: Mapping[str, LesionIdentity]) -> dict[str, str]:
     """Label by tracking UID; where two lesions were given one label, the later one says which it is."""
     labels: dict[str, str] = {}
     for uid in sorted(lesions):
@@ -185,71 +182,50 @@ def _contribution(assessment: Assessment, seen: Observation) -> int | None:
     return seen.diameter_um
 
 
-def visit_day(point: TimePointRow, points: Sequence[TimePointRow]) -> date:
-    """The day of the visit that a study belongs to: its own, or the first one's within the baseline.
-
-    Chest and abdomen that were looked at on two days before treatment are one baseline.
-    """
-    if point.study.study_date is None:
-        raise ValueError(f"study {point.study.study_instance_uid} has no place in time")
-    if point.analysis is None or not point.analysis.is_baseline:
-        return point.study.study_date
-    return min(
-        (p.study.study_date for p in points if p.study.study_date and p.analysis and p.analysis.observations),
-        default=point.study.study_date,
-    )
-
-
-def _slice_interval_um(point: TimePointRow) -> int | None:
-    """Of the series that the lesions were measured on, which decides how large a target must be."""
-    interval_mm, _ = slice_interval(series_from_json(point.revision.series or {}))
-    return micrometres(interval_mm) if interval_mm else None
-
-
-def _timeline(
-    visits: dict[date, dict[str, ObservationRow]], lesions: Any, intervals: Mapping[int, int | None]
-) -> Timeline:
+def _timeline(record: PatientRecord, visits: Sequence[Visit], lesions: Iterable[LesionIdentity]) -> Timeline:
     known = sorted(lesions, key=lambda lesion: (lesion.label, lesion.tracking_uid))
     return Timeline(
         lesions=tuple(
-            Lesion(
-                id=lesion.tracking_uid,
-                role=LesionRole(lesion.role),
-                organ=lesion.organ,
-                is_nodal=lesion.is_nodal,
-            )
+            Lesion(id=lesion.tracking_uid, role=lesion.role, organ=lesion.organ, is_nodal=lesion.is_nodal)
             for lesion in known
         ),
         time_points=tuple(
-            TimePoint(
-                id=day.isoformat(),
-                date=day,
-                is_baseline=day == min(visits),
-                observations=tuple(
-                    replace(
-                        _observation(row := visits[day][lesion.tracking_uid]),
-                        slice_interval_um=intervals[row.analysis_id],
-                    )
-                    for lesion in known
-                    if lesion.tracking_uid in visits[day]
-                ),
-            )
-            for day in sorted(visits)
+            _time_point(record, visit, known, is_baseline=visit is visits[0]) for visit in visits
         ),
     )
 
 
-def _observation(row: ObservationRow) -> Observation:
-    state = LesionState(row.state)
-    size = measurement_from_json(row.measurement)
+def _time_point(
+    record: PatientRecord, visit: Visit, lesions: Sequence[LesionIdentity], *, is_baseline: bool
+) -> TimePoint:
+    seen = {o.tracking_uid: o for o in visit.observations}
+    stacks, days = record.stacks_of(visit), record.days_of(visit)
+    return TimePoint(
+        id=days[0].isoformat(),
+        date=days[0],
+        last_date=days[-1] if len(days) > 1 else None,
+        is_baseline=is_baseline,
+        observations=tuple(
+            _observation(own, stacks.get(own.measured_on) if own.measured_on else None)
+            for lesion in lesions
+            if (own := seen.get(lesion.tracking_uid)) is not None
+        ),
+    )
+
+
+def _observation(seen: SeenAtVisit, stack: SeriesDescription | None) -> Observation:
+    size = seen.measurement
     # A lesion called too small counts 5 mm; the few pixels it was called so for are no measurement.
-    is_measured = size is not None and state is LesionState.PRESENT
+    is_measured = size is not None and seen.state is LesionState.PRESENT
+    interval_mm = slice_interval(stack)[0] if stack else None
     return Observation(
-        lesion=row.tracking_uid,
-        state=state,
-        is_equivocal=True if row.is_equivocal else None,
+        lesion=seen.tracking_uid,
+        state=seen.state,
+        is_equivocal=True if seen.is_equivocal else None,
         long_axis_um=micrometres(size.long_axis.length_mm) if size and is_measured else None,
         short_axis_um=micrometres(size.short_axis.length_mm) if size and is_measured else None,
+        # Of the stack that it is measured on, which decides how large a target must be.
+        slice_interval_um=micrometres(interval_mm) if interval_mm else None,
     )
 
 
@@ -271,3 +247,82 @@ def _own_response(timeline: Timeline, lesion: Lesion, protocol: Protocol) -> str
 
 def _mm(length_um: int | None) -> float | None:
     return None if length_um is None else millimetres(length_um)
+
+
+# ---------------------------------------------------------------- what readers decided
+
+# Decisions that hold at one visit only; the others hold wherever their lesion is shown.
+_OF_ONE_VISIT = frozenset({
+    Decision.SET_STATE,
+    Decision.SET_DIAMETER,
+    Decision.NOT_EVALUABLE,
+    Decision.UNEQUIVOCAL_PROGRESSION,
+    Decision.NEW_LESION,
+    Decision.SET_OVERALL,
+})  # fmt: skip
+
+
+def decisions_at(
+    record: PatientRecord, visit: Visit, assessed: VisitAssessment
+) -> tuple[ReportedDecision, ...]:
+    """What readers decided that shows at a visit, oldest first: who, when, why, and from what to what."""
+    day = record.day_of(visit).isoformat()
+    seen = {o.tracking_uid: o for o in visit.observations}
+    found = []
+    for decision in in_force(record.decisions):
+        if decision.time_point is not None and decision.time_point > day:
+            continue
+        if decision.decision in _OF_ONE_VISIT and decision.time_point != day:
+            continue
+        if decision.lesion and decision.lesion not in seen:
+            continue
+        old, new = _old_and_new(record, decision, seen.get(decision.lesion or ""), assessed)
+        found.append(
+            ReportedDecision(
+                what=decision.decision.value,
+                by=decision.by,
+                at=decision.at,
+                reason=decision.reason,
+                lesion=record.lesions[decision.lesion].label if decision.lesion else "",
+                old=old,
+                new=new,
+            )
+        )
+    return tuple(found)
+
+
+def _old_and_new(
+    record: PatientRecord, decision: Override, seen: SeenAtVisit | None, assessed: VisitAssessment
+) -> tuple[str, str]:
+    """What the pipeline said and what the reader says, in words."""
+    match decision.decision:
+        case Decision.SET_OVERALL:
+            computed = assessed.assessment.computed_overall
+            return computed.value if computed else "", decision.overall.value if decision.overall else ""
+        case Decision.NOT_EVALUABLE:
+            return LESION_WORDS[seen.state] if seen else "", LESION_WORDS[LesionState.NOT_EVALUABLE]
+        case Decision.NEW_LESION:
+            return "", "equivocal" if decision.finding is NewLesion.EQUIVOCAL else "definite"
+        case Decision.INTERVENTION:
+            done = decision.intervention
+            return "", f"{done.text}: {done.taken_effect}" if done else ""
+        case Decision.SET_DIAMETER:
+            return _diameter_text(record, seen), f"{millimetres(decision.diameter_um or 0):.1f} mm"
+        case Decision.SET_STATE:
+            old = LESION_WORDS[seen.state] if seen else ""
+            return old, LESION_WORDS[decision.state] if decision.state else ""
+        case Decision.SET_ROLE:
+            old = record.lesions[decision.lesion].role.replace("_", "-") if decision.lesion else ""
+            return old, decision.role.replace("_", "-") if decision.role else ""
+        case Decision.MERGE | Decision.SPLIT:
+            other = record.lesions.get(decision.other or "")
+            return "", other.label if other else ""
+    return "", ""
+
+
+def _diameter_text(record: PatientRecord, seen: SeenAtVisit | None) -> str:
+    if seen is None or seen.measurement is None:
+        return "not measured"
+    is_nodal = record.lesions[seen.tracking_uid].is_nodal
+    axis = seen.measurement.short_axis if is_nodal else seen.measurement.long_axis
+    return f"{axis.length_mm:.1f} mm"

@@ -3,121 +3,132 @@
 from __future__ import annotations
 
 import uuid
+from dataclasses import replace
 from datetime import date
 
-from sqlalchemy import select
-from sqlalchemy.orm import Session
-
-from db.tables import OverrideRow, PatientRow, ReportRow, SignatureRow, StudyRow, TimePointRow
-from workflow.context import Context, audit
 from workflow.domain.errors import UnsuitableInputError
 from workflow.domain.lesion import LesionState
-from workflow.domain.lesion_life import Decision, Override
+from workflow.domain.lesion_life import Decision, Override, refusal
+from workflow.domain.record import PatientRecord, ReportVersion, Signature, Visit
 from workflow.domain.report import LesionRole
-from workflow.domain.response import micrometres
-from workflow.jobs import enqueue
-from workflow.report import points_with_lesions
-from workflow.response import visit_day
+from workflow.domain.response import NewLesion, Response, micrometres
+from workflow.domain.response.timeline import Intervention
+from workflow.domain.states import ResultState
+from workflow.engine.context import Context
+from workflow.ports import AuditEntry, Changed, NewJob
 
 
 def decide(
     context: Context,
     *,
     patient_id: str,
-    lesion: str,
     decision: Decision,
     by: str,
     reason: str,
+    lesion: str | None = None,
     day: date | None = None,
     role: LesionRole | None = None,
     state: LesionState | None = None,
     diameter_mm: float | None = None,
     other: str | None = None,
+    finding: NewLesion | None = None,
+    intervention: Intervention | None = None,
+    overall: Response | None = None,
 ) -> Override:
-    """Record a reader's decision about a lesion (by its label) and have the patient assessed again.
+    """Record a reader's decision and have the patient assessed again.
+
+    About a lesion (by its label), or without one about the visit as a whole: progression of non-target
+    disease, a new lesion that nobody outlined, an overall response.
 
     Raises
     ------
     UnsuitableInputError
-        If patient, lesion or time point are unknown, or the decision lacks something; the message says what.
+        If patient, lesion or visit are unknown, or the decision lacks something; the message says what.
     """
-    with context.unit() as session:
-        patient = _patient(session, patient_id)
-        now = context.clock()
-        if day is not None:
-            day = visit_day(_time_point(session, patient, day)[0], points_with_lesions(session, patient.id))
+    made: list[Override] = []
+    decision_id, now = str(uuid.uuid4()), context.clock()
+
+    def decided(record: PatientRecord) -> Changed:
+        visit = _visit(record, patient_id, day) if day is not None else None
         try:
             override = Override(
-                id=str(uuid.uuid4()),
+                id=decision_id,
                 decision=decision,
-                lesion=_tracking_uid(session, patient, lesion),
+                lesion=_tracking_uid(record, patient_id, lesion) if lesion else None,
                 by=by,
                 at=now,
                 reason=reason,
-                time_point=day.isoformat() if day else None,
+                time_point=record.day_of(visit).isoformat() if visit else None,
                 role=role,
                 state=state,
                 diameter_um=None if diameter_mm is None else micrometres(diameter_mm),
-                other=_other(session, patient, decision, other),
+                other=_other(record, patient_id, decision, other),
+                finding=finding,
+                intervention=intervention,
+                overall=overall,
             )
         except ValueError as error:
             raise UnsuitableInputError(str(error)) from error
-        session.add(
-            OverrideRow(id=override.id, patient_key=patient.id, decision=override.to_dict(), made_at=now)
+        if reason_against := refusal(override, record.decisions):
+            raise UnsuitableInputError(reason_against)
+        made.append(override)
+        audit = AuditEntry(
+            actor=by, action=f"decision: {decision}", about=override.subject, detail=override.to_dict()
         )
-        audit(
-            session,
-            now,
-            actor=by,
-            action=f"decision: {decision}",
-            about=override.subject,
-            **override.to_dict(),
+        return Changed(
+            record=replace(record, decisions=(*record.decisions, override)), jobs=_again, audit=(audit,)
         )
-        _assess_again(session, patient.id, context)
-    return override
+
+    context.records.change(_patient(context, patient_id), decided)
+    return made[-1]
 
 
 def sign(context: Context, *, patient_id: str, day: date, by: str) -> int:
-    """Sign the current reports of a day; return how many. Their signed versions supersede the drafts.
+    """Sign the current report of a day's visit; return how many. Its signed version supersedes the draft.
 
     Raises
     ------
     UnsuitableInputError
         If there is nothing to sign, or it was held back by validation.
     """
-    with context.unit() as session:
-        patient = _patient(session, patient_id)
-        now = context.clock()
-        points = [p for p in _time_point(session, patient, day) if p.report is not None]
-        if not points:
+    signed: list[int] = []
+    now = context.clock()
+
+    def signing(record: PatientRecord) -> Changed:
+        report = _visit(record, patient_id, day).report
+        if report is None:
             raise UnsuitableInputError(f"patient {patient_id} has no report on {day}; see `tumorline status`")
-        signed = 0
-        for point in points:
-            report: ReportRow | None = point.report
-            if report is None or session.get(SignatureRow, report.draft_identity) is not None:
-                continue
-            if any(o.state == "HELD" for o in report.objects):
-                raise UnsuitableInputError(f"the report of {day} failed validation and can't be signed")
-            session.add(SignatureRow(report_identity=report.draft_identity, signed_by=by, signed_at=now))
-            audit(session, now, actor=by, action="signed", about=point.study.study_instance_uid,
-                  identity=report.draft_identity)  # fmt: skip
-            signed += 1
-        _assess_again(session, patient.id, context)
-    return signed
+        if report.draft_identity in record.signatures:
+            signed.append(0)
+            return Changed(record=record, jobs=_again)
+        _require_valid(report, day)
+        signature = Signature(draft_identity=report.draft_identity, signed_by=by, signed_at=now)
+        audit = AuditEntry(
+            actor=by,
+            action="signed",
+            about=_visit(record, patient_id, day).anchor,
+            detail={"identity": report.draft_identity},
+        )
+        signed.append(1)
+        signatures = {**record.signatures, signature.draft_identity: signature}
+        return Changed(record=replace(record, signatures=signatures), jobs=_again, audit=(audit,))
+
+    context.records.change(_patient(context, patient_id), signing)
+    return signed[-1]
 
 
-def _assess_again(session: Session, patient_key: int, context: Context) -> None:
-    enqueue(
-        session,
-        stage="timeline",  # which asks for the reports once all analyses are up to date
-        subject=str(patient_key),
-        lane=f"patient:{patient_key}",
-        due_at=context.clock(),
-    )
+def _require_valid(report: ReportVersion, day: date) -> None:
+    if any(made.state is ResultState.HELD for made in report.objects):
+        raise UnsuitableInputError(f"the report of {day} failed validation and can't be signed")
 
 
-def _patient(session: Session, patient_id: str) -> PatientRow:
-    found = list(session.scalars(select(PatientRow).where(PatientRow.patient_id == patient_id)))
+def _again(record: PatientRecord) -> list[NewJob]:
+    # The timeline asks for the reports once all analyses are up to date.
+    return [NewJob(stage="timeline", subject=str(record.key), lane=f"patient:{record.key}")]
+
+
+def _patient(context: Context, patient_id: str) -> int:
+    found = context.records.patient_keys(patient_id)
     if not found:
         raise UnsuitableInputError(f"there is no patient {patient_id}; `tumorline status` lists them")
     if len(found) > 1:
@@ -125,34 +136,27 @@ def _patient(session: Session, patient_id: str) -> PatientRow:
     return found[0]
 
 
-def _time_point(session: Session, patient: PatientRow, day: date) -> list[TimePointRow]:
-    points = list(
-        session.scalars(
-            select(TimePointRow)
-            .join(StudyRow, StudyRow.id == TimePointRow.study_id)
-            .where(TimePointRow.patient_key == patient.id, StudyRow.study_date == day)
-        )
-    )
-    if not points:
-        raise UnsuitableInputError(f"patient {patient.patient_id} has no time point on {day}")
-    return points
+def _visit(record: PatientRecord, patient_id: str, day: date) -> Visit:
+    """The visit that a day belongs to: any day of its studies."""
+    for visit in record.standing:
+        if day in record.days_of(visit):
+            return visit
+    known = ", ".join(d.isoformat() for v in record.standing for d in record.days_of(v)) or "none"
+    raise UnsuitableInputError(f"patient {patient_id} has no visit on {day}; there are: {known}")
 
 
-def _tracking_uid(session: Session, patient: PatientRow, lesion: str) -> str:
+def _tracking_uid(record: PatientRecord, patient_id: str, lesion: str) -> str:
     """The tracking UID of a lesion that is named by its label or by the UID itself."""
-    points = session.scalars(select(TimePointRow).where(TimePointRow.patient_key == patient.id))
-    seen = [o.lesion for p in points for o in (p.analysis.observations if p.analysis else [])]
-    rows = list(
-        {row.tracking_uid: row for row in seen}.values()
-    )  # what an older analysis called so is another
-    for row in rows:
-        if lesion in (row.label, row.tracking_uid):
-            return row.tracking_uid
-    known = ", ".join(sorted(row.label for row in rows)) or "none"
-    raise UnsuitableInputError(f"patient {patient.patient_id} has no lesion {lesion}; there are: {known}")
+    # What an older analysis called so is another.
+    seen = dict.fromkeys(o.tracking_uid for v in record.standing for o in v.observations)
+    for uid in seen:
+        if lesion in (uid, record.lesions[uid].label):
+            return uid
+    known = ", ".join(sorted(record.lesions[uid].label for uid in seen)) or "none"
+    raise UnsuitableInputError(f"patient {patient_id} has no lesion {lesion}; there are: {known}")
 
 
-def _other(session: Session, patient: PatientRow, decision: Decision, other: str | None) -> str | None:
+def _other(record: PatientRecord, patient_id: str, decision: Decision, other: str | None) -> str | None:
     if other is None or decision is Decision.WITHDRAW:
         return other
-    return _tracking_uid(session, patient, other)
+    return _tracking_uid(record, patient_id, other)

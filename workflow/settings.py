@@ -15,8 +15,8 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
-from models.catalogue import DEFAULT_ALLOWED_LICENCES
 from workflow.domain.errors import ConfigurationError
+from workflow.domain.licences import DEFAULT_ALLOWED_LICENCES
 
 
 class _Section(BaseModel):
@@ -136,6 +136,9 @@ class Response(_Section):
     """The study protocol: criteria and policies (`tumorline recist --explain` lists them)."""
 
     criteria: str = "recist-1.1"
+    visit_window_days: int = Field(
+        default=7, ge=0, description="Studies of other regions within so many days are one visit."
+    )
     baseline_window_days: int = Field(
         default=28,
         ge=0,
@@ -153,6 +156,11 @@ class Results(_Section):
     encapsulated_pdf: bool = True
     secondary_capture: bool = False
     course_report: bool = Field(default=True, description="An SR over all time points, in the latest study.")
+    verifying_organization: str = Field(
+        default="",
+        max_length=64,
+        description="Whom signers answer to. Unset: the images' institution.",
+    )
 
 
 class Web(_Section):

@@ -1,7 +1,8 @@
 """Prompts out of other people's DICOM objects: SR, presentation states, RTSTRUCT, SEG, key objects.
 
-`read_prompts` reads one object, `read_study_prompts` all of a study and gives each lesion once. Nothing is
-guessed silently: what gives no prompt is a problem with its reason.
+`read_prompts` reads one object, `read_study_prompts` many objects and gives each lesion once,
+`read_visit_prompts` does so from files. Nothing is guessed silently: what gives no prompt is a problem with
+its reason, what was taken and is implausible a doubt.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from pathlib import Path
 from pydicom import Dataset
 
 from dicom_io.parsing import quiet
-from dicom_io.prompts.beside import images_beside
+from dicom_io.prompts.at_hand import images_at_hand
 from dicom_io.prompts.placement import ReferencedImages
 from dicom_io.prompts.reading import (
     KeyImageHint,
@@ -24,6 +25,7 @@ from dicom_io.prompts.reading import (
 from dicom_io.prompts.rules import LesionRules
 from dicom_io.prompts.single import open_object, read_object
 from dicom_io.prompts.study import read_study_prompts
+from dicom_io.prompts.visit import read_visit_prompts
 
 __all__ = [
     "KeyImageHint",
@@ -33,9 +35,10 @@ __all__ = [
     "PromptProblem",
     "PromptReading",
     "ReferencedImages",
-    "images_beside",
+    "images_at_hand",
     "read_prompts",
     "read_study_prompts",
+    "read_visit_prompts",
 ]
 
 

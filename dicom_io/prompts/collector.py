@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from dicom_io.prompts.placement import NotPlacedError
+from dicom_io.prompts.placement import Home, NotPlacedError
 from dicom_io.prompts.reading import (
     KeyImageHint,
     ProblemKind,
@@ -25,6 +25,10 @@ class MissingObjectError(Exception):
     """An item needs another object that is not here; becomes a `PromptProblem`."""
 
 
+class UnreadItemError(Exception):
+    """An item may show a lesion and is of a kind that is not read; becomes a `PromptProblem`."""
+
+
 class UnsupportedItemError(Exception):
     """An item is well formed but shows no lesion; becomes a `PromptProblem`."""
 
@@ -34,17 +38,33 @@ class Collector:
     """The prompts, problems, hints and notes of one object, as they come."""
 
     sop_instance_uid: str
+    kind: str = "object"
     prompts: list[LesionPrompt] = field(default_factory=list)
     placements: list[PromptPlacement] = field(default_factory=list)
     problems: list[PromptProblem] = field(default_factory=list)
     hints: list[KeyImageHint] = field(default_factory=list)
+    doubts: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     used_segments: set[tuple[str, str]] = field(default_factory=set)
 
-    def add(self, prompt: LesionPrompt, placement: PromptPlacement) -> None:
-        """Keep a prompt."""
+    def place(self, prompt: LesionPrompt, home: Home) -> None:
+        """Keep a prompt on the stack that it was drawn on, and what there is to say of that choice."""
+        series = home.images.series
         self.prompts.append(prompt)
-        self.placements.append(placement)
+        self.placements.append(
+            PromptPlacement(
+                drawn_on=series.key, frame_of_reference_uid=series.frame_of_reference_uid, by=home.by
+            )
+        )
+        if home.doubt:
+            self.doubt(f"{prompt.item or 'object'}: {home.doubt}")
+        if home.note:
+            self.note(f"{prompt.item or 'object'}: {home.note}")
+
+    def doubt(self, text: str) -> None:
+        """Keep what a person has to look at, though something was taken."""
+        if len(self.doubts) < MAX_PROBLEMS:
+            self.doubts.append(f"{text} ({self.kind} {self.sop_instance_uid})")
 
     def note(self, text: str) -> None:
         """Keep a remark for the worksheet."""
@@ -68,6 +88,8 @@ class Collector:
             self.problem(name, ProblemKind.NOT_PLACED, str(error))
         except MissingObjectError as error:
             self.problem(name, ProblemKind.MISSING_OBJECT, str(error))
+        except UnreadItemError as error:
+            self.problem(name, ProblemKind.UNREAD, str(error))
         except UnsupportedItemError as error:
             self.problem(name, ProblemKind.UNSUPPORTED, str(error))
         except UnsuitableInputError as error:
@@ -80,6 +102,7 @@ class Collector:
             placements=tuple(self.placements),
             problems=tuple(self.problems),
             hints=tuple(self.hints),
+            doubts=tuple(self.doubts),
             notes=tuple(self.notes),
             used_segments=frozenset(self.used_segments),
         )

@@ -20,6 +20,9 @@ from workflow.domain.lesion import BoxPrompt, LinePrompt, OutlinePrompt, PointPr
 # More points than this are no drawing.
 MAX_POINTS = 100_000
 OUTLINE_POINTS = 72
+# A caliper in one stroke: bar, line, bar, with the way back along each bar; its bars stand across the line.
+MAX_CALIPER_POINTS = 8
+CALIPER_SLACK = 0.05
 MAX_COORDINATE = 1e6
 # Points closer than this, in pixels or mm, are one.
 SAME_POINT = 1e-3
@@ -29,6 +32,11 @@ MAX_TILT = 0.05
 MIN_CROSSING_DEGREES = 60.0
 # A short axis may miss the long one by this share of its length: it is drawn by hand.
 CROSSING_SLACK = 0.15
+# A tick or an arrow's barb is at most this share of its line, and lies this near to the line's end.
+MARK_SHARE = 0.35
+MARK_OFF_SHARE = 0.2
+MARK_OFF_MM = 0.75
+FEWEST_DIVISIONS = 3
 # Nobody draws more lines by hand on one study; beyond it they stand alone, because pairing takes n² steps.
 MAX_PAIRED_LINES = 300
 
@@ -175,9 +183,26 @@ def _drawing_of_path(
     # Three open points are an angle, whatever refers to them.
     if is_closed or (is_region and len(path) > 3):
         return drawing("outline", path)
+    caliper = _caliper(path)
+    if caliper is not None:
+        return drawing("line", caliper)
     raise UnsupportedItemError(
         f"an open path of {len(path)} points encloses nothing (an angle, a curve, a freehand line)"
     )
+
+
+def _caliper(path: FloatArray) -> FloatArray | None:
+    """The measured line of a caliper drawn in one stroke with its end bars; None if the path is none."""
+    if not 4 <= len(path) <= MAX_CALIPER_POINTS:
+        return None
+    steps = np.diff(path, axis=0)
+    lengths = np.linalg.norm(steps, axis=1)
+    main = int(np.argmax(lengths))
+    along = steps[main] / lengths[main]
+    off = (path - path[main]) @ along
+    at_ends = np.minimum(np.abs(off), np.abs(off - lengths[main])) <= CALIPER_SLACK * lengths[main]
+    is_short = np.delete(lengths, main) <= MARK_SHARE * lengths[main]
+    return path[main : main + 2] if at_ends.all() and is_short.all() else None
 
 
 def _without_repeats(points: FloatArray) -> FloatArray:
@@ -226,7 +251,7 @@ def shapes_of(drawings: Sequence[Drawing]) -> tuple[PromptShape, ...]:
     """The drawings of one lesion as prompt shapes; a long and a short axis become one line prompt."""
     shapes: list[PromptShape] = []
     lines = [drawing for drawing in drawings if drawing.kind == "line"]
-    for long, short in pair_axes(lines):
+    for long, short in pair_axes(without_end_marks(lines)):
         start, end = map(as_point, long.points_lps)
         across = None if short is None else (as_point(short.points_lps[0]), as_point(short.points_lps[1]))
         shapes.append(LinePrompt(start_lps=start, end_lps=end, short_axis_lps=across))
@@ -245,6 +270,57 @@ def _ellipsoid_box(ends: FloatArray) -> BoxPrompt:
     half_axes = (ends[1::2] - ends[0::2]) / 2
     centre, reach = ends.mean(axis=0), np.sqrt((half_axes**2).sum(axis=0))
     return BoxPrompt(minimum_lps=as_point(centre - reach), maximum_lps=as_point(centre + reach))
+
+
+def without_end_marks(lines: Sequence[Drawing]) -> list[Drawing]:
+    """The lines without the ticks, bars and arrow heads that viewers draw on a measured line.
+
+    A mark is a short line at an end of a longer one on the same image; of two equal ones, one at each end,
+    it may be as long as people like, as long as it is shorter than the line. Three or more short ones along
+    the line are the divisions of a ruler: a lesion has one short axis.
+    """
+    if len(lines) > MAX_PAIRED_LINES:
+        return list(lines)
+    marks: set[int] = set()
+    for line in sorted(lines, key=lambda one: -one.length_mm):
+        if id(line) in marks:
+            continue
+        divisions = [other for other in lines if _divides(line, other)]
+        marks |= {id(one) for one in divisions if len(divisions) >= FEWEST_DIVISIONS}
+        ends: tuple[list[Drawing], list[Drawing]] = ([], [])
+        for other in lines:
+            end = _end_marked(line, other)
+            if end is not None and id(other) not in marks:
+                ends[end].append(other)
+        for one in (*ends[0], *ends[1]):
+            twins = ends[1] if one in ends[0] else ends[0]
+            is_short = one.length_mm <= MARK_SHARE * line.length_mm
+            if is_short or any(abs(twin.length_mm - one.length_mm) <= 0.1 * one.length_mm for twin in twins):
+                marks.add(id(one))
+    return [line for line in lines if id(line) not in marks]
+
+
+def _divides(line: Drawing, other: Drawing) -> bool:
+    """Whether another line is short and touches or crosses this one."""
+    if other is line or other.surface != line.surface or other.length_mm > MARK_SHARE * line.length_mm:
+        return False
+    along = (line.points_lps[1] - line.points_lps[0]) / line.length_mm
+    points = np.vstack([other.points_lps, other.points_lps.mean(axis=0)]) - line.points_lps[0]
+    reach = np.clip(points @ along, 0.0, line.length_mm)
+    off_mm = np.linalg.norm(points - reach[:, None] * along, axis=1)
+    return bool(off_mm.min() <= max(MARK_OFF_SHARE * other.length_mm, MARK_OFF_MM))
+
+
+def _end_marked(line: Drawing, other: Drawing) -> int | None:
+    """Which end of a line (0, 1) another one marks: it is centred on the end, or starts there."""
+    if other is line or other.surface != line.surface or other.length_mm >= line.length_mm:
+        return None
+    centre = other.points_lps.mean(axis=0)
+    for number, end in enumerate(line.points_lps):
+        near_mm = [float(np.linalg.norm(point - end)) for point in (centre, *other.points_lps)]
+        if min(near_mm) <= max(MARK_OFF_SHARE * other.length_mm, MARK_OFF_MM):
+            return number
+    return None
 
 
 def pair_axes(lines: Sequence[Drawing]) -> list[tuple[Drawing, Drawing | None]]:

@@ -2,7 +2,9 @@
 
 A presentation state doesn't say what a graphic means, so the rules are few and visible in the notes: two
 lines that cross at about a right angle on one image are the axes of one lesion, any other line a length, a
-closed curve an outline, an arrow's tip or a text's anchor a point. A text next to a graphic is its label.
+closed curve an outline, an arrow's tip or a text's anchor a point. Ticks at the ends of a line belong to it.
+A text next to a graphic is its label. A compound graphic and the simple ones that stand for it (one Compound
+Graphic Instance ID) are one.
 """
 
 from __future__ import annotations
@@ -13,17 +15,27 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from dicom_io.parsing import Attributes
-from dicom_io.prompts.collector import Collector, UnsupportedItemError
-from dicom_io.prompts.graphics import Drawing, drawings_of, pair_axes, read_points, shapes_of
+from dicom_io.prompts.collector import Collector, UnreadItemError, UnsupportedItemError
+from dicom_io.prompts.graphics import (
+    Drawing,
+    drawings_of,
+    pair_axes,
+    read_points,
+    shapes_of,
+    without_end_marks,
+)
 from dicom_io.prompts.gsps_display import DisplayedArea, displayed_area
 from dicom_io.prompts.origin import Origin, origin_of, site_from
 from dicom_io.prompts.placement import ImageIndex, ImagePlane, NotPlacedError
-from dicom_io.prompts.reading import ProblemKind, PromptPlacement
+from dicom_io.prompts.plausibility import typed_contradiction
+from dicom_io.prompts.reading import ProblemKind
 from dicom_io.prompts.rules import LesionRules
 from workflow.domain.errors import UnsuitableInputError
 from workflow.domain.geometry import FloatArray
 from workflow.domain.lesion import LesionPrompt, PromptSource
 
+# Compound graphics that help to read and show no lesion (PS3.3 C.10.5.1.2.4).
+AIDS_TO_READING = frozenset({"AXIS", "CROSSHAIR", "INFINITELINE"})
 # A text this near a graphic's centre, mm, is its label: annotations stand beside what they name.
 LABEL_DISTANCE_MM = 40.0
 # Nobody annotates more than this by hand; beyond it texts stand alone.
@@ -72,11 +84,15 @@ def read_gsps(attributes: Attributes, images: ImageIndex, rules: LesionRules, co
     for number, annotation in enumerate(attributes.items("GraphicAnnotationSequence"), start=1):
         name = f"annotation {number}"
         with collector.item(name):
-            for uid, frame in _referenced(attributes, annotation):
-                with collector.item(name):
-                    plane = images.plane_of(uid, frame)
-                    _read_annotation(attributes, annotation, plane, name, sheet, collector)
-    _collect(sheet, origin, rules, collector)
+            places = _referenced(attributes, annotation)
+            plane = _only_plane(places, annotation, images)
+            _read_annotation(attributes, annotation, plane, name, sheet, collector)
+            if len(places) > 1:
+                collector.doubt(
+                    f"{name} is shown on {len(places)} images at one place; that of {plane.series.name} is "
+                    "taken, so say on which it was drawn"
+                )
+    _collect(sheet, origin, images, rules, collector)
 
 
 def _referenced(attributes: Attributes, annotation: Attributes) -> list[tuple[str, int | None]]:
@@ -92,11 +108,35 @@ def _referenced(attributes: Attributes, annotation: Attributes) -> list[tuple[st
         found += [(image.text("ReferencedSOPInstanceUID"), None if f is None else int(f)) for f in frames]
     if not found:
         raise NotPlacedError("it refers to no image")
-    if len(found) > 1:
-        raise UnsupportedItemError(
-            f"it is shown on {len(found)} images alike (a heading, a ruler), so it marks no place"
-        )
     return found
+
+
+def _only_plane(
+    places: list[tuple[str, int | None]], annotation: Attributes, images: ImageIndex
+) -> ImagePlane:
+    """The plane that an annotation is drawn on; the images of several series at one place are one plane.
+
+    Raises
+    ------
+    NotPlacedError
+        If its images lie at several places, or are not at hand.
+    UnsupportedItemError
+        If it is only a text that many images show alike.
+    """
+    if len(places) == 1:
+        return images.plane_of(*places[0])
+    planes = [images.plane_of(*place) for place in places if images.holds(place[0])]
+    if not planes:
+        raise NotPlacedError(f"none of the {len(places)} images that it names is here")
+    alike = [plane for plane in planes if np.allclose(plane.affine, planes[0].affine, atol=0.1)]
+    if len(alike) == len(places):
+        return min(
+            planes, key=lambda plane: (plane.series.refusal is not None, plane.series.left_out is not None)
+        )
+    shown = f"it is shown on {len(places)} images alike (a heading, a ruler), so it marks no place"
+    if annotation.items("GraphicObjectSequence") or annotation.items("CompoundGraphicSequence"):
+        raise NotPlacedError(shown)
+    raise UnsupportedItemError(shown)
 
 
 def _read_annotation(
@@ -108,24 +148,47 @@ def _read_annotation(
     collector: Collector,
 ) -> None:
     area = displayed_area(attributes, plane)
+    read_compounds: set[int | None] = set()
+    for number, graphic in enumerate(annotation.items("CompoundGraphicSequence"), start=1):
+        item = f"{name}, compound graphic {number}"
+        instance = graphic.integer("CompoundGraphicInstanceID")
+        kind = graphic.text("CompoundGraphicType").upper()
+        with collector.item(item):
+            if kind in AIDS_TO_READING:
+                read_compounds |= {instance}
+                raise UnsupportedItemError(f"a compound graphic of type {kind} shows no lesion")
+            if kind == "CUTLINE":
+                read_compounds |= {instance}
+                raise UnreadItemError(
+                    "a cut line shows where another plane lies, and its ends are no lesion's"
+                )
+            try:
+                units = graphic.text("CompoundGraphicUnits")
+                sheet.graphics += _graphics(graphic, kind, units, area, plane, item, is_compound=True)
+                read_compounds |= {instance}
+            except UnreadItemError:
+                if instance not in _instances(annotation):
+                    raise
     for number, graphic in enumerate(annotation.items("GraphicObjectSequence"), start=1):
         item = f"{name}, graphic {number}"
         with collector.item(item):
+            if graphic.integer("CompoundGraphicInstanceID") in read_compounds - {None}:
+                continue  # it draws the compound graphic once more, for viewers that know none
             kind = graphic.text("GraphicType").upper()
             units = graphic.text("GraphicAnnotationUnits")
             sheet.graphics += _graphics(graphic, kind, units, area, plane, item)
-    for number, graphic in enumerate(annotation.items("CompoundGraphicSequence"), start=1):
-        item = f"{name}, compound graphic {number}"
-        with collector.item(item):
-            kind = graphic.text("CompoundGraphicType").upper()
-            units = graphic.text("CompoundGraphicUnits")
-            sheet.graphics += _graphics(graphic, kind, units, area, plane, item, is_compound=True)
     for number, text in enumerate(annotation.items("TextObjectSequence"), start=1):
         item = f"{name}, text {number}"
         with collector.item(item):
             found = _text(text, area, plane, item)
             if found is not None:
                 sheet.texts.append(found)
+
+
+def _instances(annotation: Attributes) -> set[int]:
+    """The compound graphics that simple ones stand for."""
+    found = (g.integer("CompoundGraphicInstanceID") for g in annotation.items("GraphicObjectSequence"))
+    return {instance for instance in found if instance is not None}
 
 
 def _graphics(
@@ -161,11 +224,11 @@ def _simple(kind: str, points: FloatArray, graphic: Attributes) -> list[tuple[st
 
     Raises
     ------
-    UnsupportedItemError
-        If it is an aid to reading (crosshair, cut line ...) and shows no lesion, or is turned.
+    UnreadItemError
+        If it is turned, or of a type that is not known.
     """
     if abs(graphic.number("RotationAngle") or 0.0) > 1e-3:
-        raise UnsupportedItemError("a turned compound graphic is not read")
+        raise UnreadItemError("a turned compound graphic is not read")
     if kind == "MULTILINE" and len(points) % 2 == 0:
         return [("POLYLINE", points[at : at + 2]) for at in range(0, len(points), 2)]
     if kind == "ARROW" and len(points) == 2:
@@ -177,7 +240,9 @@ def _simple(kind: str, points: FloatArray, graphic: Attributes) -> list[tuple[st
         return [(kind, points)]
     if kind in ("RULER", "RANGELINE") and len(points) == 2:
         return [("POLYLINE", points)]
-    raise UnsupportedItemError(f"a compound graphic of type {kind or '(none)'} shows no lesion")
+    raise UnreadItemError(
+        f"a compound graphic of type {kind or '(none)'} with {len(points)} points is not read"
+    )
 
 
 def _boxed(kind: str, points: FloatArray) -> tuple[str, FloatArray]:
@@ -218,21 +283,31 @@ def _text(text: Attributes, area: DisplayedArea, plane: ImagePlane, item: str) -
 # ---------------------------------------------------------------- graphics to lesions
 
 
-def _collect(sheet: _Sheet, origin: Origin, rules: LesionRules, collector: Collector) -> None:
+def _collect(
+    sheet: _Sheet, origin: Origin, images: ImageIndex, rules: LesionRules, collector: Collector
+) -> None:
     """Group graphics to lesions, give each its nearest text, and let lone anchors be points."""
     lesions = list(_lesions(sheet.graphics))
     labels = _labels(lesions, sheet.texts)
     for number, lesion in enumerate(lesions):
         text = labels.get(number)
-        other = rules.named_otherwise(text.words) if text is not None else None
-        if other is not None:
-            collector.problem(lesion[0].item, ProblemKind.NOT_A_LESION, other)
+        choice = rules.choose_measured(text.words if text is not None else lesion[0].tracking_id or "")
+        if not choice.is_lesion:
+            kind = ProblemKind.DOUBTFUL_LESION if choice.doubt else ProblemKind.NOT_A_LESION
+            collector.problem(lesion[0].item, kind, choice.reason)
             continue
+        doubts = [
+            choice.doubt,
+            typed_contradiction(text.words, _lengths_mm(lesion)) if text is not None else "",
+        ]
+        for doubt in filter(None, doubts):
+            collector.doubt(f"{lesion[0].item}: {doubt}")
         if len(lesion) > 1:
             collector.note(
                 f"{' and '.join(g.item for g in lesion)} are taken as the axes or parts of one lesion"
             )
-        _add(lesion, text, origin, collector)
+        with collector.item(lesion[0].item):
+            _add(lesion, text, origin, images, collector)
     used = {id(text) for text in labels.values()}
     for text in sheet.texts:
         if id(text) not in used and text.anchor is not None:
@@ -241,7 +316,13 @@ def _collect(sheet: _Sheet, origin: Origin, rules: LesionRules, collector: Colle
                 tracking_uid=text.tracking_uid, tracking_id=text.tracking_id,
             )  # fmt: skip
             collector.note(f"{text.item} is taken as a point at its anchor")
-            _add([alone], text, origin, collector)
+            with collector.item(text.item):
+                _add([alone], text, origin, images, collector)
+
+
+def _lengths_mm(lesion: Sequence[Graphic]) -> list[float]:
+    lines = without_end_marks([g.drawing for g in lesion if g.drawing.kind == "line"])
+    return [line.length_mm for line in lines]
 
 
 def _lesions(graphics: Sequence[Graphic]) -> Iterator[list[Graphic]]:
@@ -257,7 +338,7 @@ def _lesions(graphics: Sequence[Graphic]) -> Iterator[list[Graphic]]:
         else:
             keyed.setdefault(key, []).append(graphic)
     lines = {id(g.drawing): g for g in loose if g.drawing.kind == "line"}
-    pairs = pair_axes([g.drawing for g in lines.values()])
+    pairs = pair_axes(without_end_marks([g.drawing for g in lines.values()]))
     lesions = list(keyed.values())
     lesions += [[lines[id(one)]] + ([lines[id(other)]] if other is not None else []) for one, other in pairs]
     lesions += [[g] for g in loose if g.drawing.kind != "line"]
@@ -286,11 +367,13 @@ def _labels(lesions: Sequence[Sequence[Graphic]], texts: Sequence[Text]) -> dict
     return given
 
 
-def _add(lesion: Sequence[Graphic], text: Text | None, origin: Origin, collector: Collector) -> None:
+def _add(
+    lesion: Sequence[Graphic], text: Text | None, origin: Origin, images: ImageIndex, collector: Collector
+) -> None:
     first = lesion[0]
     words = text.words if text is not None else ""
     site = site_from(None, words)
-    series = first.plane.images.series
+    home = images.home_on(first.plane, [graphic.drawing.points_lps for graphic in lesion])
     prompt = LesionPrompt(
         shapes=shapes_of([graphic.drawing for graphic in lesion]),
         source=PromptSource.PRESENTATION_STATE,
@@ -307,11 +390,4 @@ def _add(lesion: Sequence[Graphic], text: Text | None, origin: Origin, collector
         sop_instance_uid=origin.sop_instance_uid or None,
         item=first.item,
     )
-    collector.add(
-        prompt,
-        PromptPlacement(
-            series_instance_uid=series.series_instance_uid,
-            frame_of_reference_uid=series.frame_of_reference_uid,
-            by="SOP Instance UID",
-        ),
-    )
+    collector.place(prompt, home)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dicom_io import codes
 from dicom_io.parsing import Attributes
-from dicom_io.prompts.collector import Collector
+from dicom_io.prompts.collector import Collector, UnsupportedItemError
 from dicom_io.prompts.placement import ImageIndex, NotPlacedError
 from dicom_io.prompts.reading import KeyImageHint
 from dicom_io.prompts.sr_tree import Node, read_tree
@@ -25,12 +25,16 @@ def read_key_objects(attributes: Attributes, images: ImageIndex, collector: Coll
 def _add_hints(node: Node, title: str, description: str, images: ImageIndex, collector: Collector) -> None:
     reference = node.attributes.item("ReferencedSOPSequence")
     if reference is None:
-        raise NotPlacedError("it refers to no image")
+        raise UnsupportedItemError("it refers to no image")
     uid = reference.text("ReferencedSOPInstanceUID")
     frames = reference.numbers("ReferencedFrameNumber") or (None,)
     for frame in frames:
         number = None if frame is None else int(frame)
-        placed, index = images.slice_of(uid, number)
+        try:
+            placed, index = images.slice_of(uid, number)
+        except NotPlacedError as error:
+            # A key image (a screenshot, a radiograph) is a hint: nothing that was measured is lost.
+            raise UnsupportedItemError(str(error)) from error
         collector.hints.append(
             KeyImageHint(
                 key_object_sop_instance_uid=collector.sop_instance_uid,

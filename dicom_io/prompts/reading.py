@@ -6,17 +6,29 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from workflow.domain.lesion import LesionPrompt
+from workflow.domain.series import StackKey
 
 
 class ProblemKind(StrEnum):
     """What stood in the way of a prompt."""
 
     NOT_A_LESION = "not chosen as a lesion"
+    DOUBTFUL_LESION = "not taken for a lesion, though somebody measured it"
     NOT_PLACED = "could not be placed on the images"
     MISSING_OBJECT = "needs an object that is not here"
     MALFORMED = "is malformed"
+    UNREAD = "is of a kind that is not read"
     UNSUPPORTED = "is of a kind that shows no lesion"
     REPEATED = "repeats what another object shows"
+
+
+_NEXT_STEPS = {
+    ProblemKind.DOUBTFUL_LESION: "add the name to the rules' `always` or `never`, or mark the lesion by hand",
+    ProblemKind.NOT_PLACED: "have the images sent that it was drawn on, or mark the lesion by hand",
+    ProblemKind.MISSING_OBJECT: "have that object sent, or mark the lesion by hand",
+    ProblemKind.MALFORMED: "have it exported again, or mark the lesion by hand",
+    ProblemKind.UNREAD: "mark the lesion by hand",
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,19 +50,28 @@ class PromptProblem:
     kind: ProblemKind
     reason: str
 
+    @property
+    def is_doubt(self) -> bool:
+        """Whether a person has to look: something was drawn or measured and is not taken along."""
+        return self.kind in _NEXT_STEPS
+
+    @property
+    def next_step(self) -> str:
+        """What a person can do about it; "" where nothing is to be done."""
+        return _NEXT_STEPS.get(self.kind, "")
+
     def __str__(self) -> str:
         return f"{self.item} of {self.sop_instance_uid} {self.kind}: {self.reason}"
 
 
 @dataclass(frozen=True, kw_only=True)
 class PromptPlacement:
-    """The images that a prompt was placed on, and by what evidence.
+    """The stack that a prompt was drawn on, and by what evidence.
 
-    Positions of the prompt hold in the frame of reference of that series; `by` is for the worksheet
-    ("SOP Instance UID", "frame of reference", "frame of reference and geometry").
+    Positions of the prompt hold in the stack's frame of reference; `by` is for the worksheet.
     """
 
-    series_instance_uid: str
+    drawn_on: StackKey
     frame_of_reference_uid: str | None
     by: str
 
@@ -83,6 +104,8 @@ class PromptReading:
         Items that gave no prompt, each with its reason.
     hints
         Key images: where a person says to look.
+    doubts
+        What was taken and still needs a person's look, each naming its item and the next step.
     notes
         What was decided on the way (why an ROI was taken, what was left out of it), for the worksheet.
     used_segments
@@ -93,6 +116,7 @@ class PromptReading:
     placements: tuple[PromptPlacement, ...] = ()
     problems: tuple[PromptProblem, ...] = ()
     hints: tuple[KeyImageHint, ...] = ()
+    doubts: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     used_segments: frozenset[tuple[str, str]] = frozenset()
 

@@ -9,7 +9,8 @@ from pydicom.sr.coding import Code
 
 from dicom_io import codes
 from dicom_io.prompts.origin import is_one_of
-from workflow.domain.anatomy import is_nodal_name, site_of, site_of_code, site_of_words, words_of
+from workflow.domain.anatomy import folded, is_nodal_name, site_of, site_of_code, site_of_words, words_of
+from workflow.domain.structures import NamedStructure, structure_named
 
 # RT ROI Interpreted Type (PS3.3 C.8.8.8.1) that no tumour has. ORGAN is not among them: some planning
 # systems write it for every ROI, so that a name decides.
@@ -20,10 +21,14 @@ _OTHER_TYPES = frozenset({
 })  # fmt: skip
 
 _LESION_NAMES = (
-    r"i?gtv\w*", r"tumou?rs?", r"tu", r"lesions?", r"l(ae|ä)sion(en)?", r"nodules?", r"mets?",
+    r"i?gtv\w*", r"tumou?rs?", r"tu", r"lesions?", r"l(ae|a)sion(en)?", r"nodules?", r"mets?",
     r"metastas[ei]s", r"metastatic", r"metastasen?", r"mass(es)?", r"neoplasms?", r"neoplastic",
     r"carcinomas?", r"cancers?", r"sarcomas?", r"lymphomas?", r"recist\w*", r"target", r"rundherde?",
-    r"raumforderung", r"hcc", r"nsclc", r"malignan\w+",
+    r"raumforderung", r"hcc", r"nsclc", r"malignan\w+", r"herde?", r"filiae?", r"tumeurs?", r"tumor[ei]s?",
+    r"lesion[ei]s?", r"lesao", r"lesoes", r"nodul[oi]s?", r"masses?", r"mas(a|sa)s?", r"metastas[ei]s?",
+    r"metastaz\w*", r"guz(ek)?", r"ognisko", r"zmiana", r"опухол\w*", r"очаг\w*", r"метастаз\w*", r"узел",
+    r"узлы", r"\w*образование", r"поражени\w*",
+    r".*(病灶|病变|病変|肿瘤|腫瘍|腫瘤|肿块|结节|結節|转移|転移|轉移|癌).*",
 )  # fmt: skip
 
 _OTHER_NAMES = (
@@ -34,12 +39,20 @@ _OTHER_NAMES = (
 )  # fmt: skip
 
 
+# Words that take back what stands beside them: "normal liver lesion reference".
+_NORMAL = frozenset({"normal", "healthy", "reference", "background"})
+
+
 @dataclass(frozen=True, kw_only=True)
 class LesionChoice:
-    """Whether an ROI or segment is taken as a lesion, and why."""
+    """Whether an ROI, segment or measurement is taken as a lesion, and why.
+
+    `doubt` says why a person has to look at the choice; "" where it is certain.
+    """
 
     is_lesion: bool
     reason: str
+    doubt: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,7 +126,7 @@ class LesionRules:
         if is_one_of(kind, *codes.BESIDE_THE_TUMOUR):
             return LesionChoice(is_lesion=False, reason=said)
         if is_one_of(category, codes.MORPHOLOGICALLY_ABNORMAL) or is_one_of(kind, *codes.LESION_TYPES):
-            return LesionChoice(is_lesion=True, reason=said)
+            return self._taken_by_code(label, said)
         site = site_of(kind.value, kind.meaning) if kind is not None else None
         if site is not None:
             return LesionChoice(is_lesion=site.is_nodal and self.nodes_are_lesions, reason=said)
@@ -121,8 +134,13 @@ class LesionRules:
         reason = by_name.reason if by_name.is_lesion else f"{said}, and {by_name.reason}"
         return LesionChoice(is_lesion=by_name.is_lesion, reason=reason)
 
-    def choose_finding(self, label: str, category: Code | None, finding: Code | None) -> LesionChoice:
-        """Decide on a measurement's finding: somebody measured it, so only what is coded as none is none."""
+    def choose_measured(
+        self, label: str, category: Code | None = None, finding: Code | None = None
+    ) -> LesionChoice:
+        """Decide on a measurement: somebody measured it, so only what is coded or named as none is none.
+
+        `label` is all that people wrote of it. What only its words speak against is in doubt either way.
+        """
         listed = self._listed(label)
         if listed is not None:
             return listed
@@ -130,11 +148,35 @@ class LesionRules:
         site = site_of_code(finding.value) if finding is not None else None
         if is_one_of(finding, *codes.BESIDE_THE_TUMOUR):
             return LesionChoice(is_lesion=False, reason=said)
-        if is_one_of(category, codes.MORPHOLOGICALLY_ABNORMAL) or (site is not None and site.is_nodal):
-            return LesionChoice(is_lesion=True, reason=said)
+        is_abnormal = is_one_of(category, codes.MORPHOLOGICALLY_ABNORMAL)
+        if is_abnormal or is_one_of(finding, *codes.LESION_TYPES) or (site is not None and site.is_nodal):
+            return self._taken_by_code(label, said)
         is_organ = site is not None or is_one_of(finding, *codes.ANATOMICAL_STRUCTURES)
-        is_structure = is_organ or is_one_of(category, codes.ANATOMICAL_STRUCTURE)
-        return LesionChoice(is_lesion=not is_structure, reason=said)
+        if is_organ or is_one_of(category, codes.ANATOMICAL_STRUCTURE):
+            return LesionChoice(is_lesion=False, reason=said)
+        words = " ".join([label, finding.meaning if finding is not None else ""])
+        structure = self._structure(words)
+        if structure is None:
+            return LesionChoice(is_lesion=True, reason="somebody measured it")
+        reason = f"its label {label!r} names {structure.words}"
+        if structure.is_certain:
+            return LesionChoice(is_lesion=False, reason=reason, doubt=reason)
+        return LesionChoice(
+            is_lesion=True, reason="somebody measured it", doubt=f"{reason} and no lesion; say if it is one"
+        )
+
+    def _taken_by_code(self, label: str, said: str) -> LesionChoice:
+        structure = self._structure(label)
+        if structure is None or structure.is_organ or not structure.is_certain:
+            return LesionChoice(is_lesion=True, reason=said)
+        doubt = f"{said}, and its label {label!r} names {structure.words}; say if it is a lesion"
+        return LesionChoice(is_lesion=True, reason=said, doubt=doubt)
+
+    def _structure(self, label: str) -> NamedStructure | None:
+        """The normal structure that a label names, unless a word for a lesion is in it."""
+        structure = structure_named(label)
+        is_normal = structure is not None and structure.words in _NORMAL
+        return None if _matching_word(label, self.lesion_words) and not is_normal else structure
 
     def _listed(self, name: str) -> LesionChoice | None:
         whole = name.strip().casefold()
@@ -165,7 +207,7 @@ def _meaning(code: Code | None) -> str:
 
 def _matching_word(name: str, patterns: tuple[str, ...]) -> str | None:
     expression = re.compile("|".join(f"(?:{pattern})" for pattern in patterns)) if patterns else None
-    words = words_of(name)
+    words = [folded(word) for word in words_of(name)]
     return next((word for word in words if expression is not None and expression.fullmatch(word)), None)
 
 

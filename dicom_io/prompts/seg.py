@@ -3,35 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dicom_io.parsing import Attributes
-from dicom_io.prompts.collector import Collector, UnsupportedItemError
+from dicom_io.prompts.collector import Collector, UnreadItemError, UnsupportedItemError
 from dicom_io.prompts.origin import Origin, code_of, origin_of, site_from
-from dicom_io.prompts.placement import (
-    ImageIndex,
-    ReferencedImages,
-)
-from dicom_io.prompts.reading import ProblemKind, PromptPlacement
+from dicom_io.prompts.placement import Home, ImageIndex, inside_of
+from dicom_io.prompts.reading import ProblemKind
 from dicom_io.prompts.rules import LesionRules
 from dicom_io.prompts.seg_frames import FrameInfo, frame_infos, iterate_frames
-from dicom_io.prompts.seg_grid import Patch, volume_of
+from dicom_io.prompts.seg_grid import Patch, frame_affine, region_on
 from workflow.domain.errors import UnsuitableInputError
 from workflow.domain.lesion import LesionPrompt, MaskPrompt, PromptSource
 
 SURFACE_SEGMENTATION = "1.2.840.10008.5.1.4.1.1.66.5"
 
 
-@dataclass(kw_only=True)
-class SegmentVoxels:
-    """A segment's set pixels, frame by frame, without a grid yet."""
+@dataclass(frozen=True, kw_only=True, eq=False)
+class PlacedSegment:
+    """A segment's voxels on the stack that it was drawn on."""
 
-    number: int
-    patches: list[Patch] = field(default_factory=list)
+    mask: MaskPrompt
+    home: Home
 
 
 def read_seg(attributes: Attributes, images: ImageIndex, rules: LesionRules, collector: Collector) -> None:
@@ -40,11 +37,10 @@ def read_seg(attributes: Attributes, images: ImageIndex, rules: LesionRules, col
         require_patient_voxels(attributes)
         chosen = _choose(attributes, rules, collector)
         if chosen:
-            placement, masks = segment_masks(attributes, images, set(chosen), rules.fraction, collector)
+            placed = segment_masks(attributes, images, set(chosen), rules.fraction, collector)
             origin = seg_origin(attributes)
-            for number, mask in masks.items():
-                segment = chosen[number]
-                collector.add(segment_prompt(segment, mask, origin), placement)
+            for number, segment in placed.items():
+                collector.place(segment_prompt(chosen[number], segment.mask, origin), segment.home)
 
 
 def segment_masks(
@@ -55,33 +51,68 @@ def segment_masks(
     collector: Collector,
     *,
     only_frames: frozenset[int] | None = None,
-) -> tuple[PromptPlacement, dict[int, MaskPrompt]]:
-    """The masks of these segments, placed on the images, in the order of their numbers.
+) -> dict[int, PlacedSegment]:
+    """The masks of these segments, each on its own stack of images, in the order of their numbers.
 
-    A segment without voxels, or whose frames make no grid, is a problem of its own and left out.
+    A segment without voxels, or that can't be placed, is a problem of its own and left out.
     `only_frames` (counted from 1) limits them to some frames, as a planar ROI refers to one.
 
     Raises
     ------
     UnsuitableInputError
         If the object can't be read.
-    NotPlacedError
-        If it belongs to none of the series.
-    UnsupportedItemError
-        If it is no segmentation in a patient (slide, surface).
+    UnsupportedItemError, UnreadItemError
+        If it is no segmentation in a patient (slide), or a surface.
     """
     require_patient_voxels(attributes)
     frames = frame_infos(attributes)
-    placed, placement = _place(attributes, frames, images)
-    voxels = _collect(attributes, frames, numbers, fraction, only_frames)
+    listed = _listed(attributes)
+    patches = _collect(attributes, frames, images, numbers, fraction, only_frames)
     masks = {}
     for number in sorted(numbers):
-        with collector.item(f"segment {number}"):
-            found = voxels[number]
-            if not found.patches:
+        name = f"segment {number}"
+        with collector.item(name):
+            if not patches[number]:
                 raise UnsuitableInputError("it has no voxel set")
-            masks[number] = MaskPrompt(volume=volume_of(found.patches, placed, images))
-    return placement, masks
+            masks[number] = _placed(name, attributes, patches[number], listed, images, collector)
+    return masks
+
+
+def _placed(
+    name: str,
+    attributes: Attributes,
+    patches: Sequence[Patch],
+    listed: tuple[tuple[str, ...], tuple[str, ...]],
+    images: ImageIndex,
+    collector: Collector,
+) -> PlacedSegment:
+    sources = [patch.frame.source[0] for patch in patches if patch.frame.source is not None]
+    drawn = [patch.corners_lps for patch in patches]
+    home = images.home(attributes.text("FrameOfReferenceUID"), drawn, sources, *listed)
+    inside = [patch for patch in patches if inside_of(patch.corners_lps, home.images)]
+    region = region_on(inside, home.images)
+    if len(inside) < len(patches):
+        collector.doubt(
+            f"{name}: {len(patches) - len(inside)} of its {len(patches)} frames lie beyond "
+            f"{home.images.series.name} and are left out; look whether the lesion is cut off"
+        )
+    if region.interpolated:
+        collector.doubt(
+            f"{name}: {region.interpolated} empty slices between drawn ones are interpolated by shape; "
+            "look whether it is one lesion"
+        )
+    return PlacedSegment(mask=MaskPrompt(volume=region.volume), home=home)
+
+
+def _listed(attributes: Attributes) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The images, and the series, that the object says it was drawn on."""
+    series = attributes.items("ReferencedSeriesSequence")
+    named = [
+        instance.text("ReferencedSOPInstanceUID")
+        for one in series
+        for instance in one.items("ReferencedInstanceSequence")
+    ]
+    return tuple(named), tuple(one.text("SeriesInstanceUID") for one in series)
 
 
 def require_patient_voxels(attributes: Attributes) -> None:
@@ -89,11 +120,13 @@ def require_patient_voxels(attributes: Attributes) -> None:
 
     Raises
     ------
+    UnreadItemError
+        If it is a surface.
     UnsupportedItemError
-        If it is one.
+        If it lies on a slide.
     """
     if attributes.text("SOPClassUID") == SURFACE_SEGMENTATION:
-        raise UnsupportedItemError("it is a surface segmentation; only voxel segmentations are read")
+        raise UnreadItemError("it is a surface segmentation; only voxel segmentations are read")
     frames = attributes.items("PerFrameFunctionalGroupsSequence")
     if attributes.has("ImageOrientationSlide") or (frames and frames[0].has("PlanePositionSlideSequence")):
         raise UnsupportedItemError("it lies on a microscopy slide, not in a patient's frame of reference")
@@ -120,56 +153,37 @@ def _choose(attributes: Attributes, rules: LesionRules, collector: Collector) ->
         if choice.is_lesion:
             chosen[number] = entry
             collector.note(f"{name} taken: {choice.reason}")
+            if choice.doubt:
+                collector.doubt(f"{name}: {choice.doubt}")
         else:
             collector.problem(name, ProblemKind.NOT_A_LESION, choice.reason)
     return chosen
 
 
-def _place(
-    attributes: Attributes, frames: Sequence[FrameInfo], images: ImageIndex
-) -> tuple[ReferencedImages, PromptPlacement]:
-    """The series that it was drawn on: by source images, by referenced series, else by frame of reference."""
-    sources = [frame.source[0] for frame in frames if frame.source is not None]
-    series = attributes.items("ReferencedSeriesSequence")
-    sources += [
-        instance.text("ReferencedSOPInstanceUID")
-        for entry in series for instance in entry.items("ReferencedInstanceSequence")
-    ]  # fmt: skip
-    placed, by = images.holding_most(sources), "SOP Instance UID"
-    if placed is None:
-        named = {entry.text("SeriesInstanceUID") for entry in series}
-        placed = next((i for i in images.images if i.series.series_instance_uid in named), None)
-        by = "Series Instance UID"
-    if placed is None:
-        placed = images.in_frame_of_reference(attributes.text("FrameOfReferenceUID"))[0]
-        by = "frame of reference"
-    return placed, PromptPlacement(
-        series_instance_uid=placed.series.series_instance_uid,
-        frame_of_reference_uid=placed.series.frame_of_reference_uid,
-        by=by,
-    )
-
-
 def _collect(
     attributes: Attributes,
     frames: Sequence[FrameInfo],
+    images: ImageIndex,
     numbers: set[int],
     fraction: float,
     only_frames: frozenset[int] | None,
-) -> dict[int, SegmentVoxels]:
+) -> dict[int, list[Patch]]:
     """The set pixels of each wanted segment, frame by frame, in one pass over the pixel data."""
-    found = {number: SegmentVoxels(number=number) for number in numbers}
+    found: dict[int, list[Patch]] = {number: [] for number in numbers}
     threshold = _threshold(attributes, fraction)
     arrays = iterate_frames(attributes.dataset)
     for frame, array in zip(frames, arrays, strict=False):
         if only_frames is not None and frame.index + 1 not in only_frames:
             continue
         if frame.segment_number is None:
-            here = [int(n) for n in np.unique(array) if int(n) in numbers]
-            for number in here:
-                _keep(found[number], frame, array == number)
+            here = {int(n): array == n for n in np.unique(array) if int(n) in numbers}
         elif frame.segment_number in numbers:
-            _keep(found[frame.segment_number], frame, array >= threshold)
+            here = {frame.segment_number: array >= threshold}
+        else:
+            here = {}
+        for number, pixels in here.items():
+            if pixels.any():
+                found[number].append(_patch(frame, pixels, images))
     return found
 
 
@@ -179,12 +193,15 @@ def _threshold(attributes: Attributes, fraction: float) -> float:
     return max(1.0, fraction * (attributes.integer("MaximumFractionalValue") or 255))
 
 
-def _keep(segment: SegmentVoxels, frame: FrameInfo, pixels: NDArray[Any]) -> None:
+def _patch(frame: FrameInfo, pixels: NDArray[Any], images: ImageIndex) -> Patch:
     rows, columns = np.flatnonzero(pixels.any(axis=1)), np.flatnonzero(pixels.any(axis=0))
-    if rows.size:
-        box = pixels[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
-        start = int(rows[0]), int(columns[0])
-        segment.patches.append(Patch(frame=frame, start=start, pixels=np.array(box, dtype=bool)))
+    box = pixels[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+    return Patch(
+        frame=frame,
+        start=(int(rows[0]), int(columns[0])),
+        pixels=np.array(box, dtype=bool),
+        affine=frame_affine(frame, images),
+    )
 
 
 def seg_origin(attributes: Attributes) -> Origin:

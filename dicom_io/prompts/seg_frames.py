@@ -73,17 +73,27 @@ def frame_infos(attributes: Attributes) -> list[FrameInfo]:
         )
     shared = attributes.items("SharedFunctionalGroupsSequence")
     labelmap = attributes.text("SegmentationType").upper() == "LABELMAP"
-    return [_frame_info(index, frame, shared, labelmap) for index, frame in enumerate(frames)]
+    only = only_segment(attributes)
+    return [_frame_info(index, frame, shared, labelmap, only) for index, frame in enumerate(frames)]
 
 
-def _frame_info(index: int, frame: Attributes, shared: tuple[Attributes, ...], labelmap: bool) -> FrameInfo:
+def only_segment(attributes: Attributes) -> int | None:
+    """The number of the one segment that is described; None if there are several."""
+    segments = attributes.items("SegmentSequence")
+    return segments[0].integer("SegmentNumber") if len(segments) == 1 else None
+
+
+def _frame_info(
+    index: int, frame: Attributes, shared: tuple[Attributes, ...], labelmap: bool, only: int | None
+) -> FrameInfo:
     places = [frame, *shared]
     number = None
     if not labelmap:
         named = first_numbers(places, "SegmentIdentificationSequence", "ReferencedSegmentNumber", 1)
-        if named is None:
+        if named is None and only is None:
             raise UnsuitableInputError(f"frame {index + 1} doesn't say which segment it belongs to")
-        number = int(named[0])
+        # Of one segment, a frame that names none or one that is not there shows the only one there is.
+        number = only if only is not None else int(named[0]) if named is not None else None
     thickness = first_numbers(places, "PixelMeasuresSequence", "SpacingBetweenSlices", 1)
     if thickness is None or thickness[0] <= 0:
         thickness = first_numbers(places, "PixelMeasuresSequence", "SliceThickness", 1)

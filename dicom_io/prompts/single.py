@@ -36,7 +36,7 @@ def open_object(source: Dataset | str | Path) -> Attributes:
 
 def read_object(
     entry: Attributes,
-    images: Sequence[ReferencedImages],
+    images: ImageIndex | Sequence[ReferencedImages],
     rules: LesionRules,
     related: Sequence[Attributes],
 ) -> PromptReading:
@@ -47,9 +47,9 @@ def read_object(
     UnsuitableInputError
         If it is of a kind that holds no prompts, or too damaged to be walked.
     """
-    index = ImageIndex(images=tuple(images))
-    collector = Collector(sop_instance_uid=entry.text("SOPInstanceUID"))
+    index = images if isinstance(images, ImageIndex) else ImageIndex(images=tuple(images))
     modality = entry.text("Modality")
+    collector = Collector(sop_instance_uid=entry.text("SOPInstanceUID"), kind=modality)
     if modality == "RTSTRUCT":
         read_rtstruct(entry, index, rules, collector)
     elif modality == "SEG":

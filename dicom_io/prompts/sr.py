@@ -15,13 +15,22 @@ from pydicom.sr.coding import Code
 
 from dicom_io import codes
 from dicom_io.parsing import Attributes
-from dicom_io.prompts.collector import Collector, UnsupportedItemError
+from dicom_io.prompts.collector import Collector, UnreadItemError, UnsupportedItemError
 from dicom_io.prompts.graphics import Drawing, pair_axes, shapes_of
 from dicom_io.prompts.origin import Origin, Site, origin_of, site_from
-from dicom_io.prompts.placement import ImageIndex
-from dicom_io.prompts.reading import ProblemKind, PromptPlacement
-from dicom_io.prompts.rules import LesionRules
+from dicom_io.prompts.placement import Home, ImageIndex
+from dicom_io.prompts.plausibility import (
+    area_contradiction,
+    length_contradiction,
+    polygon_area_mm2,
+    volume_contradiction,
+    volume_mm3,
+)
+from dicom_io.prompts.reading import ProblemKind
+from dicom_io.prompts.rules import LesionChoice, LesionRules
+from dicom_io.prompts.seg import PlacedSegment
 from dicom_io.prompts.sr_drawings import DrawingReader, is_aside
+from dicom_io.prompts.sr_numbers import Numeric, numeric_of
 from dicom_io.prompts.sr_segments import (
     SegmentReader,
     frames_of,
@@ -30,11 +39,20 @@ from dicom_io.prompts.sr_segments import (
     segments_wanted,
 )
 from dicom_io.prompts.sr_tree import Node, Tree, read_tree
-from workflow.domain.lesion import LesionPrompt, PromptShape, PromptSource
+from workflow.domain.lesion import LesionPrompt, MaskPrompt, PromptShape, PromptSource
+from workflow.domain.structures import structure_named
 
 # OHIF, Slim and dcmjs name the drawing tool in the tracking identifier: "Cornerstone3DTools@^0.1.0:Length".
 _TOOL_TAG = re.compile(r"cornerstone\w*@[^:]*:(?P<tool>\w+)(?::(?P<label>.*))?$", re.IGNORECASE)
 _COORDINATES = frozenset({"SCOORD", "SCOORD3D"})
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class PlacedDrawing:
+    """A drawing on the stack that it was drawn on."""
+
+    drawing: Drawing
+    home: Home
 
 
 @dataclass(eq=False)
@@ -43,9 +61,20 @@ class Lesion:
 
     nodes: list[Node]
     tracking_uid: str | None = None
-    drawings: list[Drawing] = field(default_factory=list)
-    shapes: list[PromptShape] = field(default_factory=list)
-    placement: PromptPlacement | None = None
+    drawings: list[PlacedDrawing] = field(default_factory=list)
+    segments: list[PlacedSegment] = field(default_factory=list)
+
+    @property
+    def homes(self) -> list[Home]:
+        """Where its parts were drawn, the masks' first: a line beside one says less."""
+        return [segment.home for segment in self.segments] + [drawing.home for drawing in self.drawings]
+
+    @property
+    def loose_line(self) -> Drawing | None:
+        """The only drawing, where it is a line outside all groups."""
+        drawings = [placed.drawing for placed in self.drawings]
+        is_one = not self.nodes[0].is_group and [drawing.kind for drawing in drawings] == ["line"]
+        return drawings[0] if is_one else None
 
 
 def read_sr(
@@ -62,7 +91,11 @@ def read_sr(
             tree=tree,
             drawings=DrawingReader(tree=tree, images=images),
             segments=SegmentReader(
-                images=images, fraction=rules.fraction, related=related, wanted=segments_wanted(tree.root)
+                images=images,
+                fraction=rules.fraction,
+                related=related,
+                wanted=segments_wanted(tree.root),
+                collector=collector,
             ),
             rules=rules,
             collector=collector,
@@ -113,12 +146,35 @@ class _Reader:
             next(filter(None, (_code(node, concept) for node in lesion.nodes)), None)
             for concept in (codes.FINDING_CATEGORY, codes.FINDING)
         )
-        if finding is None and category is None:
-            return True
-        choice = self.rules.choose_finding(_label(lesion.nodes), category, finding)
+        if finding is not None and finding.value == codes.OHIF_FREE_TEXT:
+            finding = None  # what was typed is the label
+        choice = self.rules.choose_measured(_label(lesion.nodes), category, finding)
+        if choice.is_lesion and finding is None:
+            choice = self._of_vessel(lesion) or choice
+        item = lesion.nodes[0].item
         if not choice.is_lesion:
-            self.collector.problem(lesion.nodes[0].item, ProblemKind.NOT_A_LESION, choice.reason)
+            kind = ProblemKind.DOUBTFUL_LESION if choice.doubt else ProblemKind.NOT_A_LESION
+            self.collector.problem(item, kind, choice.reason)
+        elif choice.doubt:
+            self.collector.doubt(f"{item}: {choice.doubt}")
         return choice.is_lesion
+
+    def _of_vessel(self, lesion: Lesion) -> LesionChoice | None:
+        """Against a measurement whose site or concept is a vessel or the like, whatever its label."""
+        sites = [
+            place.code_value for node in lesion.nodes for place in node.children_named(codes.FINDING_SITE)
+        ]
+        concepts = [
+            child.concept for node in lesion.nodes for child in node.children if child.value_type == "NUM"
+        ]
+        for said in (*sites, *concepts):
+            structure = structure_named(said.meaning) if said is not None else None
+            if said is None or structure is None or structure.is_organ:
+                continue
+            choice = self.rules.choose_measured(" ".join([said.meaning, _label(lesion.nodes)]))
+            if not choice.is_lesion:
+                return choice
+        return None
 
     def _gather(self, lesion: Lesion) -> None:
         """Read every coordinate and segment of the lesion; each that fails is a problem of its own."""
@@ -131,20 +187,39 @@ class _Reader:
                     with self.collector.item(node.item):
                         self._gather_drawing(lesion, node, tool)
         if not is_shown:
-            raise UnsupportedItemError("it has no coordinates and refers to no segment, so it shows no place")
+            self._say_that_nothing_is_shown(lesion)
+
+    def _say_that_nothing_is_shown(self, lesion: Lesion) -> None:
+        words = "it has no coordinates and refers to no segment, so it shows no place"
+        if any(numeric.length_mm is not None for node in lesion.nodes for numeric in _numbers(node)):
+            raise UnreadItemError(words)
+        raise UnsupportedItemError(words)
 
     def _gather_drawing(self, lesion: Lesion, node: Node, tool: str) -> None:
         if is_segment_reference(node):
-            mask, placement = self.segments.read(node)
-            lesion.shapes.append(mask)
+            lesion.segments.append(self.segments.read(node))
             if frames_of(node) is None:
                 uid, number = segment_of(node)
                 self.collector.used_segments.add((uid, f"segment {number}"))
-        else:
-            target = self.tree.resolve(node)
-            drawings, placement = self.drawings.read(target, measured_by=node.parent, tool=tool)
-            lesion.drawings += drawings
-        lesion.placement = lesion.placement or placement
+            return
+        target = self.tree.resolve(node)
+        drawings, home = self.drawings.read(target, measured_by=node.parent, tool=tool)
+        lesion.drawings += [PlacedDrawing(drawing=drawing, home=home) for drawing in drawings]
+        measured = numeric_of(node.parent) if node.parent is not None else None
+        if measured is not None and len(drawings) == 1:
+            self._compare(node, measured, drawings[0])
+
+    def _compare(self, node: Node, measured: Numeric, drawing: Drawing) -> None:
+        """Say so where a number is not that of its own coordinates."""
+        contradiction = ""
+        if drawing.kind == "line" and measured.length_mm is not None:
+            contradiction = length_contradiction(
+                measured.length_mm, drawing.length_mm, rounding_mm=measured.rounding_mm
+            )
+        elif drawing.kind == "outline" and measured.area_mm2 is not None:
+            contradiction = area_contradiction(measured.area_mm2, polygon_area_mm2(drawing.points_lps))
+        if contradiction:
+            self.collector.doubt(f"{node.item}: {contradiction}")
 
     def _is_drawing(self, node: Node) -> bool:
         """Coordinates, a segment, or a reference to coordinates elsewhere in the document."""
@@ -180,22 +255,49 @@ class _Reader:
 
     def _with_loose_lines_paired(self, lesions: list[Lesion]) -> list[Lesion]:
         """Lesions outside groups whose only lines cross: the short axis joins the long one's lesion."""
-        lines = {
-            id(lesion.drawings[0]): lesion
-            for lesion in lesions
-            if not lesion.nodes[0].is_group and [d.kind for d in lesion.drawings] == ["line"]
-        }
-        for long, short in pair_axes([lesion.drawings[0] for lesion in lines.values()]):
+        lines = {id(line): lesion for lesion in lesions if (line := lesion.loose_line) is not None}
+        for long, short in pair_axes([lesion.drawings[0].drawing for lesion in lines.values()]):
             if short is not None:
-                lines[id(long)].drawings.append(short)
+                lines[id(long)].drawings += lines[id(short)].drawings
                 lines[id(long)].nodes += lines[id(short)].nodes
                 lines[id(short)].drawings.clear()
-        return [lesion for lesion in lesions if lesion.drawings or lesion.shapes]
+        return [lesion for lesion in lesions if lesion.homes]
 
     def _add(self, lesion: Lesion) -> None:
-        shapes = (*shapes_of(lesion.drawings), *lesion.shapes)
-        if shapes and lesion.placement is not None:
-            self.collector.add(self._prompt(lesion, shapes), lesion.placement)
+        """Add the lesion on one stack: a prompt has one, and what lies on others is said."""
+        home, *others = lesion.homes
+        item, key = lesion.nodes[0].item, home.images.series.key
+        drawings = [d.drawing for d in lesion.drawings if d.home.images.series.key == key]
+        masks = [s.mask for s in lesion.segments if s.home.images.series.key == key]
+        elsewhere = {
+            other.images.series.key: other.images.series.name
+            for other in others
+            if other.images.series.key != key
+        }
+        # A mask on one stack and the axes on another show one lesion; two drawings are two measurements.
+        if elsewhere and (drawings or len(masks) > 1 or len(elsewhere) > 1):
+            self.collector.doubt(
+                f"{item}: it was measured on {home.images.series.name} and on "
+                f"{', '.join(elsewhere.values())}; the first is taken"
+            )
+        shapes = (*shapes_of(drawings), *masks)
+        self.collector.place(self._prompt(lesion, shapes), home)
+        self._compare_whole(lesion, drawings, masks)
+
+    def _compare_whole(self, lesion: Lesion, drawings: list[Drawing], masks: list[MaskPrompt]) -> None:
+        """Numbers of the group that name no coordinates of their own, against what the group shows."""
+        stated = [numeric for node in lesion.nodes for numeric in _numbers(node)]
+        lines = [drawing for drawing in drawings if drawing.kind == "line"]
+        for numeric in stated:
+            contradiction = ""
+            if numeric.volume_mm3 is not None and len(masks) == 1:
+                contradiction = volume_contradiction(numeric.volume_mm3, volume_mm3(masks[0]))
+            elif numeric.length_mm is not None and numeric.is_axis and len(lines) == len(drawings) == 1:
+                contradiction = length_contradiction(
+                    numeric.length_mm, lines[0].length_mm, rounding_mm=numeric.rounding_mm
+                )
+            if contradiction:
+                self.collector.doubt(f"{lesion.nodes[0].item}: {contradiction}")
 
     def _prompt(self, lesion: Lesion, shapes: tuple[PromptShape, ...]) -> LesionPrompt:
         label = _label(lesion.nodes)
@@ -224,6 +326,17 @@ class _Reader:
 
 
 # ---------------------------------------------------------------- reading a group
+
+
+def _numbers(group: Node) -> list[Numeric]:
+    """The group's numbers without coordinates of their own."""
+    found = [
+        numeric_of(child)
+        for child in group.children
+        if child.value_type == "NUM"
+        and not any(c.value_type in _COORDINATES or c.is_reference for c in child.children)
+    ]
+    return [numeric for numeric in found if numeric is not None]
 
 
 def _code(node: Node, concept: Code) -> Code | None:

@@ -7,11 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from dicom_io import codes
-from dicom_io.prompts.collector import UnsupportedItemError
+from dicom_io.prompts.collector import UnreadItemError, UnsupportedItemError
 from dicom_io.prompts.graphics import Drawing, Role, drawings_of, read_points
 from dicom_io.prompts.origin import is_one_of
-from dicom_io.prompts.placement import ImageIndex, NotPlacedError, as_point
-from dicom_io.prompts.reading import PromptPlacement
+from dicom_io.prompts.placement import Home, ImageIndex, NotPlacedError
 from dicom_io.prompts.sr_tree import Node, Tree
 from workflow.domain.errors import UnsuitableInputError
 from workflow.domain.geometry import FloatArray
@@ -29,7 +28,7 @@ class DrawingReader:
     tree: Tree
     images: ImageIndex
 
-    def read(self, node: Node, measured_by: Node | None, tool: str) -> tuple[list[Drawing], PromptPlacement]:
+    def read(self, node: Node, measured_by: Node | None, tool: str) -> tuple[list[Drawing], Home]:
         """One SCOORD or SCOORD3D, in the patient.
 
         Raises
@@ -40,17 +39,19 @@ class DrawingReader:
             If its coordinates are malformed or outside the image.
         UnsupportedItemError
             If it shows no lesion (an angle, an open path).
+        UnreadItemError
+            If it was drawn on a reformatted plane.
         """
         if any(part in tool for part in _OTHER_TOOLS) or _is_angle(measured_by):
             raise UnsupportedItemError("an angle, a calibration or a key image shows no lesion")
         if _is_reformatted(node):
-            raise UnsupportedItemError("it was drawn on a reformatted plane, not on the image it names")
+            raise UnreadItemError("it was drawn on a reformatted plane, not on the image it names")
         role = _role(node, measured_by)
         if node.value_type == "SCOORD3D":
             return self._in_space(node, role, tool)
         return self._on_image(node, role, tool)
 
-    def _on_image(self, node: Node, role: Role, tool: str) -> tuple[list[Drawing], PromptPlacement]:
+    def _on_image(self, node: Node, role: Role, tool: str) -> tuple[list[Drawing], Home]:
         points = read_points(node.attributes, 2)
         origin = node.attributes.text("PixelOriginInterpretation").upper()
         if origin == "VOLUME":
@@ -64,35 +65,19 @@ class DrawingReader:
             graphic_type, points, plane.lps, surface=f"{sop_instance_uid}#{frame_number or 1}", role=role,
             is_region=role is Role.REGION or _names(tool, _REGION_TOOLS), is_arrow=_names(tool, _ARROW_TOOLS),
         )  # fmt: skip
-        series = plane.images.series
-        return drawings, PromptPlacement(
-            series_instance_uid=series.series_instance_uid,
-            frame_of_reference_uid=series.frame_of_reference_uid,
-            by="SOP Instance UID",
-        )
+        return drawings, self.images.home_on(plane, [drawing.points_lps for drawing in drawings])
 
-    def _in_space(self, node: Node, role: Role, tool: str) -> tuple[list[Drawing], PromptPlacement]:
+    def _in_space(self, node: Node, role: Role, tool: str) -> tuple[list[Drawing], Home]:
         points = read_points(node.attributes, 3)
         frame_of_reference_uid = node.attributes.text("ReferencedFrameOfReferenceUID")
-        candidates = self.images.in_frame_of_reference(frame_of_reference_uid)
-        centre = points.mean(axis=0)
-        placed = next((c for c in candidates if c.volume.contains(as_point(centre))), None)
-        if placed is None:
-            x, y, z = centre
-            raise NotPlacedError(
-                f"its centre ({x:.1f}, {y:.1f}, {z:.1f}) mm lies outside all series of its frame of reference"
-            )
+        home = self.images.home(frame_of_reference_uid, [points], _images_named(node))
         drawings = drawings_of(
             node.attributes.text("GraphicType"), points, _as_they_are,
             surface=_plane_name(frame_of_reference_uid, points), role=role,
-            normal_lps=placed.volume.directions[:, 0],
+            normal_lps=home.images.volume.directions[:, 0],
             is_region=role is Role.REGION or _names(tool, _REGION_TOOLS), is_arrow=_names(tool, _ARROW_TOOLS),
         )  # fmt: skip
-        return drawings, PromptPlacement(
-            series_instance_uid=placed.series.series_instance_uid,
-            frame_of_reference_uid=frame_of_reference_uid,
-            by="frame of reference",
-        )
+        return drawings, home
 
     def _image_of(self, node: Node) -> tuple[str, int | None]:
         """The image that the coordinates were selected from; by value or by reference."""
@@ -103,6 +88,17 @@ class DrawingReader:
                     image.numbers("ReferencedFrameNumber")
                 )
         raise NotPlacedError("its coordinates name no image (no SELECTED FROM IMAGE below them)")
+
+
+def _images_named(node: Node) -> list[str]:
+    """The images named beside coordinates in space, which need none."""
+    beside = [*node.children, *(node.parent.children if node.parent is not None else ())]
+    return [
+        image.text("ReferencedSOPInstanceUID")
+        for child in beside
+        if child.value_type == "IMAGE"
+        for image in child.attributes.items("ReferencedSOPSequence")
+    ]
 
 
 def is_aside(node: Node) -> bool:

@@ -10,11 +10,9 @@ from dicom_io.parsing import Attributes
 from dicom_io.prompts.collector import Collector, MissingObjectError
 from dicom_io.prompts.origin import is_one_of
 from dicom_io.prompts.placement import ImageIndex
-from dicom_io.prompts.reading import PromptPlacement
-from dicom_io.prompts.seg import segment_masks
+from dicom_io.prompts.seg import PlacedSegment, segment_masks
 from dicom_io.prompts.sr_tree import Node
 from workflow.domain.errors import UnsuitableInputError
-from workflow.domain.lesion import MaskPrompt
 
 
 def is_segment_reference(node: Node) -> bool:
@@ -44,11 +42,11 @@ class SegmentReader:
     fraction: float
     related: Sequence[Attributes]
     wanted: Mapping[str, set[int]]
-    _masks: dict[str, dict[int, MaskPrompt]] = field(default_factory=dict)
-    _placements: dict[str, PromptPlacement] = field(default_factory=dict)
+    collector: Collector
+    _masks: dict[str, dict[int, PlacedSegment]] = field(default_factory=dict)
     _reasons: dict[str, str] = field(default_factory=dict)
 
-    def read(self, node: Node) -> tuple[MaskPrompt, PromptPlacement]:
+    def read(self, node: Node) -> PlacedSegment:
         """The segment that an IMAGE item refers to.
 
         Raises
@@ -68,14 +66,12 @@ class SegmentReader:
         if mask is None:
             reason = self._reasons.get(f"{uid} segment {number}", "it has no such segment")
             raise UnsuitableInputError(f"segment {number} of segmentation {uid} can't be used: {reason}")
-        return mask, self._placements[uid]
+        return mask
 
-    def _read_frames(
-        self, uid: str, number: int, frames: frozenset[int]
-    ) -> tuple[MaskPrompt, PromptPlacement]:
+    def _read_frames(self, uid: str, number: int, frames: frozenset[int]) -> PlacedSegment:
         """Some frames of a segment: what a planar ROI (TID 1410) refers to."""
         found = Collector(sop_instance_uid=uid)
-        placement, masks = segment_masks(
+        masks = segment_masks(
             self._source(uid, number), self.images, {number}, self.fraction, found, only_frames=frames
         )
         if number not in masks:
@@ -83,7 +79,15 @@ class SegmentReader:
             raise UnsuitableInputError(
                 f"frame {named} of segmentation {uid} shows nothing of segment {number}"
             )
-        return masks[number], placement
+        self._pass_on(found)
+        return masks[number]
+
+    def _pass_on(self, found: Collector) -> None:
+        """What was said of a segmentation belongs to the report that refers to it, by the object's name."""
+        for text in found.doubts:
+            self.collector.doubt(f"{text} (segmentation {found.sop_instance_uid})")
+        for text in found.notes:
+            self.collector.note(f"{text} (segmentation {found.sop_instance_uid})")
 
     def _source(self, uid: str, number: int) -> Attributes:
         source = next((seg for seg in self.related if seg.text("SOPInstanceUID") == uid), None)
@@ -97,9 +101,8 @@ class SegmentReader:
         source = self._source(uid, number)
         found = Collector(sop_instance_uid=uid)
         numbers = set(self.wanted.get(uid, {number}))
-        self._placements[uid], self._masks[uid] = segment_masks(
-            source, self.images, numbers, self.fraction, found
-        )
+        self._masks[uid] = segment_masks(source, self.images, numbers, self.fraction, found)
+        self._pass_on(found)
         for problem in found.problems:
             self._reasons[f"{uid} {problem.item}"] = problem.reason
 

@@ -17,7 +17,7 @@ import numpy as np
 from pydicom import Dataset
 
 from dicom_io.parsing import Attributes, quiet
-from dicom_io.prompts.placement import ReferencedImages
+from dicom_io.prompts.placement import ImageIndex, ReferencedImages
 from dicom_io.prompts.reading import (
     KeyImageHint,
     ProblemKind,
@@ -39,7 +39,7 @@ SAME_POINT_MM = 1.0
 
 def read_study_prompts(
     sources: Sequence[Dataset | str | Path],
-    images: Sequence[ReferencedImages],
+    images: ImageIndex | Sequence[ReferencedImages],
     *,
     rules: LesionRules | None = None,
 ) -> PromptReading:
@@ -108,6 +108,7 @@ class _Merger:
     prompts: list[LesionPrompt] = field(default_factory=list)
     placements: list[PromptPlacement] = field(default_factory=list)
     hints: list[KeyImageHint] = field(default_factory=list)
+    doubts: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     used_segments: set[tuple[str, str]] = field(default_factory=set)
 
@@ -122,6 +123,7 @@ class _Merger:
             self._take_prompt(prompt, placement, before)
         self.problems += reading.problems
         self.hints += reading.hints
+        self.doubts += reading.doubts
         self.notes += reading.notes
         self.used_segments |= reading.used_segments
 
@@ -132,20 +134,40 @@ class _Merger:
             return
         # Only what other objects showed can be repeated: an object's own lesions are different ones.
         for number in range(before):
-            if _is_same_lesion(self.prompts[number], prompt):
-                self._repeat(number, prompt, uid, item)
+            if self._is_same(number, prompt, placement):
+                self._repeat(number, prompt, placement, uid, item)
                 return
         self.prompts.append(prompt)
         self.placements.append(placement)
 
-    def _repeat(self, number: int, prompt: LesionPrompt, uid: str, item: str) -> None:
-        """A lesion that an object before showed: its mask is added if there was none."""
+    def _is_same(self, number: int, prompt: LesionPrompt, placement: PromptPlacement) -> bool:
+        """By tracking UID if both have one, else by place: the same line, or nearly the same voxels.
+
+        Places of two frames of reference are never the same.
+        """
+        shown = self.prompts[number]
+        if shown.tracking_uid and prompt.tracking_uid:
+            return shown.tracking_uid == prompt.tracking_uid
+        if not self._is_same_frame(number, placement):
+            return False
+        return any(_is_same_place(a, b) for a in shown.shapes for b in prompt.shapes)
+
+    def _is_same_frame(self, number: int, placement: PromptPlacement) -> bool:
+        first = self.placements[number]
+        frames = first.frame_of_reference_uid, placement.frame_of_reference_uid
+        return frames[0] == frames[1] and (frames[0] is not None or first.drawn_on == placement.drawn_on)
+
+    def _repeat(
+        self, number: int, prompt: LesionPrompt, placement: PromptPlacement, uid: str, item: str
+    ) -> None:
+        """A lesion that an object before showed: its mask is added if there was none, with its own stack."""
         shown = self.prompts[number]
         masks = tuple(shape for shape in prompt.shapes if isinstance(shape, MaskPrompt))
         has_mask = any(isinstance(shape, MaskPrompt) for shape in shown.shapes)
         name = f"{shown.item} of {shown.sop_instance_uid}"
-        if masks and not has_mask:
+        if masks and not has_mask and self._is_same_frame(number, placement):
             self.prompts[number] = replace(shown, shapes=(*shown.shapes, *masks))
+            self.placements[number] = placement
             self.notes.append(f"{item} of {uid} is the mask of the lesion at {name}")
         else:
             reason = f"the lesion is already shown by {name}"
@@ -155,15 +177,9 @@ class _Merger:
         """What was taken."""
         return PromptReading(
             prompts=tuple(self.prompts), placements=tuple(self.placements), problems=tuple(self.problems),
-            hints=tuple(self.hints), notes=tuple(self.notes), used_segments=frozenset(self.used_segments),
+            hints=tuple(self.hints), doubts=tuple(self.doubts), notes=tuple(self.notes),
+            used_segments=frozenset(self.used_segments),
         )  # fmt: skip
-
-
-def _is_same_lesion(one: LesionPrompt, other: LesionPrompt) -> bool:
-    """By tracking UID if both have one, else by place: the same line, or nearly the same voxels."""
-    if one.tracking_uid and other.tracking_uid:
-        return one.tracking_uid == other.tracking_uid
-    return any(_is_same_place(a, b) for a in one.shapes for b in other.shapes)
 
 
 def _is_same_place(one: object, other: object) -> bool:

@@ -4,7 +4,7 @@ from dicom_io.results.common import to_bytes
 from dicom_io.results.objects import ResultObjects, build_results
 from dicom_io.results.settings import ResultSettings, SegmentationType, TrackingIdentifierForm
 from dicom_io.results.source import InstanceReference, ResultSource
-from dicom_io.results.sr_document import reference_to
+from dicom_io.results.sr_document import evidence_of, reference_to
 from dicom_io.results.summary import SummarizedTimePoint, build_summary, validate_summary
 from dicom_io.results.validation import Finding, ValidationReport, validate
 
@@ -20,6 +20,7 @@ __all__ = [
     "ValidationReport",
     "build_results",
     "build_summary",
+    "evidence_of",
     "reference_to",
     "to_bytes",
     "validate",

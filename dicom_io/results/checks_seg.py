@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from pydicom import Dataset
 
 from dicom_io.prompts.seg_frames import iterate_frames
-from dicom_io.results.seg import segmented_lesions
 from dicom_io.results.source import SourceImages
-from workflow.domain.report import ReportedLesion, TimePointReport
+from dicom_io.results.visit import VisitVolume
+from workflow.domain.report import ReportedLesion
 
 # A frame may lie this far (in voxels) from where the volume has its slice: positions are rounded in headers.
 _TOLERANCE_VOXELS = (0.25, 0.1, 0.1)
 
 
-def check_seg(seg: Dataset, report: TimePointReport, images: SourceImages) -> list[str]:
-    """Whether segments, geometry, references and every voxel are as the report says."""
-    lesions = segmented_lesions(report)
+def check_seg(seg: Dataset, measured: VisitVolume) -> list[str]:
+    """Whether segments, geometry, references and every voxel are as the report says of the volume."""
+    images, lesions = measured.images, measured.segmented
     problems = _check_segments(seg, lesions) + _check_references(seg, images)
     if (seg.Rows, seg.Columns) != images.volume.shape[1:]:
         return [*problems, f"frames of {seg.Rows} x {seg.Columns}, the source has {images.volume.shape[1:]}"]
@@ -25,7 +27,7 @@ def check_seg(seg: Dataset, report: TimePointReport, images: SourceImages) -> li
     return problems if problems else _check_voxels(seg, indices, lesions)
 
 
-def _check_segments(seg: Dataset, lesions: list[ReportedLesion]) -> list[str]:
+def _check_segments(seg: Dataset, lesions: Sequence[ReportedLesion]) -> list[str]:
     segments = [s for s in seg.SegmentSequence if s.SegmentNumber != 0]  # 0: LABELMAP's background
     problems = []
     if [s.SegmentNumber for s in segments] != list(range(1, len(lesions) + 1)):
@@ -76,7 +78,7 @@ def _slice_indices(seg: Dataset, images: SourceImages) -> tuple[list[int], list[
     return nearest.astype(int).tolist(), problems
 
 
-def _check_voxels(seg: Dataset, indices: list[int], lesions: list[ReportedLesion]) -> list[str]:
+def _check_voxels(seg: Dataset, indices: list[int], lesions: Sequence[ReportedLesion]) -> list[str]:
     """Compare every frame with the masks; whatever a mask holds must be in some frame."""
     is_labelmap = seg.SegmentationType == "LABELMAP"
     seen = [0] * len(lesions)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 from pydicom import Dataset
 
@@ -10,9 +12,12 @@ from dicom_io.results.content import children, descendants, measurement_groups, 
 from dicom_io.results.hydration import hydration_problems, loading_problems
 from dicom_io.results.settings import ResultSettings, TrackingIdentifierForm
 from dicom_io.results.source import SourceImages
-from dicom_io.results.sr_lesions import has_axes
+from dicom_io.results.sr import report_of
+from dicom_io.results.sr_conclusions import has_group
+from dicom_io.results.visit import Visit, VisitStudy
 from workflow.domain.lesion import Axis
-from workflow.domain.report import ReportedLesion, ReviewStatus, TimePointReport
+from workflow.domain.report import ReportedLesion, ReviewStatus
+from workflow.domain.series import StackKey
 
 # Image coordinates are stored as 32-bit floats and lengths to 0.001 mm; a viewer shows tenths.
 _TOLERANCE_MM = 0.01
@@ -21,16 +26,21 @@ _LARGEST_STEP = 0.25
 
 
 def check_sr(
-    sr: Dataset, seg: Dataset | None, report: TimePointReport, images: SourceImages, settings: ResultSettings
+    sr: Dataset,
+    visit: Visit,
+    study: VisitStudy,
+    segs: Mapping[StackKey, Dataset],
+    settings: ResultSettings,
 ) -> list[str]:
     """Whether references, end points, lengths, identities and flags hold."""
-    problems = _check_references(sr, seg, images)
+    report = visit.report
+    problems = _check_references(sr, visit, study, segs)
     by_uid = {lesion.tracking_uid: lesion for lesion in report.lesions}
     for group in measurement_groups(sr):
         lesion = by_uid.get(text_of(group, codes.TRACKING_UNIQUE_IDENTIFIER) or "")
         if lesion is not None:
-            problems += _check_axes(group, lesion, images)
-    problems += _check_identities(sr, seg, report)
+            problems += _check_axes(group, lesion, visit.volume_of(lesion).images)
+    problems += _check_identities(sr, visit, study, segs)
     expected = "VERIFIED" if report.status is ReviewStatus.SIGNED else "UNVERIFIED"
     if sr.VerificationFlag != expected:
         problems.append(f"it is {sr.VerificationFlag}, the report is {report.status.value}")
@@ -39,28 +49,32 @@ def check_sr(
     return problems
 
 
-def _check_references(sr: Dataset, seg: Dataset | None, images: SourceImages) -> list[str]:
-    known = {reference.sop_instance_uid for reference in images.references()}
-    segments: set[int] = set()
-    if seg is not None:
-        known.add(str(seg.SOPInstanceUID))
-        segments = {int(s.SegmentNumber) for s in seg.SegmentSequence}
+def _check_references(
+    sr: Dataset, visit: Visit, study: VisitStudy, segs: Mapping[StackKey, Dataset]
+) -> list[str]:
+    own_segs = [segs[volume.key] for volume in study.volumes if volume.key in segs]
+    segments = {
+        str(seg.SOPInstanceUID): {int(s.SegmentNumber) for s in seg.SegmentSequence} for seg in own_segs
+    }
+    known = {image.sop_instance_uid for volume in study.volumes for image in volume.images.references()}
+    known |= {report_of(visit, other).sop_instance_uid for other in visit.studies if other is not study}
     evidence = {
         str(instance.ReferencedSOPInstanceUID)
-        for study in sr.get("CurrentRequestedProcedureEvidenceSequence", [])
-        for series in study.ReferencedSeriesSequence
+        for keyword in ("CurrentRequestedProcedureEvidenceSequence", "PertinentOtherEvidenceSequence")
+        for referenced in sr.get(keyword, [])
+        for series in referenced.ReferencedSeriesSequence
         for instance in series.ReferencedSOPSequence
     }
     problems = []
     for item in descendants(sr):
         for reference in item.get("ReferencedSOPSequence", []):
             uid = str(reference.ReferencedSOPInstanceUID)
-            if uid not in known:
-                problems.append(f"it refers to {uid}, which is neither an image of the source nor the SEG")
+            if uid not in known and uid not in segments:
+                problems.append(f"it refers to {uid}, which is no image, SEG or report of the visit")
             if uid not in evidence:
                 problems.append(f"it refers to {uid}, which is not among its evidence")
             number = reference.get("ReferencedSegmentNumber")
-            if number is not None and int(number) not in segments:
+            if number is not None and int(number) not in segments.get(uid, ()):
                 problems.append(f"it refers to segment {number}, which the SEG does not have")
     return problems
 
@@ -122,26 +136,36 @@ def _slice_of(reference: Dataset, images: SourceImages) -> int | None:
     return None
 
 
-def _check_identities(sr: Dataset, seg: Dataset | None, report: TimePointReport) -> list[str]:
+def _check_identities(
+    sr: Dataset, visit: Visit, study: VisitStudy, segs: Mapping[StackKey, Dataset]
+) -> list[str]:
     """Each lesion is there under its tracking UID, and each segment it refers to has the same."""
     problems = []
-    by_segment = (
-        {int(s.SegmentNumber): s.get("TrackingUID") for s in seg.SegmentSequence} if seg is not None else {}
-    )
+    by_segment = {
+        (str(seg.SOPInstanceUID), int(s.SegmentNumber)): s.get("TrackingUID")
+        for seg in segs.values()
+        for s in seg.SegmentSequence
+    }
     in_groups = set()
     for group in measurement_groups(sr):
         uid = text_of(group, codes.TRACKING_UNIQUE_IDENTIFIER)
         in_groups.add(uid)
         for item in children(group, codes.REFERENCED_SEGMENT):
-            number = int(item.ReferencedSOPSequence[0].ReferencedSegmentNumber)
-            if by_segment.get(number) != uid:
-                problems.append(f"lesion {uid} refers to segment {number}, which is {by_segment.get(number)}")
-    everywhere = in_groups | {
+            reference = item.ReferencedSOPSequence[0]
+            number = int(reference.ReferencedSegmentNumber)
+            found = by_segment.get((str(reference.ReferencedSOPInstanceUID), number))
+            if found != uid:
+                problems.append(f"lesion {uid} refers to segment {number}, which is {found}")
+    elsewhere = {
         text_of(item, codes.TRACKING_UNIQUE_IDENTIFIER)
-        for item in descendants(sr)
+        for part in children(sr, codes.QUALITATIVE_EVALUATIONS)
+        for item in descendants(part)
         if "ContentSequence" in item
     }
-    for lesion in report.lesions:
-        if lesion.tracking_uid not in (in_groups if has_axes(lesion) else everywhere):
+    for lesion in visit.report.lesions:
+        is_measured = has_group(lesion, visit, study)
+        if lesion.tracking_uid not in (in_groups if is_measured else elsewhere):
             problems.append(f"{lesion.label} ({lesion.tracking_uid}) is not in the report")
+        if lesion.tracking_uid in in_groups and not is_measured:
+            problems.append(f"{lesion.label} is measured in the report, and must not be")
     return problems

@@ -5,16 +5,19 @@ from __future__ import annotations
 from collections.abc import Iterator
 from copy import deepcopy
 from datetime import datetime
+from enum import IntEnum
 from typing import Any
 
 from pydicom import Dataset
 from pydicom.valuerep import DA, DT, TM
 
 from dicom_io import codes, uids
+from dicom_io.results.settings import ResultSettings
 from dicom_io.results.source import SourceImages
-from dicom_io.results.text import character_set_for
+from dicom_io.results.text import character_set_for, short
+from dicom_io.results.words import person
 from workflow import __version__
-from workflow.domain.report import TimePointReport
+from workflow.domain.report import ReviewStatus, TimePointReport
 
 # Copied from the source images so that the PACS files a result with its study: identifiers beside
 # those that highdicom copies with the Patient and Study modules, and what the order was.
@@ -35,6 +38,44 @@ def institution(header: Dataset) -> dict[str, str]:
     if name and department:
         found["institutional_department_name"] = department
     return found
+
+
+# Series Numbers of a report's versions and of a study's further SEGs don't meet.
+_PER_VERSION, _PER_VOLUME = 100, 10
+
+
+class Kind(IntEnum):
+    """What a series holds: its place among the five Series Numbers of a report."""
+
+    SEG = 0
+    SR = 1
+    PDF = 2
+    KEY_IMAGES = 3
+    COURSE = 4
+
+
+def series_number(kind: Kind, report: TimePointReport, settings: ResultSettings, place: int = 1) -> int:
+    """Series Number of a report's object: another for each version, so that viewers list them apart.
+
+    Parameters
+    ----------
+    place
+        Which of the study's measured volumes a SEG is on, from 1.
+    """
+    return settings.series_number + kind + _PER_VERSION * (report.version - 1) + _PER_VOLUME * (place - 1)
+
+
+def series_description(base: str, report: TimePointReport) -> str:
+    """Series Description (VR LO): what it is, and whether somebody stands behind it.
+
+    A viewer lists draft and signed result side by side and shows little else of them.
+    """
+    if report.status is ReviewStatus.SIGNED:
+        when = f" on {report.signed_at:%Y-%m-%d}" if report.signed_at else ""
+        said = f"signed by {person(report.signed_by or '')}{when}"
+    else:
+        said = "draft" if report.version == 1 else f"draft, version {report.version}"
+    return short(f"{base}, {said}", 64)
 
 
 def finish(result: Dataset, report: TimePointReport, images: SourceImages, moment: datetime) -> None:

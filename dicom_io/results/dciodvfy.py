@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 import tempfile
@@ -12,6 +13,8 @@ from pydicom import Dataset
 from dicom_io.results.common import to_bytes
 
 _TIMEOUT_S = 120
+_NAMED = re.compile(r"\(0x[0-9a-f]{4},0x[0-9a-f]{4}\) [A-Z]{2} (.+?)\s\s|(?:Element=|attribute )<([^>]+)>")
+_QUOTED = re.compile(r"\[\d+\] = <.*>(?= - )")
 # 20220618, the release in Debian, does not know this class; what it says of one is no verdict.
 _LABEL_MAP_SEGMENTATION = "1.2.840.10008.5.1.4.1.1.66.7"
 
@@ -28,7 +31,8 @@ def iod_errors(result: Dataset, source: Path) -> tuple[list[str], list[str]]:
     Returns
     -------
     tuple
-        Errors, and remarks: inherited errors, or why there is no verdict.
+        Errors, and remarks: the attributes of inherited errors in one, or why there is no verdict. None
+        quotes a value.
     """
     program = shutil.which("dciodvfy")
     if program is None:
@@ -45,9 +49,23 @@ def iod_errors(result: Dataset, source: Path) -> tuple[list[str], list[str]]:
     if not errors:
         return [], []
     inherited = set(_errors(_run(program, source)))
-    found = [line for line in errors if line not in inherited]
-    remarks = [f"as in the source images: {line}" for line in errors if line in inherited]
-    return found, remarks
+    found = [_without_value(line) for line in errors if line not in inherited]
+    attributes = {name for line in errors if line in inherited and (name := _attribute(line))}
+    if not attributes:
+        return found, []
+    names = ", ".join(sorted(attributes))
+    return found, [f"as in the source images, dciodvfy objects to: {names}"]
+
+
+def _attribute(line: str) -> str | None:
+    """The attribute that an error is about, as "(0x0010,0x0010) PN Patient's Name  PN" or "Element=<...>"."""
+    found = _NAMED.search(line)
+    return next((name.strip() for name in found.groups() if name), None) if found else None
+
+
+def _without_value(line: str) -> str:
+    """An error without the value that it quotes: the message goes into logs, and the value may be a name."""
+    return _QUOTED.sub("[value]", line)
 
 
 def _run(program: str, path: Path) -> list[str]:

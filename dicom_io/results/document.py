@@ -13,7 +13,6 @@ from dicom_io.results import equipment
 from dicom_io.results.common import institution
 from dicom_io.results.settings import ResultSettings
 from dicom_io.results.source import SourceImages
-from dicom_io.results.text import short
 from workflow.domain.report import TimePointReport
 
 
@@ -42,7 +41,7 @@ def begin_document(
 
     header = images.header
     document = SOPClass(
-        study_instance_uid=report.study_instance_uid,
+        study_instance_uid=header.StudyInstanceUID,
         series_instance_uid=uids.series_instance_uid_of(place.sop_instance_uid),
         series_number=place.series_number,
         sop_instance_uid=place.sop_instance_uid,
@@ -63,7 +62,7 @@ def begin_document(
         study_date=header.StudyDate,
         study_time=header.StudyTime,
         referring_physician_name=header.ReferringPhysicianName,
-        series_description=short(place.series_description, 64),
+        series_description=place.series_description,
         content_date=moment.date(),
         content_time=moment.time(),
         **institution(header),

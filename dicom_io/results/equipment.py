@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -18,11 +18,16 @@ _UNAIDED = ("", PromptSource.PRIOR.value, PromptSource.DETECTOR.value)
 
 def models_of(report: TimePointReport) -> tuple[ModelIdentity, ...]:
     """The report's models and those of its lesions, each once, in order of appearance."""
-    found: dict[str, ModelIdentity] = {}
-    for model in (*report.models, *(lesion.model for lesion in report.lesions)):
-        if model is not None:
-            found.setdefault(uids.device_uid(model), model)
-    return tuple(found.values())
+    return _each_once((*report.models, *(lesion.model for lesion in report.lesions)))
+
+
+def models_of_lesions(lesions: Sequence[ReportedLesion]) -> tuple[ModelIdentity, ...]:
+    """What outlined these lesions, each once; what a person drew was made by no device."""
+    return _each_once([lesion.model for lesion in lesions])
+
+
+def _each_once(models: Iterable[ModelIdentity | None]) -> tuple[ModelIdentity, ...]:
+    return tuple({uids.device_uid(model): model for model in models if model is not None}.values())
 
 
 def application(settings: ResultSettings) -> ModelIdentity:

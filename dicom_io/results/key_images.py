@@ -12,16 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from workflow.domain.geometry import FloatArray, Point, Volume
-from workflow.domain.report import LesionRole, ReportedLesion
+from workflow.domain.palette import RGB, colour_of
+from workflow.domain.report import ReportedLesion
 
-RGB = tuple[int, int, int]
-
-CONTOUR_COLOURS: dict[LesionRole, RGB] = {
-    LesionRole.TARGET: (255, 176, 0),
-    LesionRole.NON_TARGET: (120, 200, 255),
-    LesionRole.NEW: (255, 96, 96),
-}
-_AXIS_COLOUR: RGB = (120, 255, 140)
+_BLACK: RGB = (0, 0, 0)
+_WHITE: RGB = (255, 255, 255)
 _MINIMUM_FIELD_MM = 80.0
 _LESION_SHARE = 0.4  # of the field, at most: the rest shows where the lesion is
 
@@ -176,11 +171,12 @@ def _draw(
     picture = Image.fromarray(np.repeat(grey[:, :, None], 3, axis=2)).resize((grid.size * 2, grid.size * 2))
     pen = ImageDraw.Draw(picture)
     for outline in _contours(lesion, slice_index):
-        pen.line(_flat(grid.to_picture(outline)), fill=CONTOUR_COLOURS[lesion.role], width=3)
+        pen.line(_flat(grid.to_picture(outline)), fill=colour_of(lesion.role, lesion.label), width=3)
     if lesion.measurement is not None:
         for axis in (lesion.measurement.long_axis, lesion.measurement.short_axis):
             ends = grid.volume.ijk(np.array([axis.start_lps, axis.end_lps]))[:, 1:]
-            pen.line(_flat(grid.to_picture(ends)), fill=_AXIS_COLOUR, width=3)
+            for colour, width in ((_BLACK, 5), (_WHITE, 2)):  # seen on dark and on bright tissue
+                pen.line(_flat(grid.to_picture(ends)), fill=colour, width=width)
     _write(picture, lesion, grid)
     return np.asarray(picture.resize((grid.size, grid.size), Image.Resampling.BOX), dtype=np.uint8)
 
@@ -207,12 +203,12 @@ def _write(picture: Any, lesion: ReportedLesion, grid: _SquareField) -> None:
 
     pen, size = ImageDraw.Draw(picture), grid.size * 2
     small, large = _font(size // 26), _font(size // 18)
-    margin, black, white = size // 40, (0, 0, 0), (255, 255, 255)
+    margin = size // 40
 
-    def say(x: float, y: float, words: str, anchor: str, font: Any = small, fill: RGB = white) -> None:
-        pen.text((x, y), words, font=font, anchor=anchor, fill=fill, stroke_width=2, stroke_fill=black)
+    def say(x: float, y: float, words: str, anchor: str, font: Any = small, fill: RGB = _WHITE) -> None:
+        pen.text((x, y), words, font=font, anchor=anchor, fill=fill, stroke_width=2, stroke_fill=_BLACK)
 
-    say(margin, margin, lesion.label, "lt", large, CONTOUR_COLOURS[lesion.role])
+    say(margin, margin, lesion.label, "lt", large, colour_of(lesion.role, lesion.label))
     measurement = lesion.measurement
     words = lesion.state.value.replace("_", " ")
     if measurement is not None:
@@ -220,7 +216,7 @@ def _write(picture: Any, lesion: ReportedLesion, grid: _SquareField) -> None:
     end = size - margin
     say(margin, end, words, "lb")
     bar = 2 * 10 / grid.mm_per_pixel
-    for width, colour in ((8, black), (4, white)):
+    for width, colour in ((8, _BLACK), (4, _WHITE)):
         pen.line([(end - bar, end), (end, end)], fill=colour, width=width)
     say(end, end - 10, "10 mm", "rb")
     right, down = grid.volume.directions[:, 2], grid.volume.directions[:, 1]

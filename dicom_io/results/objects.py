@@ -13,8 +13,9 @@ from dicom_io.results.pdf import build_pdf
 from dicom_io.results.secondary_capture import build_secondary_captures
 from dicom_io.results.seg import build_seg
 from dicom_io.results.settings import ResultSettings
-from dicom_io.results.source import InstanceReference, ResultSource, SourceImages
+from dicom_io.results.source import InstanceReference, ResultSource
 from dicom_io.results.sr import build_sr
+from dicom_io.results.visit import Visit, role_of, visit_of
 from workflow.domain.report import TimePointReport
 
 
@@ -24,89 +25,126 @@ class ResultObjects:
 
     Attributes
     ----------
-    seg
-        None if no lesion has a voxel.
-    pdf, extras
-        As the settings ask: the encapsulated PDF, and Secondary Captures of the key images.
+    segs
+        One per volume of the visit, None where no lesion has a voxel.
+    srs
+        One per study of the visit.
+    pdf
+        The encapsulated PDF, in the first study, if the settings ask for it.
+    key_images
+        Secondary Captures per study of the visit, if the settings ask for them.
     """
 
-    report: TimePointReport
+    visit: Visit
     settings: ResultSettings
-    sr: Dataset
-    seg: Dataset | None = None
+    segs: tuple[Dataset | None, ...]
+    srs: tuple[Dataset, ...]
     pdf: Dataset | None = None
-    extras: tuple[Dataset, ...] = ()
+    key_images: tuple[tuple[Dataset, ...], ...] = ()
+
+    @property
+    def report(self) -> TimePointReport:
+        """What was written."""
+        return self.visit.report
+
+    @property
+    def seg(self) -> Dataset | None:
+        """The first SEG."""
+        return next((seg for seg in self.segs if seg is not None), None)
+
+    @property
+    def sr(self) -> Dataset:
+        """The first study's SR."""
+        return self.srs[0]
+
+    @property
+    def by_role(self) -> dict[str, Dataset]:
+        """Every object by its role, in the order to send them: what is referred to before what refers to it.
+
+        "seg", "sr", "pdf" and "key01" ...; further ones are "seg-2" and "sr-2".
+        """
+        segs = [seg for seg in self.segs if seg is not None]
+        pictures = [picture for study in self.key_images for picture in study]
+        return {
+            **{role_of("seg", number): seg for number, seg in enumerate(segs, start=1)},
+            **{role_of("sr", number): sr for number, sr in enumerate(self.srs, start=1)},
+            **({} if self.pdf is None else {"pdf": self.pdf}),
+            **{f"key{number:02d}": picture for number, picture in enumerate(pictures, start=1)},
+        }
 
     @property
     def all(self) -> tuple[Dataset, ...]:
-        """Every object, in the order to send them: what is referred to comes before what refers to it."""
-        return tuple(o for o in (self.seg, self.sr, self.pdf, *self.extras) if o is not None)
+        """Every object, in the order to send them."""
+        return tuple(self.by_role.values())
 
 
 def build_results(
     report: TimePointReport,
-    source: ResultSource,
+    sources: Sequence[ResultSource],
     *,
     settings: ResultSettings | None = None,
     course: Sequence[TimePointReport] = (),
-    prior_results: Sequence[InstanceReference] = (),
+    prior: Sequence[InstanceReference] = (),
 ) -> ResultObjects:
-    """Write a report as DICOM objects. The same report and source give the same bytes.
+    """Write a report as DICOM objects. The same report and sources give the same bytes.
 
     Parameters
     ----------
     report
-        The time point; its masks are on the source's grid.
-    source
-        The measured volume with its images; patient, study and order are copied from their headers.
+        The visit; each lesion's mask is on the grid of the volume that it is measured on.
+    sources
+        The measured volumes with their images, in the order of the report's `volumes`; patient, study and
+        order of each object are copied from the headers of its own study.
     course
         Reports of the patient's other time points, for the PDF's table and plot. Order does not matter.
-    prior_results
-        SRs of earlier time points that the PACS holds; they become pertinent evidence of this one.
+    prior
+        What the PACS holds of earlier time points (reports, SEGs, measured images): pertinent evidence.
 
     Raises
     ------
     ValueError
-        If the report is on another series than the source, or a mask on another grid.
+        If the report is on other series than the sources, or a mask on another grid.
     UnsuitableInputError
         If an image can't be read, or a signed report doesn't say by whom.
     """
     settings = settings or ResultSettings()
-    if report.series_instance_uid != source.series.series_instance_uid:
-        raise ValueError(
-            f"the report is on series {report.series_instance_uid}, "
-            f"the source is {source.series.series_instance_uid}"
-        )
+    visit = visit_of(report, sources)
     with quiet():  # highdicom's warnings quote the patient's name
-        return _build(report, SourceImages(source), settings, course, prior_results)
+        return _build(visit, settings, course, prior)
 
 
 def _build(
-    report: TimePointReport,
-    images: SourceImages,
+    visit: Visit,
     settings: ResultSettings,
     course: Sequence[TimePointReport],
-    prior_results: Sequence[InstanceReference],
+    prior: Sequence[InstanceReference],
 ) -> ResultObjects:
-    seg = build_seg(report, images, settings)
-    sr = build_sr(report, images, seg, settings, prior_results)
+    report = visit.report
+    segs = tuple(build_seg(report, volume, settings) for volume in visit.volumes)
+    by_volume = {volume.key: seg for volume, seg in zip(visit.volumes, segs, strict=True) if seg is not None}
+    srs = tuple(build_sr(visit, study, by_volume, settings, prior) for study in visit.studies)
     pdf: Dataset | None = None
-    extras: tuple[Dataset, ...] = ()
+    captures: tuple[tuple[Dataset, ...], ...] = ()
     if settings.writes_pdf or settings.writes_key_images:
-        key_images = render_key_images(report, images.source)
+        key_images = render_key_images(visit)
         if settings.writes_pdf:
-            pdf = build_pdf(report, images, sr, _in_order(report, course), key_images, settings)
+            pdf = build_pdf(visit, srs, _in_order(report, course), list(key_images.values()), settings)
         if settings.writes_key_images:
-            extras = build_secondary_captures(report, images, key_images, settings)
-    return ResultObjects(report=report, settings=settings, sr=sr, seg=seg, pdf=pdf, extras=extras)
+            captures = tuple(
+                build_secondary_captures(visit, study, key_images, settings) for study in visit.studies
+            )
+    return ResultObjects(visit=visit, settings=settings, segs=segs, srs=srs, pdf=pdf, key_images=captures)
 
 
-def render_key_images(report: TimePointReport, source: ResultSource) -> list[KeyImage]:
-    """A key image of every lesion of the report that has a place on the volume."""
-    rendered = (
-        render_key_image(source.volume, lesion, modality=source.series.modality) for lesion in report.lesions
-    )
-    return [image for image in rendered if image is not None]
+def render_key_images(visit: Visit) -> dict[str, KeyImage]:
+    """A key image of every lesion that has a place on its volume, by tracking UID, in the report's order."""
+    found = {}
+    for lesion in visit.report.lesions:
+        source = visit.volume_of(lesion).images.source
+        image = render_key_image(source.volume, lesion, modality=source.series.modality)
+        if image is not None and not lesion.is_rejected:
+            found[lesion.tracking_uid] = image
+    return found
 
 
 def _in_order(report: TimePointReport, course: Sequence[TimePointReport]) -> list[TimePointReport]:

@@ -9,32 +9,34 @@ from pydicom.uid import EncapsulatedPDFStorage
 from pydicom.valuerep import DT
 
 from dicom_io import codes, uids
-from dicom_io.results.common import finish
+from dicom_io.results.common import Kind, finish, series_description, series_number
 from dicom_io.results.document import Place, begin_document
 from dicom_io.results.key_images import KeyImage
-from dicom_io.results.pdf_page import PatientHeader, render_pdf, written_date
+from dicom_io.results.pdf_page import PatientHeader, render_pdf
 from dicom_io.results.settings import ResultSettings
 from dicom_io.results.source import SourceImages, moment_of
 from dicom_io.results.text import short
+from dicom_io.results.visit import Visit
+from dicom_io.results.words import written_date
 from workflow.domain.report import ReviewStatus, TimePointReport
 
 
 def build_pdf(
-    report: TimePointReport,
-    images: SourceImages,
-    sr: Dataset,
+    visit: Visit,
+    srs: Sequence[Dataset],
     course: Sequence[TimePointReport],
     key_images: Sequence[KeyImage],
     settings: ResultSettings,
 ) -> Dataset:
-    """Render the report and wrap it into a DICOM object that names the SR it was made from."""
+    """Render the report as a DICOM object of the visit's first study that names the SRs it was made from."""
+    report, images = visit.report, visit.studies[0].images
     moment = moment_of(report, images.header)
     place = Place(
         sop_class_uid=EncapsulatedPDFStorage,
         sop_instance_uid=uids.sop_instance_uid(report, "pdf"),
         modality="DOC",
-        series_number=settings.series_number + 2,
-        series_description=settings.pdf_description,
+        series_number=series_number(Kind.PDF, report, settings),
+        series_description=series_description(settings.pdf_description, report),
     )
     document = begin_document(place, report, images, settings, moment)
     document.ConversionType = "WSD"
@@ -43,7 +45,7 @@ def build_pdf(
     document.DocumentTitle = short(f"Tumour response {report.time_point_id}", 1024)
     document.ConceptNameCodeSequence = [codes.dataset_of(codes.DIAGNOSTIC_IMAGING_REPORT)]
     document.VerificationFlag = "VERIFIED" if report.status is ReviewStatus.SIGNED else "UNVERIFIED"
-    document.SourceInstanceSequence = [_reference(sr)]
+    document.SourceInstanceSequence = [_reference(sr) for sr in srs]
     document.MIMETypeOfEncapsulatedDocument = "application/pdf"
     pages = render_pdf(report, patient_header(images), course, key_images, settings, moment)
     document.EncapsulatedDocumentLength = len(pages)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from datetime import date, datetime
+from dataclasses import dataclass, replace
+from datetime import datetime
 from html import escape
 from io import BytesIO
 from typing import Any
@@ -14,6 +14,7 @@ from dicom_io.results.key_images import KeyImage
 from dicom_io.results.pdf_style import INK, MUTED, RULE, WIDTH_MM, paragraph_styles, register_fonts, table_of
 from dicom_io.results.plots import sum_plot_png
 from dicom_io.results.settings import ResultSettings
+from dicom_io.results.words import ROLE_WORDS, said_of, site_words
 from workflow.domain.lesion import LesionState
 from workflow.domain.report import LesionRole, ReportedLesion, ReviewStatus, TimePointReport
 
@@ -22,7 +23,6 @@ _SEPARATOR = "  ·  "
 _RESPONSE_COLOURS = {
     "CR": "#1e8449", "PR": "#1e8449", "SD": "#9a7d0a", "PD": "#c0392b", "NE": "#5d6b79",
 }  # fmt: skip
-_ROLE_WORDS = {LesionRole.TARGET: "target", LesionRole.NON_TARGET: "non-target", LesionRole.NEW: "new"}
 _STATE_WORDS = {
     LesionState.DISAPPEARED: "gone",
     LesionState.TOO_SMALL: "too small",
@@ -169,6 +169,8 @@ def _response(report: TimePointReport, styles: dict[str, Any]) -> list[Any]:
     lines = [f"<b>Overall response ({escape(a.criteria)})</b>", escape(a.reason)]
     parts = (("target", a.target), ("non-target", a.non_target), ("new lesions", a.new_lesion))
     lines.append(escape(";  ".join(f"{name}: {value}" for name, value in parts if value)))
+    if a.computed_overall and a.computed_overall != a.overall:
+        lines.append(escape(f"a reader decided on {a.overall}; the rules give {a.computed_overall}"))
     if a.best_overall_response:
         why = f" ({a.best_overall_response_reason})" if a.best_overall_response_reason else ""
         lines.append(escape(f"best overall response: {a.best_overall_response}{why}"))
@@ -191,7 +193,12 @@ def _lesion_table(
     order = {role: n for n, role in enumerate(LesionRole)}
     for lesion in sorted(lesions.values(), key=lambda found: order[found.role]):
         axis = ", short axis" if lesion.is_nodal else ""
-        cells = [f"<b>{escape(lesion.label)}</b>", escape(_site(lesion)), _ROLE_WORDS[lesion.role] + axis]
+        label = f"<b>{escape(lesion.label)}</b>"
+        cells = [
+            f"<strike>{label}</strike>" if lesion.is_rejected else label,
+            escape(site_words(lesion)),
+            ROLE_WORDS[lesion.role] + axis,
+        ]
         cells += [escape(_value(r, lesion.tracking_uid)) for r in shown]
         rows.append([Paragraph(c, styles["cell"]) for c in cells])
     first_sum = len(rows)
@@ -214,17 +221,14 @@ def _lesion_table(
     return [*parts, Spacer(1, 6)]
 
 
-def _site(lesion: ReportedLesion) -> str:
-    words = lesion.finding_site_meaning or lesion.organ
-    return f"{words}, {lesion.laterality}" if lesion.laterality else words
-
-
 def _value(report: TimePointReport, tracking_uid: str) -> str:
     """A lesion's cell: the diameter that counts, and what else is known of it."""
     found = [lesion for lesion in report.lesions if lesion.tracking_uid == tracking_uid]
     if not found:
         return "-"
     lesion = found[0]
+    if lesion.is_rejected:
+        return "rejected"
     state = _STATE_WORDS.get(lesion.state, "")
     length = lesion.diameter_mm
     if length is None and lesion.measurement is not None:
@@ -280,9 +284,16 @@ def _remarks(report: TimePointReport, settings: ResultSettings, styles: dict[str
 
     flags = [f"{lesion.label}: {flag.value}" for lesion in report.lesions for flag in sorted(lesion.flags)]
     reasons = [f"{lesion.label}: {lesion.reason}" for lesion in report.lesions if lesion.reason]
+    decisions = [said_of(decision) for decision in report.decisions]
+    decisions += [
+        said_of(replace(decision, lesion=lesion.label))
+        for lesion in report.lesions
+        for decision in lesion.decisions
+    ]
     story: list[Any] = []
     for title, lines in (
-        ("To be looked at", [*report.assessment.warnings, *flags]),
+        ("To be looked at", [*report.attention, *report.assessment.warnings, *flags]),
+        ("What readers decided", decisions),
         ("Notes", [*report.notes, *reasons]),
     ):
         if lines:
@@ -295,9 +306,3 @@ def _remarks(report: TimePointReport, settings: ResultSettings, styles: dict[str
     )
     words = f"Made by {made_by}. Lengths are between pixel centres in the acquisition plane."
     return [*story, Paragraph(escape(words), styles["footnote"])]
-
-
-def written_date(value: str | date) -> str:
-    """A DICOM date (YYYYMMDD) as people write it; anything else unchanged."""
-    text = str(value)
-    return f"{text[:4]}-{text[4:6]}-{text[6:]}" if len(text) == 8 and text.isdigit() else text

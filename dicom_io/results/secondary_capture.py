@@ -6,7 +6,7 @@ and SR and never instead of them (IHE AIR).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 
 from pydicom import Dataset
 from pydicom.uid import ExplicitVRLittleEndian
@@ -14,24 +14,29 @@ from pydicom.valuerep import DA, TM
 
 from dicom_io import uids
 from dicom_io.results import equipment
-from dicom_io.results.common import finish, institution
+from dicom_io.results.common import Kind, finish, institution, series_description, series_number
 from dicom_io.results.key_images import KeyImage, direction_letter
 from dicom_io.results.settings import ResultSettings
 from dicom_io.results.source import SourceImages, moment_of
 from dicom_io.results.text import short
-from workflow.domain.report import TimePointReport
+from dicom_io.results.visit import Visit, VisitStudy, VisitVolume, role_of
 
 
 def build_secondary_captures(
-    report: TimePointReport, images: SourceImages, key_images: Sequence[KeyImage], settings: ResultSettings
+    visit: Visit, study: VisitStudy, key_images: Mapping[str, KeyImage], settings: ResultSettings
 ) -> tuple[Dataset, ...]:
-    """One RGB instance per key image, all in one series, in the report's order."""
+    """One RGB instance per key image of a study's lesions, all in one series, in the report's order."""
     from highdicom.sc import SCImage
 
-    moment = moment_of(report, images.header)
-    series_instance_uid = uids.sop_instance_uid(report, "key images")
-    made = []
-    for number, image in enumerate(key_images, start=1):
+    report = visit.report
+    moment = moment_of(report, study.images.header)
+    series_instance_uid = uids.sop_instance_uid(report, role_of("key images", study.number))
+    made: list[Dataset] = []
+    for lesion in report.lesions:
+        image, measured = key_images.get(lesion.tracking_uid), visit.volume_of(lesion)
+        if image is None or measured not in study.volumes:
+            continue
+        images = measured.images
         capture = SCImage.from_ref_dataset(
             images.header,
             pixel_array=image.pixels,
@@ -41,19 +46,19 @@ def build_secondary_captures(
             patient_orientation=_orientation(images),
             pixel_spacing=(image.field_mm / image.pixels.shape[0],) * 2,
             series_instance_uid=series_instance_uid,
-            series_number=settings.series_number + 3,
+            series_number=series_number(Kind.KEY_IMAGES, report, settings),
             sop_instance_uid=uids.sop_instance_uid(report, f"key image {image.tracking_uid}"),
-            instance_number=number,
+            instance_number=len(made) + 1,
             manufacturer=settings.manufacturer,
             manufacturer_model_name=settings.manufacturer_model_name,
             software_versions=settings.software_version,
             device_serial_number=settings.device_serial_number,
             transfer_syntax_uid=ExplicitVRLittleEndian,
-            series_description=short(settings.key_images_description, 64),
+            series_description=series_description(settings.key_images_description, report),
             content_date=moment.date(),
             content_time=moment.time(),
             contributing_equipment=equipment.contributing_equipment(
-                equipment.models_of(report), settings, moment
+                equipment.models_of_lesions([lesion]), settings, moment
             ),
             **institution(images.header),
         )
@@ -63,10 +68,26 @@ def build_secondary_captures(
         capture.ImageType = ["DERIVED", "SECONDARY"]
         capture.Laterality = ""  # Type 2C
         capture.DateOfSecondaryCapture, capture.TimeOfSecondaryCapture = DA(moment.date()), TM(moment.time())
+        capture.SourceImageSequence = _images_behind(measured, image)
+        capture.ReferencedImageSequence = _images_behind(measured, image)
         finish(capture, report, images, moment)
         capture.pop("BodyPartExamined", None)  # decides whether Laterality may be there at all
         made.append(capture)
     return tuple(made)
+
+
+def _images_behind(measured: VisitVolume, image: KeyImage) -> list[Dataset]:
+    """The image that is shown, or on a resampled volume all that its slice may come from."""
+    slices = measured.images.source.slices
+    is_acquired = measured.images.is_on_acquired_grid([image.slice_index])
+    found: dict[tuple[str, int | None], Dataset] = {}
+    for one in [slices[image.slice_index]] if is_acquired else slices:
+        item = Dataset()
+        item.ReferencedSOPClassUID, item.ReferencedSOPInstanceUID = one.sop_class_uid, one.sop_instance_uid
+        if one.frame_number is not None:
+            item.ReferencedFrameNumber = one.frame_number
+        found.setdefault((one.sop_instance_uid, one.frame_number), item)
+    return list(found.values())
 
 
 def _orientation(images: SourceImages) -> tuple[str, str]:

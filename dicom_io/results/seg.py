@@ -3,80 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from pydicom import Dataset
 
 from dicom_io import codes, uids
 from dicom_io.results import equipment
-from dicom_io.results.common import finish, institution
+from dicom_io.results.common import Kind, finish, institution, series_description, series_number
+from dicom_io.results.seg_frames import (
+    Frame,
+    frames_of,
+    labels_of,
+    markers,
+    overlap,
+    packed,
+    with_even_bytes,
+)
 from dicom_io.results.settings import ResultSettings, SegmentationType
 from dicom_io.results.source import SourceImages, moment_of
 from dicom_io.results.text import short
-from workflow.domain.report import LesionRole, ReportedLesion, TimePointReport
-
-# Told apart by people with any colour vision (Okabe and Ito); a lesion keeps its colour by its number.
-_COLOURS: dict[LesionRole, tuple[tuple[int, int, int], ...]] = {
-    LesionRole.TARGET: ((230, 159, 0), (86, 180, 233), (0, 158, 115), (240, 228, 66), (0, 114, 178)),
-    LesionRole.NON_TARGET: ((153, 153, 153), (170, 136, 102), (136, 170, 153), (153, 136, 170)),
-    LesionRole.NEW: ((213, 94, 0), (204, 121, 167)),
-}
+from dicom_io.results.visit import VisitVolume
+from workflow.domain.palette import colour_of
+from workflow.domain.report import ReportedLesion, ReviewStatus, TimePointReport
 
 
-@dataclass(frozen=True)
-class LabelledSlices:
-    """Masks as one array on the slices that they touch.
-
-    `labels` is uint8 or uint16 of shape (n, rows, columns) with segment numbers from 1, or, if lesions
-    share voxels, uint8 of shape (n, rows, columns, segments) with 0 and 1. `indices` are the n slices.
-    """
-
-    indices: tuple[int, ...]
-    labels: NDArray[Any]
-
-    @property
-    def has_overlap(self) -> bool:
-        """Whether two lesions share a voxel."""
-        return self.labels.ndim == 4
-
-
-def segmented_lesions(report: TimePointReport) -> list[ReportedLesion]:
-    """The lesions with voxels, in the report's order: segment number n is the n-th of them."""
-    return [lesion for lesion in report.lesions if lesion.mask is not None and not lesion.mask.is_empty]
-
-
-def label_slices(lesions: Sequence[ReportedLesion]) -> LabelledSlices:
-    """Draw masks into one label array, on the slices that have any voxel only.
-
-    A label array is several times cheaper to encode than a stack of masks, so the stack is made
-    only where lesions truly overlap.
-    """
-    masks = [lesion.mask for lesion in lesions if lesion.mask is not None]
-    touched = [np.flatnonzero(m.voxels.any(axis=(1, 2))) + m.start_ijk[0] for m in masks]
-    indices = np.unique(np.concatenate(touched))
-    _, rows, columns = masks[0].shape
-    labels = np.zeros((indices.size, rows, columns), dtype=np.uint8 if len(masks) < 256 else np.uint16)
-    overlaps = False
-    for number, (mask, own) in enumerate(zip(masks, touched, strict=True), start=1):
-        where = np.searchsorted(indices, own)
-        voxels = mask.voxels[own - mask.start_ijk[0]]
-        window = labels[where, mask.box[1], mask.box[2]]  # a copy: `where` is an index array
-        overlaps = overlaps or bool(window[voxels].any())
-        window[voxels] = number
-        labels[where, mask.box[1], mask.box[2]] = window
-    if overlaps:
-        labels = np.zeros((indices.size, rows, columns, len(masks)), dtype=np.uint8)
-        for number, (mask, own) in enumerate(zip(masks, touched, strict=True)):
-            where = np.searchsorted(indices, own)
-            labels[where, mask.box[1], mask.box[2], number] = mask.voxels[own - mask.start_ijk[0]]
-    return LabelledSlices(indices=tuple(int(i) for i in indices), labels=labels)
-
-
-def build_seg(report: TimePointReport, images: SourceImages, settings: ResultSettings) -> Dataset | None:
-    """Encode the report's masks.
+def build_seg(report: TimePointReport, measured: VisitVolume, settings: ResultSettings) -> Dataset | None:
+    """Encode the masks on one volume of the report.
 
     A volume that is the acquired images themselves gives frames with the images' own positions,
     each with its source image. A resampled one (gantry tilt) gives frames on the volume's grid, in
@@ -86,35 +39,28 @@ def build_seg(report: TimePointReport, images: SourceImages, settings: ResultSet
     -------
     pydicom.Dataset or None
         None if no lesion has a voxel: an all-empty SEG is never written.
-
-    Raises
-    ------
-    ValueError
-        If a mask is not on the source volume's grid.
     """
     from highdicom.seg import Segmentation
 
-    lesions = segmented_lesions(report)
+    images, lesions = measured.images, measured.segmented
     if not lesions:
         return None
-    for lesion in lesions:
-        if lesion.mask is not None and lesion.mask.shape != images.volume.shape:
-            raise ValueError(
-                f"lesion {lesion.label}: its mask is on a grid of {lesion.mask.shape}, "
-                f"the measured volume has {images.volume.shape}"
-            )
-    slices = label_slices(lesions)
-    kind = SegmentationType.BINARY if slices.has_overlap else settings.segmentation_type
+    masks = [lesion.mask for lesion in lesions if lesion.mask is not None]
+    shape, has_overlap = images.volume.shape, overlap(masks)
+    is_binary = has_overlap or settings.segmentation_type is SegmentationType.BINARY
+    indices, labels = (
+        markers(with_even_bytes(frames_of(masks), shape), shape) if is_binary else labels_of(masks)
+    )
     moment = moment_of(report, images.header)
-    sop_instance_uid = uids.seg_sop_instance_uid(report)
-    models = equipment.models_of(report)
+    sop_instance_uid = uids.seg_sop_instance_uid(report, measured.key)
+    models = equipment.models_of_lesions(lesions)
     seg = Segmentation(
-        **_placement(images, slices.indices),
-        pixel_array=slices.labels,
-        segmentation_type=kind.value,
+        **_placement(images, indices),
+        pixel_array=labels,
+        segmentation_type=(SegmentationType.BINARY if is_binary else SegmentationType.LABELMAP).value,
         segment_descriptions=[_describe(n, lesion, settings) for n, lesion in enumerate(lesions, start=1)],
         series_instance_uid=uids.series_instance_uid_of(sop_instance_uid),
-        series_number=settings.series_number,
+        series_number=series_number(Kind.SEG, report, settings, measured.place),
         sop_instance_uid=sop_instance_uid,
         instance_number=1,
         manufacturer=settings.manufacturer,
@@ -123,15 +69,30 @@ def build_seg(report: TimePointReport, images: SourceImages, settings: ResultSet
         device_serial_number=settings.device_serial_number,
         content_label="LESIONS",
         content_description=short(f"Lesions at {report.time_point_id}", 64),
+        content_creator_name=report.signed_by if report.status is ReviewStatus.SIGNED else "",
         content_date=moment.date(),
         content_time=moment.time(),
-        series_description=short(settings.seg_description, 64),
+        series_description=series_description(settings.seg_description, report),
         contributing_equipment=equipment.contributing_equipment(models, settings, moment),
         **institution(images.header),
     )
-    _settle_geometry(seg, images, slices.indices)
+    if is_binary:
+        seg.PixelData = packed(_frames_in_order(seg, images), masks, shape)
+        seg.SegmentsOverlap = "YES" if has_overlap else "NO"
+    _settle_geometry(seg, images, indices)
     finish(seg, report, images, moment)
     return seg
+
+
+def _frames_in_order(seg: Dataset, images: SourceImages) -> list[Frame]:
+    """Which segment and slice each frame of a BINARY SEG is."""
+    groups = seg.PerFrameFunctionalGroupsSequence
+    origins = np.array([g.PlanePositionSequence[0].ImagePositionPatient for g in groups], dtype=float)
+    slices = np.rint(images.volume.ijk(origins)[:, 0]).astype(int).tolist()
+    shared = seg.SharedFunctionalGroupsSequence[0]  # has what all frames have in common: a single segment
+    identified = [g if "SegmentIdentificationSequence" in g else shared for g in groups]
+    numbers = [int(g.SegmentIdentificationSequence[0].ReferencedSegmentNumber) for g in identified]
+    return list(zip(numbers, slices, strict=True))
 
 
 def _placement(images: SourceImages, indices: Sequence[int]) -> dict[str, Any]:
@@ -183,7 +144,6 @@ def _describe(number: int, lesion: ReportedLesion, settings: ResultSettings) -> 
     from highdicom.color import CIELabColor
     from highdicom.seg import SegmentDescription
 
-    palette = _COLOURS[lesion.role]
     model = lesion.model
     algorithm = None
     if model is not None:
@@ -197,16 +157,11 @@ def _describe(number: int, lesion: ReportedLesion, settings: ResultSettings) -> 
         segment_number=number,
         segment_label=short(lesion.label, 64),
         segmented_property_category=codes.MORPHOLOGICALLY_ABNORMAL,
-        segmented_property_type=codes.LESION,
+        segmented_property_type=codes.finding_of(lesion),
         algorithm_type=equipment.algorithm_type(lesion),
         algorithm_identification=algorithm,
         tracking_uid=lesion.tracking_uid,
         tracking_id=short(settings.tracking_id(lesion.label), 64),
         anatomic_regions=codes.anatomic_regions(lesion)[:1] or None,
-        display_color=CIELabColor.from_rgb(*palette[_ordinal(lesion, number) % len(palette)]),
+        display_color=CIELabColor.from_rgb(*colour_of(lesion.role, lesion.label)),
     )
-
-
-def _ordinal(lesion: ReportedLesion, number: int) -> int:
-    digits = "".join(c for c in lesion.label if c.isdigit())
-    return int(digits) - 1 if digits else number - 1

@@ -25,6 +25,9 @@ class TrackingIdentifierForm(StrEnum):
 # cornerstone3D's adapters take a measurement for an annotation if its identifier starts like this.
 OHIF_BIDIRECTIONAL = "Cornerstone3DTools@^0.1.0:Bidirectional"
 
+# True wherever it runs: a reader signs on behalf of whoever runs the installation.
+UNNAMED_ORGANIZATION = "Operator of this Tumorline installation"
+
 
 @dataclass(frozen=True, kw_only=True)
 class ResultSettings:
@@ -33,9 +36,11 @@ class ResultSettings:
     Attributes
     ----------
     series_number
-        First of the five Series Numbers in use: SEG, SR, PDF, key images and summary, in this order.
+        First of the five Series Numbers in use: SEG, SR, PDF, key images and summary, in this order. Each
+        version of a report has the next hundred, each further SEG of a study the next ten.
     verifying_organization
-        Who stands behind a signed report, if the source images don't name an institution.
+        Whom a signing reader is accountable to (0040,A027). Unset: the institution that the source images
+        name, or else `UNNAMED_ORGANIZATION`, as the attribute must not be empty.
     writes_pdf, writes_key_images
         Whether the encapsulated PDF and the Secondary Captures are made besides SEG and SR.
     """

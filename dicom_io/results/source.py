@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, time
+from datetime import date, datetime, time
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 from pydicom import Dataset
-from pydicom.sequence import Sequence as DicomSequence
+from pydicom.valuerep import DA, TM
 
 from dicom_io.parsing import parse, quiet
 from dicom_io.results.text import UTF_8
@@ -247,12 +247,23 @@ def _as_template(header: Dataset) -> Dataset:
     for keyword in _PATIENT_AND_STUDY:
         if keyword not in header:
             setattr(header, keyword, "")
+    for keyword, kind in (("PatientBirthDate", DA), ("StudyDate", DA), ("StudyTime", TM)):
+        if not _is_valid(header[keyword].value, kind):
+            setattr(header, keyword, "")  # Type 2: what is no date (a year, words) stays in the images
     if header.PatientSex not in ("M", "F", "O", ""):
         header.PatientSex = ""
     if "SharedFunctionalGroupsSequence" in header:
         _share(header, "PlaneOrientationSequence")
         _share(header, "PixelMeasuresSequence")
     return header
+
+
+def _is_valid(value: object, kind: type[DA | TM]) -> bool:
+    try:
+        kind(str(value or "") or None)
+    except (ValueError, OverflowError):
+        return False
+    return True
 
 
 def _share(header: Dataset, name: str) -> None:
@@ -274,8 +285,17 @@ def moment_of(report: TimePointReport, header: Dataset) -> datetime:
         at = (
             time(int(digits[:2]), int(digits[2:4]), min(int(digits[4:6]), 59)) if digits.isdigit() else time()
         )
-        return datetime.combine(report.study_date, at)
+        return datetime.combine(_day_of(header) or report.study_date, at)
     return local_time(report.created_at, header)
+
+
+def _day_of(header: Dataset) -> date | None:
+    """The study's own date: a visit's studies have several."""
+    try:
+        day: date | None = DA(header.get("StudyDate") or None)
+    except ValueError:
+        return None
+    return day
 
 
 def local_time(moment: datetime, header: Dataset) -> datetime:
@@ -284,9 +304,3 @@ def local_time(moment: datetime, header: Dataset) -> datetime:
     if moment.tzinfo is not None and len(offset) == 5:
         moment = moment.astimezone(datetime.strptime(offset, "%z").tzinfo)
     return moment.replace(tzinfo=None)
-
-
-def request_attributes(header: Dataset) -> DicomSequence[Any] | None:
-    """Request Attributes Sequence of the source series, if it has one."""
-    value = header.get("RequestAttributesSequence")
-    return value or None

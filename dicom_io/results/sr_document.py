@@ -5,19 +5,22 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from copy import deepcopy
 from datetime import datetime
+from pathlib import Path
 
 from pydicom import Dataset
 from pydicom.sequence import Sequence as DicomSequence
 from pydicom.valuerep import DT
 
 from dicom_io import uids
+from dicom_io.parsing import parse, quiet
 from dicom_io.results.common import finish
+from dicom_io.results.content import descendants
 from dicom_io.results.document import Place, begin_document
-from dicom_io.results.settings import ResultSettings
+from dicom_io.results.settings import UNNAMED_ORGANIZATION, ResultSettings
 from dicom_io.results.source import InstanceReference, SourceImages, local_time
 from dicom_io.results.text import short
 from workflow.domain.errors import UnsuitableInputError
-from workflow.domain.report import ReviewStatus, TimePointReport
+from workflow.domain.report import PredecessorReport, ReviewStatus, TimePointReport
 
 
 def assemble(
@@ -29,31 +32,38 @@ def assemble(
     *,
     place: Place,
     moment: datetime,
+    predecessors: Sequence[PredecessorReport] = (),
 ) -> Dataset:
     """Put a content tree into an SR document: patient, study, evidence, verification, predecessors.
 
     Parameters
     ----------
     report
-        Whose models, signature and predecessors the document names.
+        Whose models and signature the document names.
     evidence
         What the content refers to or was made from; it is split by study.
+    predecessors
+        The documents that this one replaces.
     """
     header, references = images.header, list(evidence)
+    study_instance_uid = images.source.series.study_instance_uid
     document = begin_document(place, report, images, settings, moment)
     for element in root:
         document[element.tag] = element
     document.CompletionFlag = "COMPLETE"
     document.PerformedProcedureCodeSequence = []
     _verify(document, report, header, settings, moment)
-    _set_evidence(document, references, report.study_instance_uid)
+    _set_evidence(document, references, study_instance_uid)
     _refer_to_order(document, header)
-    if report.predecessor_sop_instance_uids:
+    if predecessors:
         document.PredecessorDocumentsSequence = _references(
             InstanceReference(
-                report.study_instance_uid, uids.series_instance_uid_of(uid), document.SOPClassUID, uid
+                earlier.study_instance_uid,
+                uids.series_instance_uid_of(earlier.sop_instance_uid),
+                document.SOPClassUID,
+                earlier.sop_instance_uid,
             )
-            for uid in report.predecessor_sop_instance_uids
+            for earlier in predecessors
         )
     finish(document, report, images, moment)
     return document
@@ -72,7 +82,8 @@ def _verify(
         )
     document.VerificationFlag, document.PreliminaryFlag = "VERIFIED", "FINAL"
     observer = Dataset()
-    organization = str(header.get("InstitutionName") or "") or settings.verifying_organization or "Unknown"
+    institution = str(header.get("InstitutionName") or "")
+    organization = settings.verifying_organization or institution or UNNAMED_ORGANIZATION
     observer.VerifyingOrganization = short(organization, 64)
     observer.VerifyingObserverName = report.signed_by
     signed_at = report.signed_at or report.created_at
@@ -86,6 +97,42 @@ def reference_to(instance: Dataset) -> InstanceReference:
     return InstanceReference(
         instance.StudyInstanceUID, instance.SeriesInstanceUID, instance.SOPClassUID, instance.SOPInstanceUID
     )
+
+
+def evidence_of(sr: InstanceReference, path: Path) -> list[InstanceReference]:
+    """An earlier SR of ours and what it measures: the SEGs and images that its content refers to.
+
+    Not every image of its series: a course of ten CTs would bring thousands, and sums and nadir come
+    from the measured ones.
+
+    Parameters
+    ----------
+    path
+        Its file; where it is gone the SR alone is named.
+    """
+    try:
+        with quiet():
+            document = parse(path)[0]
+    except UnsuitableInputError:
+        return [sr]
+    used = {
+        str(reference.ReferencedSOPInstanceUID)
+        for item in descendants(document)
+        for reference in item.get("ReferencedSOPSequence", [])
+    }
+    current = document.get("CurrentRequestedProcedureEvidenceSequence", [])
+    found = [
+        InstanceReference(
+            str(study.StudyInstanceUID),
+            str(series.SeriesInstanceUID),
+            str(instance.ReferencedSOPClassUID),
+            str(instance.ReferencedSOPInstanceUID),
+        )
+        for study in current
+        for series in study.ReferencedSeriesSequence
+        for instance in series.ReferencedSOPSequence
+    ]
+    return [sr, *(one for one in found if one.sop_instance_uid in used)]
 
 
 def _set_evidence(document: Dataset, evidence: Sequence[InstanceReference], study_instance_uid: str) -> None:

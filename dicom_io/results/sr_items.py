@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from datetime import date
+from math import isfinite
 from typing import Any
 
 from pydicom import Dataset
@@ -13,10 +15,15 @@ from dicom_io.results.text import plain
 
 
 def container(name: Code, relationship: str | None = None, template: str | None = None) -> Any:
-    """A CONTAINER without children yet; see `extend`."""
+    """A CONTAINER without children yet; see `extend`.
+
+    SEPARATE: of a CONTINUOUS one readers print the values as one running text, without their names.
+    """
     from highdicom.sr import ContainerContentItem
 
-    return ContainerContentItem(name, template_id=template, relationship_type=relationship)
+    return ContainerContentItem(
+        name, is_content_continuous=False, template_id=template, relationship_type=relationship
+    )
 
 
 def extend(parent: Any, children: Iterable[Dataset]) -> Any:
@@ -48,9 +55,22 @@ def num_item(name: Code, value: float, unit: Code, relationship: str = "CONTAINS
     from highdicom.sr import NumContentItem
 
     rounded = round(float(value), decimals)
-    return NumContentItem(
-        name, int(rounded) if rounded.is_integer() else rounded, unit, relationship_type=relationship
-    )
+    item = NumContentItem(name, rounded, unit, relationship_type=relationship)
+    if rounded.is_integer():  # people read "56 days", not "56.0 days"
+        item.MeasuredValueSequence[0].NumericValue = str(int(rounded))
+    return item
+
+
+def optional_num(name: Code, value: float | None, unit: Code, relationship: str = "CONTAINS") -> list[Any]:
+    """A NUM item in a list, or none where the value is not known: DICOM has no way to write a NaN."""
+    return [] if value is None or not isfinite(value) else [num_item(name, value, unit, relationship)]
+
+
+def date_item(name: Code, value: date, relationship: str = "CONTAINS") -> Any:
+    """A DATE item."""
+    from highdicom.sr import DateContentItem
+
+    return DateContentItem(name, value, relationship)
 
 
 def uid_item(name: Code, value: str, relationship: str = "CONTAINS") -> Any:
@@ -74,8 +94,9 @@ def image_item(name: Code, image: SliceReference, relationship: str) -> Any:
     )
 
 
-def composite_item(name: Code, instance: InstanceReference) -> Any:
-    """A COMPOSITE item on another object."""
+def composite_items(name: Code, instance: InstanceReference, words: str) -> list[Any]:
+    """A COMPOSITE item on another object, after a TEXT that tells people which: readers show UIDs at most."""
     from highdicom.sr import CompositeContentItem
 
-    return CompositeContentItem(name, instance.sop_class_uid, instance.sop_instance_uid, "CONTAINS")
+    reference = CompositeContentItem(name, instance.sop_class_uid, instance.sop_instance_uid, "CONTAINS")
+    return [text_item(name, words), reference]

@@ -2,21 +2,30 @@
 
 from __future__ import annotations
 
-from math import isfinite
 from typing import Any
 
 import numpy as np
 from pydicom import Dataset
-from pydicom.sr.coding import Code
+from pydicom.valuerep import DT
 
 from dicom_io import codes
 from dicom_io.results import equipment
-from dicom_io.results.seg import segmented_lesions
 from dicom_io.results.settings import ResultSettings
 from dicom_io.results.source import SourceImages
-from dicom_io.results.sr_items import code_item, container, extend, image_item, num_item, text_item, uid_item
-from workflow.domain.lesion import Axis, ModelIdentity
-from workflow.domain.report import ReportedLesion, TimePointReport
+from dicom_io.results.sr_items import (
+    code_item,
+    container,
+    extend,
+    image_item,
+    num_item,
+    optional_num,
+    text_item,
+    uid_item,
+)
+from dicom_io.results.visit import VisitVolume
+from dicom_io.results.words import said_of
+from workflow.domain.lesion import Axis, LesionMeasurement, ModelIdentity
+from workflow.domain.report import LesionRole, ReportedDecision, ReportedLesion, TimePointReport
 
 # PS3.3 C.10.5.1.2: (0.5, 0.5) is the centre of the first pixel, index (0, 0).
 _PIXEL_CENTRE = 0.5
@@ -27,16 +36,20 @@ def has_axes(lesion: ReportedLesion) -> bool:
     return lesion.measurement is not None and lesion.measurement.long_axis.length_mm > 0
 
 
-def measured_slices(report: TimePointReport, images: SourceImages) -> list[int]:
+def measured_slices(measured: VisitVolume) -> list[int]:
     """Slices that carry an axis as image coordinates, ascending."""
-    found = set()
-    for lesion in report.lesions:
-        measurement = lesion.measurement
-        if measurement is not None and has_axes(lesion):
-            axes = (measurement.long_axis, measurement.short_axis)
-            if all(image_polyline(axis, measurement.slice_index, images) is not None for axis in axes):
-                found.add(measurement.slice_index)
-    return sorted(found)
+    return sorted(
+        {m.slice_index for m in _drawn(measured) if measured.images.is_on_acquired_grid([m.slice_index])}
+    )
+
+
+def is_drawn_in_space(measured: VisitVolume) -> bool:
+    """Whether an axis lies in no image, so that it needs coordinates in the frame of reference."""
+    return any(not measured.images.is_on_acquired_grid([m.slice_index]) for m in _drawn(measured))
+
+
+def _drawn(measured: VisitVolume) -> list[LesionMeasurement]:
+    return [one.measurement for one in measured.lesions if one.measurement is not None and has_axes(one)]
 
 
 def image_polyline(axis: Axis, slice_index: int, images: SourceImages) -> np.ndarray | None:
@@ -56,16 +69,17 @@ def image_polyline(axis: Axis, slice_index: int, images: SourceImages) -> np.nda
 
 
 def lesion_groups(
-    report: TimePointReport, images: SourceImages, seg: Dataset | None, settings: ResultSettings
+    report: TimePointReport, measured: VisitVolume, seg: Dataset | None, settings: ResultSettings
 ) -> list[Dataset]:
-    """Measurement groups of all lesions with axes, two per lesion where there is a segment.
+    """Measurement groups of a volume's lesions with axes, two per lesion where there is a segment.
 
     A lesion without axes gets no group here: OHIF can't load a report with a tracking UID that
     has no coordinates. It is said among the qualitative evaluations.
     """
-    numbers = {lesion.tracking_uid: n for n, lesion in enumerate(segmented_lesions(report), start=1)}
+    numbers = {lesion.tracking_uid: n for n, lesion in enumerate(measured.segmented, start=1)}
+    images = measured.images
     groups = []
-    for lesion in report.lesions:
+    for lesion in measured.lesions:
         if not has_axes(lesion):
             continue
         groups.append(_axes_group(lesion, report, images, settings))
@@ -109,7 +123,26 @@ def judgement_items(lesion: ReportedLesion, relationship: str = "CONTAINS") -> l
     if lesion.reason:
         items.append(text_item(codes.LESION_REASON, lesion.reason, relationship))
     items += [text_item(codes.QUALITY_FLAG, flag.value, relationship) for flag in sorted(lesion.flags)]
+    items += [decision_item(decision, relationship) for decision in lesion.decisions]
     return items
+
+
+def decision_item(decision: ReportedDecision, relationship: str = "CONTAINS") -> Any:
+    """What a reader decided, in one sentence, with the person and the time as a program reads them."""
+    from highdicom.sr import PnameContentItem
+
+    item = text_item(codes.READERS_DECISION, said_of(decision), relationship)
+    item.ObservationDateTime = DT(decision.at)
+    if decision.by:
+        person = PnameContentItem(codes.PERSON_OBSERVER_NAME, decision.by, "HAS PROPERTIES")
+        extend(item, [person])
+    return item
+
+
+def diameter_items(lesion: ReportedLesion, relationship: str) -> list[Any]:
+    """The diameter that counts, mm; only a target's is part of a sum."""
+    name = codes.DIAMETER_IN_SUM if lesion.role is LesionRole.TARGET else codes.DIAMETER
+    return optional_num(name, lesion.diameter_mm, codes.MILLIMETRE, relationship)
 
 
 def time_point_items(report: TimePointReport) -> list[Any]:
@@ -134,8 +167,7 @@ def _axes_group(
     for name, axis in ((codes.LONG_AXIS, measurement.long_axis), (codes.SHORT_AXIS, measurement.short_axis)):
         number = num_item(name, axis.length_mm, codes.MILLIMETRE)
         items.append(extend(number, [_coordinates(axis, measurement.slice_index, images)]))
-    if lesion.diameter_mm is not None:
-        items.append(num_item(codes.DIAMETER_IN_SUM, lesion.diameter_mm, codes.MILLIMETRE))
+    items += diameter_items(lesion, "CONTAINS")
     items += judgement_items(lesion)
     items.append(text_item(codes.COMMENT, lesion.label))
     return extend(container(codes.MEASUREMENT_GROUP, "CONTAINS", template="1501"), items)
@@ -169,11 +201,14 @@ def _volume_group(
             [code_item(codes.MEASUREMENT_METHOD, codes.SUM_OF_SEGMENTED_VOXELS, "HAS CONCEPT MOD")],
         ),
     ]
-    mean = measurement.mean_hu
-    if series.modality in codes.INTENSITIES and mean is not None and isfinite(mean):
-        items.append(_mean(mean, *codes.INTENSITIES[series.modality]))
-    if lesion.confidence is not None:
-        items.append(num_item(codes.CONFIDENCE, lesion.confidence, codes.NO_UNITS))
+    if series.modality in codes.INTENSITIES:
+        means = optional_num(
+            codes.INTENSITIES[series.modality][0], measurement.mean_hu, codes.INTENSITIES[series.modality][1]
+        )
+        items += [
+            extend(mean, [code_item(codes.DERIVATION, codes.MEAN, "HAS CONCEPT MOD")]) for mean in means
+        ]
+    items += optional_num(codes.CONFIDENCE, lesion.confidence, codes.NO_UNITS)
     return extend(container(codes.MEASUREMENT_GROUP, "CONTAINS", template="1411"), items)
 
 
@@ -181,7 +216,7 @@ def _head(lesion: ReportedLesion, report: TimePointReport, settings: ResultSetti
     return [
         *identity_items(lesion, settings.tracking_id(lesion.label)),
         code_item(codes.FINDING_CATEGORY, codes.MORPHOLOGICALLY_ABNORMAL),
-        code_item(codes.FINDING, codes.LESION),
+        code_item(codes.FINDING, codes.finding_of(lesion)),
         *site_items(lesion),
         *time_point_items(report),
         *(_algorithm(lesion.model) if lesion.model is not None else []),
@@ -199,10 +234,6 @@ def _algorithm(model: ModelIdentity) -> list[Any]:
         ),
         code_item(codes.ALGORITHM_FAMILY, equipment.family_of(model), "HAS CONCEPT MOD"),
     ]
-
-
-def _mean(value: float, name: Code, unit: Code) -> Any:
-    return extend(num_item(name, value, unit), [code_item(codes.DERIVATION, codes.MEAN, "HAS CONCEPT MOD")])
 
 
 def _coordinates(axis: Axis, slice_index: int, images: SourceImages) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -12,7 +13,7 @@ from dicom_io.results.checks_seg import check_seg
 from dicom_io.results.checks_sr import check_sr
 from dicom_io.results.dciodvfy import iod_errors
 from dicom_io.results.objects import ResultObjects
-from dicom_io.results.source import ResultSource, SourceImages
+from dicom_io.results.source import SourceImages
 
 
 class Check(StrEnum):
@@ -60,14 +61,14 @@ class ValidationReport:
         )
 
 
-def validate(results: ResultObjects, source: ResultSource) -> ValidationReport:
+def validate(results: ResultObjects) -> ValidationReport:
     """Check result objects against the images and the report that they were made from.
 
-    The SEG is decoded and compared with the masks voxel by voxel; every reference, end point and
-    tracking UID of the SR is followed; in the OHIF form, that viewer's conditions are checked.
-    dciodvfy (dicom3tools) runs on every object if it is installed.
+    Each object is held against its own study and volume. The SEGs are decoded and compared with the masks
+    voxel by voxel; every reference, end point and tracking UID of the SRs is followed; in the OHIF form,
+    that viewer's conditions are checked. dciodvfy (dicom3tools) runs on every object if it is installed.
     """
-    images = SourceImages(source)
+    visit = results.visit
     findings: list[Finding] = []
     skipped: list[str] = []
 
@@ -75,17 +76,33 @@ def validate(results: ResultObjects, source: ResultSource) -> ValidationReport:
         uid = str(result.SOPInstanceUID)
         findings.extend(Finding(check=check, sop_instance_uid=uid, message=m) for m in messages)
 
-    for result in results.all:
+    for result, images in _with_images(results):
         note(Check.IDENTITY, result, check_identity(result, images.header))
         note(Check.UIDS, result, check_uids(result))
-        errors, remarks = iod_errors(result, source.slices[0].path)
+        errors, remarks = iod_errors(result, images.source.slices[0].path)
         note(Check.IOD, result, errors)
         skipped.extend(remark for remark in remarks if remark not in skipped)
-    if results.seg is not None:
-        note(Check.SEGMENTATION, results.seg, check_seg(results.seg, results.report, images))
-    note(
-        Check.MEASUREMENTS,
-        results.sr,
-        check_sr(results.sr, results.seg, results.report, images, results.settings),
-    )
+    segs = {
+        volume.key: seg for volume, seg in zip(visit.volumes, results.segs, strict=True) if seg is not None
+    }
+    for volume in visit.volumes:
+        if volume.key in segs:
+            note(Check.SEGMENTATION, segs[volume.key], check_seg(segs[volume.key], volume))
+    for study, sr in zip(visit.studies, results.srs, strict=True):
+        note(Check.MEASUREMENTS, sr, check_sr(sr, visit, study, segs, results.settings))
     return ValidationReport(findings=tuple(findings), skipped=tuple(skipped))
+
+
+def _with_images(results: ResultObjects) -> Iterator[tuple[Dataset, SourceImages]]:
+    """Every object with the images that its patient and study come from."""
+    studies = results.visit.studies
+    for volume, seg in zip(results.visit.volumes, results.segs, strict=True):
+        if seg is not None:
+            yield seg, volume.images
+    for study, sr in zip(studies, results.srs, strict=True):
+        yield sr, study.images
+    if results.pdf is not None:
+        yield results.pdf, studies[0].images
+    for study, captures in zip(studies, results.key_images, strict=bool(results.key_images)):
+        for capture in captures:
+            yield capture, study.images

@@ -18,15 +18,15 @@ import pytest
 from hospital import LEFT, RIGHT, Sphere, Study
 from sqlalchemy import func, select
 
+from db.overview import patient_course, worklist
 from db.tables import InstanceRow, JobRow, ReportRow, ResultObjectRow
 from dicom_io.scp import file_digest
 from dicom_io.scu import RemoteNode
 from workflow.bootstrap import build
-from workflow.demo import free_port
 from workflow.domain.errors import TransientError
-from workflow.overview import patient_course, worklist
-from workflow.reconciler import is_idle
+from workflow.engine.reconciler import is_idle
 from workflow.settings import load_settings
+from workflow.use_cases.demo import free_port
 
 BASELINE = Study(
     day=date(2024, 3, 4),
@@ -173,7 +173,7 @@ def stack(tmp_path) -> Iterator[Stack]:
 @pytest.fixture(scope="session")
 def expected(tmp_path_factory) -> list[str]:
     """The results of an undisturbed run, in one process."""
-    from workflow.run import run
+    from workflow.use_cases.run import run
 
     folder = tmp_path_factory.mktemp("undisturbed")
     for study in (BASELINE, FOLLOW_UP):

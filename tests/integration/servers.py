@@ -23,7 +23,7 @@ from typing import Any
 import pytest
 
 from dicom_io.scu import RemoteNode
-from workflow.demo import free_port
+from workflow.use_cases.demo import free_port
 
 _DEBIAN = {"Orthanc": "orthanc", "redis-server": "redis-server", "rabbitmq-server": "rabbitmq-server"}
 

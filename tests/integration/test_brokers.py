@@ -14,14 +14,14 @@ import pytest
 import servers
 from sqlalchemy import select
 
+from db.jobs import due_job_ids, enqueue
 from db.tables import JobRow
-from workflow import reconciler
 from workflow.bootstrap import build
-from workflow.context import Context
 from workflow.domain.errors import TransientError
-from workflow.jobs import due_job_ids, enqueue
+from workflow.engine import reconciler
+from workflow.engine.context import Context
+from workflow.engine.tasks import announce, make_app
 from workflow.settings import Settings, load_settings
-from workflow.tasks import announce, make_app
 
 BROKERS = [
     pytest.param("folder", marks=pytest.mark.xdist_group("folder broker")),
@@ -134,7 +134,7 @@ def test_a_worker_takes_only_the_queues_it_is_set_to(settings):
 
 
 def test_a_broker_that_is_not_there_is_tried_again(tmp_path):
-    from workflow.demo import free_port
+    from workflow.use_cases.demo import free_port
 
     settings = load_settings(None, home=tmp_path, broker_url=f"redis://127.0.0.1:{free_port()}/0")
     context, app = build(settings), make_app(settings)

@@ -16,11 +16,12 @@ from hospital import Hospital, diameters
 from studies import BASELINE, FOLLOW_UP
 
 from alembic import command
+from db.jobs import claim, due_job_ids, enqueue
 from db.session import migrate, migrations_folder, open_engine, unit_of_work
 from db.tables import JobRow, PatientRow
 from workflow.domain.errors import ConfigurationError, TransientError
+from workflow.engine.jobs import execute
 from workflow.ingest import _patient
-from workflow.jobs import claim, due_job_ids, enqueue, execute
 from workflow.settings import Worker
 
 pytestmark = pytest.mark.xdist_group("postgresql")
@@ -208,7 +209,7 @@ def test_a_sqlite_file_that_is_locked_for_too_long_is_tried_again(tmp_path):
 
 
 def test_a_database_server_that_is_not_there_is_tried_again():
-    from workflow.demo import free_port
+    from workflow.use_cases.demo import free_port
 
     url = f"postgresql+psycopg://nobody@127.0.0.1:{free_port()}/none"
     with pytest.raises(TransientError, match="did not answer"):

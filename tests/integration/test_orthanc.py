@@ -20,13 +20,13 @@ from db.tables import InstanceRow, StudyRow
 from dicom_io.orthanc import OrthancClient
 from dicom_io.scp import serve_listener
 from workflow.bootstrap import build
-from workflow.demo import free_port
 from workflow.domain.errors import TransientError
+from workflow.engine.orthanc_feed import read_changes
 from workflow.ingest import close_quiet_studies
 from workflow.listener import receive, reject
-from workflow.orthanc_feed import read_changes
-from workflow.run import keeper
 from workflow.settings import Node
+from workflow.use_cases.demo import free_port
+from workflow.use_cases.run import keeper
 
 pytestmark = pytest.mark.xdist_group("orthanc")
 

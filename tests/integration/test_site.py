@@ -12,10 +12,10 @@ from hospital import Hospital
 from studies import BASELINE
 
 from dicom_io.scp import serve_listener
-from workflow.demo import free_port
+from workflow.engine.services import SERVICES
 from workflow.listener import receive, reject
-from workflow.services import SERVICES
 from workflow.settings import load_settings
+from workflow.use_cases.demo import free_port
 
 DOCKER = Path(__file__).resolve().parents[2] / "docker"
 

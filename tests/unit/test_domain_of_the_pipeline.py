@@ -1,8 +1,8 @@
-"""Readiness, order of studies, priors, patients: the pure rules."""
+"""Readiness, and masks that are one lesion: the pure rules."""
 
 from __future__ import annotations
 
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import UTC, datetime, timedelta
 
 import numpy as np
 import pytest
@@ -11,9 +11,7 @@ from hypothesis import strategies as st
 
 from workflow.domain.geometry import Mask, Volume, affine_from_axes, dice, mask_on_grid, union
 from workflow.domain.matching import match
-from workflow.domain.patient import PatientIdentity, why_not_same
 from workflow.domain.study_state import Readiness, ReceptionFacts, ReceptionRule, judge_readiness
-from workflow.domain.timeline import TimelineStudy, choose_priors, in_order
 
 NOW = datetime(2024, 1, 1, 12, tzinfo=UTC)
 RULE = ReceptionRule(quiet_s=120, max_wait_s=3600, required_modalities=frozenset({"CT"}))
@@ -46,83 +44,6 @@ def test_readiness(name, facts, expected, reason):
     verdict, why = judge_readiness(facts, RULE, NOW)
     assert verdict is expected
     assert reason in why
-
-
-def _study(uid, day, at=None, modality="CT", text="CHEST", frame=None) -> TimelineStudy:
-    return TimelineStudy(
-        study_instance_uid=uid,
-        study_date=date(2024, 1, day),
-        study_time=time(at) if at is not None else None,
-        modality=modality,
-        region_text=text,
-        frame_of_reference_uid=frame,
-    )
-
-
-def test_the_prior_is_the_nearest_earlier_study():
-    studies = [_study("c", 3), _study("a", 1), _study("b", 2)]
-    assert [s.study_instance_uid for s in in_order(studies)] == ["a", "b", "c"]
-    assert choose_priors(studies, "c").study_instance_uids == ("b", "a")
-
-
-def test_the_past_goes_before_the_same_day():
-    studies = [_study("a", 1), _study("morning", 2, 8), _study("evening", 2, 18)]
-    assert choose_priors(studies, "evening").study_instance_uids == ("a", "morning")
-
-
-def test_without_a_past_the_same_day_is_the_prior():
-    assert choose_priors([_study("m", 2, 8), _study("e", 2, 18)], "e").nearest == "m"
-
-
-@pytest.mark.parametrize(
-    ("name", "earlier", "reason"),
-    [
-        ("another modality", _study("a", 1, modality="MR"), "MR can't be compared with CT"),
-        ("another region", _study("a", 1, text="BRAIN"), "head is not chest"),
-    ],
-)
-def test_what_can_not_be_compared_is_no_prior_and_says_why(name, earlier, reason):
-    choice = choose_priors([earlier, _study("b", 2)], "b")
-    assert choice.nearest is None
-    assert reason in choice.reason
-
-
-@pytest.mark.parametrize(
-    ("name", "earlier"),
-    [
-        ("the region is not said", _study("a", 1, text="")),
-        ("regions overlap", _study("a", 1, text="CT CHEST ABDOMEN PELVIS")),
-        ("whole body", _study("a", 1, text="PET whole body")),
-        ("an abbreviation that names both", _study("a", 1, text="CT CAP")),
-        ("a word that only holds another", _study("a", 1, text="Beurteilung legacy Darm")),
-        ("one frame of reference", _study("a", 1, text="ABDOMEN", frame="1.2")),
-    ],
-)
-def test_what_may_be_compared_is(name, earlier):
-    assert choose_priors([earlier, _study("b", 2, frame="1.2")], "b").nearest == "a"
-
-
-PERSON = PatientIdentity(patient_id="1", patient_name="Müller^Anna", birth_date=date(1960, 1, 2), sex="F")
-
-
-@pytest.mark.parametrize(
-    ("name", "other", "contradicts"),
-    [
-        ("the same", {}, False),
-        ("other case, no accent, middle name", {"patient_name": "MULLER^ANNA^B"}, False),
-        ("married", {"patient_name": "Schmidt^Anna"}, False),
-        ("nothing said", {"patient_name": "", "birth_date": None, "sex": ""}, False),
-        ("another birth date", {"birth_date": date(1961, 1, 2)}, True),
-        ("another sex", {"sex": "M"}, True),
-        ("another name altogether", {"patient_name": "Roe^Jane"}, True),
-        ("another issuer", {"issuer_of_patient_id": "B"}, True),
-    ],
-)
-def test_a_patient_is_confirmed_by_the_rest(name, other, contradicts):
-    identity = PatientIdentity(**{**vars(PERSON), **other})
-    reason = why_not_same(PERSON, identity)
-    assert (reason is not None) is contradicts
-    assert reason is None or ("Anna" not in reason and "Roe" not in reason)
 
 
 def _mask(start, size, shape=(20, 20, 20)) -> Mask:

@@ -8,11 +8,12 @@ from time import monotonic, sleep
 
 import pytest
 
+from db import jobs
+from db.jobs import claim, due_job_ids, enqueue, replay, take_over_expired
 from db.session import open_engine, unit_of_work
 from db.tables import JobRow, Table
-from workflow import jobs
 from workflow.domain.errors import TransientError, UnsuitableInputError
-from workflow.jobs import claim, due_job_ids, enqueue, execute, replay, take_over_expired
+from workflow.engine.jobs import execute
 from workflow.settings import Worker
 
 START = datetime(2024, 1, 1, tzinfo=UTC)

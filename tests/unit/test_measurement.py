@@ -75,6 +75,17 @@ def test_the_mean_is_taken_over_the_lesion_alone():
     assert measure(volume_of(array), Mask.from_array(mask)).mean_hu == 30.0
 
 
+@pytest.mark.parametrize(
+    ("value", "unit", "mean"),
+    [(30.0, "HU", 30.0), (30.0, "g/ml", 30.0), (30.0, "", None), (np.inf, "HU", None), (np.nan, "HU", None)],
+)
+def test_there_is_no_mean_without_a_unit_and_none_that_is_no_number(value, unit, mean):
+    mask = np.zeros((2, 3, 4), dtype=bool)
+    mask[1, 1, 1:3] = True
+    volume = volume_of(np.full(mask.shape, value, dtype=np.float32))
+    assert measure(volume, Mask.from_array(mask), value_unit=unit).mean_hu == mean
+
+
 def test_an_empty_mask_has_no_size():
     array = np.zeros((2, 2, 2), dtype=bool)
     with pytest.raises(ValueError, match="empty mask"):

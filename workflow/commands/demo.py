@@ -38,8 +38,8 @@ def register(app: typer.Typer) -> None:
 
             tumorline demo --keep --out /tmp/demo
         """
-        from workflow.demo import Demo, compare
         from workflow.simulation.studies import demo_studies
+        from workflow.use_cases.demo import Demo, compare
 
         started = time.monotonic()
         _empty(out)

@@ -33,8 +33,8 @@ def register(app: typer.Typer) -> None:
         from workflow.bootstrap import build
         from workflow.domain.errors import UnsuitableInputError
         from workflow.listener import dicom_files, import_files
-        from workflow.run import keeper
         from workflow.settings import load_settings
+        from workflow.use_cases.run import keeper
 
         files = list(dicom_files(inputs))
         if not files:

@@ -278,11 +278,11 @@ def fetch_weights(
     TransientError
         If the connection broke; what has come is kept for the next call.
     """
-    from models.catalogue import DEFAULT_ALLOWED_LICENCES
     from models.fetch import fetch
     from models.registry import check_licence
     from models.weights import pin
     from workflow.domain.errors import ConfigurationError
+    from workflow.domain.licences import DEFAULT_ALLOWED_LICENCES
     from workflow.ports import no_progress
 
     known = _entry(name)

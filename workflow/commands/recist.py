@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 import typer
 
 if TYPE_CHECKING:
-    from workflow.recist_document import Batch
+    from workflow.documents.document import Batch
 
 _HELP = """Assess the response in a patient's course: RECIST 1.1, iRECIST and other criteria.
 
@@ -72,8 +72,8 @@ def recist(
     explain: Annotated[bool, typer.Option("--explain", help="Print the rules and the policy table.")] = False,
 ) -> None:
     """Assess the documents of a file and print the results."""
+    from workflow.documents.explain import explanation
     from workflow.domain.response import TimelineError
-    from workflow.recist_explain import explanation
 
     if explain:
         typer.echo(explanation())
@@ -98,8 +98,8 @@ def _fail(message: str) -> NoReturn:
 
 
 def _read(files: Sequence[Path], reader: str | None) -> Batch:
+    from workflow.documents.document import read_batch, read_tables, read_text
     from workflow.domain.response import TimelineError
-    from workflow.recist_document import read_batch, read_tables, read_text
 
     if len(files) == 1:
         if str(files[0]) == "-":
@@ -113,8 +113,8 @@ def _read(files: Sequence[Path], reader: str | None) -> Batch:
 
 def _print(batch: Batch, criteria: str | None, policy: Sequence[str], *, wants_table: bool) -> bool:
     """Print every result; whether all documents could be assessed."""
-    from workflow.recist_document import Overrides
-    from workflow.recist_result import json_line
+    from workflow.documents.document import Overrides
+    from workflow.documents.result import json_line
 
     overrides = Overrides(criteria=criteria, policy=policies_of(policy))
     is_single = len(batch.documents) == 1
@@ -152,9 +152,9 @@ def assess_documents(
     TimelineError
         If the only document (`is_single`) is wrong.
     """
+    from workflow.documents.document import parse_document
+    from workflow.documents.result import result_of, table_of
     from workflow.domain.response import TimelineError, assess
-    from workflow.recist_document import parse_document
-    from workflow.recist_result import result_of, table_of
 
     for place, raw in documents:
         try:

@@ -11,6 +11,8 @@ from workflow.commands._shared import ConfigOption, JsonOption, messages, print_
 from workflow.domain.lesion import LesionState
 from workflow.domain.lesion_life import Decision
 from workflow.domain.report import LesionRole
+from workflow.domain.response import NewLesion, Response
+from workflow.domain.response.timeline import Intervention, InterventionEffect, InterventionKind
 
 _Day = Annotated[datetime | None, typer.Option("--on", formats=["%Y-%m-%d"], help="Study date.")]
 _Patient = Annotated[str, typer.Option("--patient", help="PatientID.")]
@@ -24,9 +26,12 @@ def register(app: typer.Typer) -> None:
     def decide_command(
         decision: Annotated[Decision, typer.Argument(help="What is decided.")],
         patient: _Patient,
-        lesion: Annotated[str, typer.Option("--lesion", help="Label (T01) or tracking UID.")],
         by: _By,
         reason: Annotated[str, typer.Option("--reason", help="Why, for the audit.")],
+        lesion: Annotated[
+            str | None,
+            typer.Option("--lesion", help="Label (T01) or tracking UID; none for the visit as a whole."),
+        ] = None,
         on: _Day = None,
         role: Annotated[LesionRole | None, typer.Option("--role")] = None,
         state: Annotated[LesionState | None, typer.Option("--state")] = None,
@@ -35,10 +40,23 @@ def register(app: typer.Typer) -> None:
             str | None,
             typer.Option("--other", help="The other lesion (merge, split) or the withdrawn decision's id."),
         ] = None,
+        finding: Annotated[
+            NewLesion | None, typer.Option("--finding", help="Of a new lesion: yes (definite) or equivocal.")
+        ] = None,
+        intervention: Annotated[
+            InterventionKind | None, typer.Option("--intervention", help="What was done to the lesion.")
+        ] = None,
+        effect: Annotated[
+            InterventionEffect | None,
+            typer.Option("--effect", help="What that does to the assessment; unset, the usual."),
+        ] = None,
+        overall: Annotated[
+            Response | None, typer.Option("--overall", help="The response that stands over the computed one.")
+        ] = None,
         config: ConfigOption = None,
         as_json: JsonOption = False,
     ) -> None:
-        """Record a reader's decision about a lesion; its patient is assessed again from there on.
+        """Record a reader's decision about a lesion or a visit; its patient is assessed again from there on.
 
         Decisions are never edited: a later one goes over an earlier one, `withdraw` takes one back.
         They hold through every re-run.
@@ -51,6 +69,12 @@ def register(app: typer.Typer) -> None:
 
             tumorline decide "set diameter" --diameter-mm 14 --on 2024-04-30 --patient P1 --lesion T01
             --by "Dr. Roe" --reason "vessel included"
+
+            tumorline decide "unequivocal progression" --on 2024-04-30 --patient P1 --by "Dr. Roe"
+            --reason "pleural disease has doubled"
+
+            tumorline decide "set overall response" --overall SD --on 2024-04-30 --patient P1 --by "Dr. Roe"
+            --reason "N01 is a granuloma"
         """
         from workflow.bootstrap import build
         from workflow.review import decide
@@ -68,6 +92,9 @@ def register(app: typer.Typer) -> None:
             state=state,
             diameter_mm=diameter_mm,
             other=other,
+            finding=finding,
+            intervention=Intervention(kind=intervention, effect=effect) if intervention else None,
+            overall=overall,
         )
         if as_json:
             print_json(made.to_dict())

@@ -47,8 +47,8 @@ def register(app: typer.Typer) -> None:
 
             tumorline run /data/patient7 --out results/ --json | jq '.patients[].time_points[].state'
         """
-        from workflow.run import run
         from workflow.settings import load_settings
+        from workflow.use_cases.run import run
 
         log_to_stderr(verbose)
         with messages.status("reading files") as status:

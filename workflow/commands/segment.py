@@ -79,9 +79,9 @@ def segment_image(
         If the image, a prompt or the model can't be used; the message says which and what to do.
     """
     from models.registry import limits_of, open_segmenter, parameters_from_text
-    from workflow.images import check_output, label_map, read_image, write_image
     from workflow.ports import no_progress
     from workflow.settings import load_settings
+    from workflow.use_cases.images import check_output, label_map, read_image, write_image
 
     check_output(out)
     asked = [prompt for text in prompts for prompt in prompts_from_text(text)]
@@ -217,7 +217,7 @@ def register(app: typer.Typer) -> None:
 def _masks_of(path: Path) -> list[Volume]:
     import numpy as np
 
-    from workflow.images import read_image
+    from workflow.use_cases.images import read_image
 
     labels = read_image(path)
     values = [value for value in np.unique(labels.array) if value > 0]

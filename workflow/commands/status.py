@@ -32,10 +32,10 @@ def register(app: typer.Typer) -> None:
 
             tumorline status --replay 17
         """
+        from db.jobs import replay as replay_job
+        from db.overview import system_status, worklist
         from workflow.bootstrap import build
         from workflow.domain.errors import UnsuitableInputError
-        from workflow.jobs import replay as replay_job
-        from workflow.overview import system_status, worklist
         from workflow.settings import load_settings
 
         context = build(load_settings(config))
@@ -52,6 +52,7 @@ def register(app: typer.Typer) -> None:
         needs_person = bool(
             status["stopped"]
             or status["quarantine"]
+            or status["attention"]
             or any(status["outbox"].get(s) for s in ("HELD", "REFUSED"))
         )
         if as_json:
@@ -74,6 +75,8 @@ def register(app: typer.Typer) -> None:
         for job in status["stopped"]:
             last = job["error"].strip().splitlines()[-1:] or [""]
             results.print(f"stopped: job {job['id']} ({job['stage']}): {last[0]}", markup=False)
+        for line in status["attention"]:
+            results.print(f"look at: study {line['study_instance_uid']}: {line['text']}", markup=False)
         for kept in status["quarantine"]:
             results.print(f"kept for a person: {kept['what']}: {kept['reason']}", markup=False)
         raise typer.Exit(int(needs_person))

@@ -40,9 +40,9 @@ def track_images(
         If an image, the mask or the model can't be used; the message says which and what to do.
     """
     from models.registry import limits_of, open_tracker, parameters_from_text
-    from workflow.images import SUFFIXES, label_map, read_image, read_labels, write_image
     from workflow.ports import no_progress
     from workflow.settings import load_settings
+    from workflow.use_cases.images import SUFFIXES, label_map, read_image, read_labels, write_image
 
     prior = read_image(baseline)
     masks = read_labels(lesions, prior)

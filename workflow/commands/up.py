@@ -44,7 +44,13 @@ def register(app: typer.Typer) -> None:
         import os
 
         from workflow.domain.errors import ConfigurationError
-        from workflow.services import SERVICES, Supervisor, check_exposure, run_service, wanted_services
+        from workflow.engine.services import (
+            SERVICES,
+            Supervisor,
+            check_exposure,
+            run_service,
+            wanted_services,
+        )
         from workflow.settings import load_settings
 
         settings = load_settings(config)

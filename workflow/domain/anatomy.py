@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import itertools
 import re
+import unicodedata
 from dataclasses import dataclass
 
 LYMPH_NODE = "lymph node"
@@ -37,8 +38,8 @@ class AnatomicSite:
 # organ, SNOMED CT code (PS3.16 CID 4 and its context groups), meaning, words that name it.
 _ORGAN_TABLE: tuple[tuple[str, str, str, str], ...] = (
     ("lung", "39607008", "Lung", "lung lungs pulmonary lunge rul rml rll lul lll lingula bronchopulmonary"),
-    ("lung", "31094006", "Lobe of lung", "lobe of lung"),
-    ("lung", "46750007", "Hilum of lung", "hilum of lung"),
+    ("lung", "31094006", "Lobe of lung", "lobe_of_lung"),
+    ("lung", "46750007", "Hilum of lung", "hilum_of_lung"),
     ("pleura", "3120008", "Pleura", "pleura pleural"),
     ("mediastinum", "72410000", "Mediastinum", "mediastinum mediastinal"),
     ("thymus", "9875009", "Thymus", "thymus thymic"),
@@ -106,6 +107,29 @@ _ORGAN_TABLE: tuple[tuple[str, str, str, str], ...] = (
     ("soft tissue", "71616004", "Muscle", "muscle muscular"),
 )
 
+# The same in French, Spanish, Italian, Portuguese, Dutch, Polish and Russian, and more German.
+_ORGAN_WORDS_ABROAD = {
+    "39607008": "poumon poumons pulmón pulmones polmone polmoni pulmão pulmões płuco лёгкое лёгкие",
+    "72410000": "médiastin mediastino средостение",
+    "80891009": "cœur coeur corazón cuore coração hart serce сердце",
+    "15825003": "hauptschlagader aorte аорта аорты",
+    "10200004": "foie hépatique hígado hepático fegato epatico fígado lever wątroba печень печени",
+    "28231008": "gallenblase vesícula colecisti galblaas желчный_пузырь",
+    "15776009": "pancréas páncreas pâncreas alvleesklier trzustka поджелудочная",
+    "78961009": "rate splénique bazo milza baço milt śledziona селезёнка селезёнки",
+    "64033007": "rein reins rénal riñón riñones renale reni rins nier nieren nerka nerki почка почки",
+    "23451007": "surrénale surrénales suprarrenal surrene surreni bijnier nadnercze надпочечник",
+    "89837001": "harnblase vessie vejiga vescica bexiga blaas pęcherz пузырь",
+    "69695003": "estomac estómago stomaco estômago maag żołądek желудок",
+    "12738006": "cerveau cerebro cervello cérebro hersenen mózg мозг",
+    "272673000": "os hueso osso ossa bot kość кость",
+    "41216001": "prostata prostate próstata простата",
+    "76752008": "sein mamella borst",
+    "35039007": "gebärmutter utérus útero utero baarmoeder macica матка",
+    "15497006": "eierstock ovaire ovario ovário eierstok jajnik яичник",
+    "69748006": "schilddrüse thyroïde tiroides tiroide tireoide schildklier tarczyca щитовидная",
+}
+
 # SNOMED CT code, meaning, words that name the region beside "lymph node".
 _NODE_TABLE: tuple[tuple[str, str, str], ...] = (
     ("59441001", "Lymph node", ""),
@@ -128,7 +152,9 @@ _NODE_TABLE: tuple[tuple[str, str, str], ...] = (
 
 _NODAL_WORDS = frozenset({
     "ln", "lns", "lnn", "lk", "node", "nodes", "nodal", "lymph", "lymphnode", "lymphnodes", "lymphknoten",
-    "lymphadenopathy", "adenopathy", "gtvn", "gtvnd", "gtvln",
+    "lymphadenopathy", "adenopathy", "gtvn", "gtvnd", "gtvln", "ganglion", "ganglions", "ganglio",
+    "ganglios", "adenopathie", "adenopathies", "adenopatia", "adenopatias", "linfonodo", "linfonodi",
+    "linfadenopatia", "lymfeklier", "lymfklier", "лимфоузел", "лимфоузлы", "лимфатическии",
 })  # fmt: skip
 _CONDUCTION_NODES = frozenset({"sa", "av", "sinoatrial", "atrioventricular", "cardiac"})
 
@@ -138,6 +164,10 @@ _LATERALITY = {
     "right": "right", "rt": "right", "re": "right", "rechts": "right", "r": "right", "rul": "right",
     "rml": "right", "rll": "right",
     "bilateral": "bilateral", "both": "bilateral",
+    "gauche": "left", "izquierdo": "left", "izquierda": "left", "sinistro": "left", "sinistra": "left",
+    "esquerdo": "left", "esquerda": "left", "лево": "left", "левыи": "left", "левая": "left",
+    "droit": "right", "droite": "right", "derecho": "right", "derecha": "right", "destro": "right",
+    "destra": "right", "direito": "right", "direita": "right", "правыи": "right", "правая": "right",
 }  # fmt: skip
 
 _BY_CODE = {
@@ -147,18 +177,49 @@ _BY_CODE = {
         for code, m, _ in _NODE_TABLE
     },
 }
-_BY_WORD = {word: _BY_CODE[code] for _, code, _, words in _ORGAN_TABLE for word in words.split()}
-_NODE_BY_WORD = {word: _BY_CODE[code] for code, _, words in _NODE_TABLE for word in words.split()}
+
+
+def folded(word: str) -> str:
+    """A word without case, accents and compatibility forms: what words are compared by.
+
+    >>> folded("Größe"), folded("Rate splénique")
+    ('grosse', 'rate splenique')
+    """
+    decomposed = unicodedata.normalize("NFKD", word.casefold())
+    return "".join(letter for letter in decomposed if not unicodedata.combining(letter))
+
+
+_BY_WORD = {
+    folded(word): _BY_CODE[code]
+    for code, words in (*((row[1], row[3]) for row in _ORGAN_TABLE), *_ORGAN_WORDS_ABROAD.items())
+    for word in words.split()
+}
+_NODE_BY_WORD = {folded(word): _BY_CODE[code] for code, _, words in _NODE_TABLE for word in words.split()}
+
+_LOBES = frozenset({"rul", "rml", "rll", "lul", "lll", "lingula", "lobe", "hilum"})
+_ORGAN_PARTS = frozenset(part for phrase in _BY_WORD for part in phrase.split("_")) - _LOBES
+
+# Chinese and Japanese write words without spaces between them: looked for anywhere, the longest first.
+_UNSPACED = {
+    "主动脉": "15825003", "主動脈": "15825003", "大動脈": "15825003", "脾": "78961009", "肝": "10200004",
+    "肾上腺": "23451007", "腎上腺": "23451007", "副腎": "23451007", "肾": "64033007", "腎": "64033007",
+    "肺": "39607008", "心脏": "80891009", "心臓": "80891009", "心臟": "80891009", "胰": "15776009",
+    "膵": "15776009", "前列腺": "41216001", "子宫": "35039007", "子宮": "35039007", "卵巢": "15497006",
+    "卵巣": "15497006", "甲状腺": "69748006", "膀胱": "89837001", "胆囊": "28231008", "胆嚢": "28231008",
+    "胃": "69695003", "脑": "12738006", "脳": "12738006", "骨": "272673000", "纵隔": "72410000",
+    "縦隔": "72410000",
+}  # fmt: skip
+_UNSPACED_NODES = ("淋巴结", "淋巴結", "リンパ節")
 
 
 def words_of(name: str) -> tuple[str, ...]:
-    """The words of a name that people or programs wrote, lower case.
+    """The words of a name that people or programs wrote, lower case, in any script.
 
     >>> words_of("GTV_Mass-CT2"), words_of("LeftLung")
     (('gtv', 'mass', 'ct'), ('left', 'lung'))
     """
-    spaced = re.sub(r"(?<=[a-zß-ÿ])(?=[A-ZÀ-Þ])", " ", name)
-    return tuple(re.findall(r"[a-zß-ÿ]+", spaced.lower()))
+    spaced = re.sub(r"(?<=[a-zß-ÿ])(?=[A-ZÀ-Þ])", " ", unicodedata.normalize("NFKC", name))
+    return tuple(re.findall(r"[^\W\d_]+", spaced.lower()))
 
 
 def site_of_code(code: str) -> AnatomicSite | None:
@@ -171,7 +232,7 @@ def site_of_words(text: str) -> AnatomicSite | None:
 
     Lymph nodes go first, with the region if it is said: "mediastinal LN" is a node, not the mediastinum.
     """
-    words = words_of(text)
+    words = [folded(word) for word in words_of(text)]
     if is_nodal_name(text):
         regions = [_NODE_BY_WORD[word] for word in words if word in _NODE_BY_WORD]
         return regions[0] if regions else _BY_CODE["59441001"]
@@ -180,7 +241,8 @@ def site_of_words(text: str) -> AnatomicSite | None:
     for phrase in (*triples, *pairs, *words):
         if phrase in _BY_WORD:
             return _BY_WORD[phrase]
-    return None
+    unspaced = [term for term in _UNSPACED if term in text]
+    return _BY_CODE[_UNSPACED[max(unspaced, key=len)]] if unspaced else None
 
 
 def site_of(code: str | None, words: str) -> AnatomicSite | None:
@@ -189,18 +251,38 @@ def site_of(code: str | None, words: str) -> AnatomicSite | None:
     return known or site_of_words(words)
 
 
+def names_organ(word: str) -> bool:
+    """Whether a single word, `folded`, is an organ's name."""
+    return word in _BY_WORD
+
+
+def is_side(word: str) -> bool:
+    """Whether a word, `folded`, is that of a side; lobes say more."""
+    return word in _LATERALITY and word not in _LOBES
+
+
+def without_organs(word: str) -> str:
+    """What a word, `folded`, says beside an organ; lobes are places in one and stay."""
+    if word in _ORGAN_PARTS:
+        return ""
+    for term in sorted(_UNSPACED, key=len, reverse=True):
+        word = word.replace(term, "")
+    return word
+
+
 def is_nodal_name(text: str) -> bool:
     """Whether free words name a lymph node: "LN_c40", "GTVn1", "GTV-N", "node 4R".
 
     The heart's sinoatrial and atrioventricular nodes are none.
     """
-    words = words_of(text)
-    if ("gtv", "n") in itertools.pairwise(words):
+    words = [folded(word) for word in words_of(text)]
+    if ("gtv", "n") in itertools.pairwise(words) or any(term in text for term in _UNSPACED_NODES):
         return True
     return bool(_NODAL_WORDS & set(words)) and not _CONDUCTION_NODES & set(words)
 
 
 def laterality_of_words(text: str) -> str | None:
     """Give "left", "right" or "bilateral" if the words say so, None otherwise or if they say both sides."""
-    sides = {_LATERALITY[word] for word in words_of(text) if word in _LATERALITY}
+    words = [folded(word) for word in words_of(text)]
+    sides = {_LATERALITY[word] for word in words if word in _LATERALITY}
     return sides.pop() if len(sides) == 1 else None

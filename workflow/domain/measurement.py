@@ -7,6 +7,7 @@ of the truth, where corner to corner is almost a pixel too long.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import isfinite
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +19,7 @@ from workflow.domain.lesion import Axis, LesionMeasurement
 _SAME_LENGTH_MM = 1e-6
 
 
-def measure(volume: Volume, mask: Mask) -> LesionMeasurement:
+def measure(volume: Volume, mask: Mask, *, value_unit: str = "HU") -> LesionMeasurement:
     """Measure one lesion as RECIST 1.1 (4.2) does, over all slices of the volume's first axis.
 
     The long axis is the longest distance between the centres of two mask pixels of one slice; it
@@ -35,6 +36,9 @@ def measure(volume: Volume, mask: Mask) -> LesionMeasurement:
         The image; any rotation and pixel spacing. Slices are its acquisition planes.
     mask
         The lesion on the volume's grid, at least one voxel.
+    value_unit
+        What the volume's values are in (`SeriesDescription.value_unit`); "" where their mean means nothing,
+        and then there is none. There is none either where it would be no finite number.
 
     Raises
     ------
@@ -52,8 +56,13 @@ def measure(volume: Volume, mask: Mask) -> LesionMeasurement:
         short_axis=short_axis.axis(volume.affine),
         slice_index=int(long_axis.start_ijk[0]),
         volume_mm3=mask.voxel_count * volume.voxel_volume_mm3,
-        mean_hu=float(volume.array[mask.box][mask.voxels].mean(dtype=np.float64)),
+        mean_hu=_mean(volume, mask) if value_unit else None,
     )
+
+
+def _mean(volume: Volume, mask: Mask) -> float | None:
+    mean = float(volume.array[mask.box][mask.voxels].mean(dtype=np.float64))
+    return mean if isfinite(mean) else None
 
 
 @dataclass(frozen=True)

@@ -5,10 +5,18 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from enum import StrEnum
+from math import isfinite
 
 from workflow.domain.geometry import Mask, Point
 from workflow.domain.lesion import Flag, LesionMeasurement, LesionState, ModelIdentity
 from workflow.domain.series import SeriesDescription, StackKey
+
+
+def _forget_what_is_no_number(value: ReportedLesion | ReportedAssessment) -> None:
+    """Turn NaN and infinities into None: neither JSON nor DICOM can write them, and they tell nothing."""
+    for name, number in vars(value).items():
+        if isinstance(number, float) and not isfinite(number):
+            object.__setattr__(value, name, None)
 
 
 class LesionRole(StrEnum):
@@ -62,6 +70,11 @@ class ReportedLesion:
         What readers decided about this lesion, oldest first.
     is_rejected
         A reader said that it is no lesion: it is shown struck through and counts nowhere.
+    finding, finding_meaning
+        SNOMED CT code and words of what kind of lesion it is, as its prompt said ("Neoplasm, Primary"); None:
+        a lesion.
+    model
+        What outlined it; None where a person drew it, or nobody outlined it.
     expected_lps
         Where the lesion should be, LPS mm, as tracking puts it: what to look at if nothing is left of it.
     """
@@ -85,9 +98,14 @@ class ReportedLesion:
     reason: str = ""
     flags: frozenset[Flag] = frozenset()
     expected_lps: Point | None = None
+    finding: str | None = None
+    finding_meaning: str | None = None
     measured_on: StackKey | None = None
     decisions: tuple[ReportedDecision, ...] = ()
     is_rejected: bool = False
+
+    def __post_init__(self) -> None:
+        _forget_what_is_no_number(self)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,6 +134,9 @@ class ReportedAssessment:
     warnings: tuple[str, ...] = ()
     computed_overall: str | None = None
 
+    def __post_init__(self) -> None:
+        _forget_what_is_no_number(self)
+
 
 @dataclass(frozen=True, kw_only=True)
 class MeasuredVolume:
@@ -139,7 +160,7 @@ class TimePointReport:
     """Everything that is said about one patient at one time point.
 
     `order` counts from 1 at baseline; `version` from 1 and up with each correction, whose
-    `predecessor_sop_instance_uids` name the superseded SR. `identity` is what deterministic
+    `predecessors` name the superseded SRs. `identity` is what deterministic
     UIDs derive from: a digest of inputs, lesions, models and pipeline version.
     `notes` are said to the reader (incomplete study, comparability, unsuitable series ...), `attention`
     is what a person has to look at before the numbers count. A visit can have several studies and
@@ -163,7 +184,6 @@ class TimePointReport:
     signed_by: str | None = None
     signed_at: datetime | None = None
     version: int = 1
-    predecessor_sop_instance_uids: tuple[str, ...] = ()
     created_at: datetime | None = None
     days_from_baseline: int = 0
     notes: tuple[str, ...] = field(default_factory=tuple)

@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
+# Modalities of objects that may carry prompts; everything else that is no image is only kept.
+PROMPT_MODALITIES = frozenset({"RTSTRUCT", "SEG", "SR", "PR", "KO"})
+
 
 @dataclass(frozen=True, kw_only=True, order=True)
 class StackKey:
@@ -20,6 +23,8 @@ class SeriesDescription:
 
     Attributes
     ----------
+    study_description
+        StudyDescription: the only place where some sites say which region was scanned.
     stack
         Number of the stack within the series, 0 unless the series holds several (phases, positions).
     orientation
@@ -58,6 +63,7 @@ class SeriesDescription:
     description: str = ""
     body_part: str = ""
     protocol: str = ""
+    study_description: str = ""
     orientation: str = ""
     spacing_mm: tuple[float, float, float] | None = None
     slice_thickness_mm: float | None = None

@@ -5,8 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import product
 from math import inf
 
+from workflow.domain.regions import regions_in
 from workflow.domain.series import ScoredSeries, SeriesDescription
 
 
@@ -72,7 +74,7 @@ def choose_series(series: Sequence[SeriesDescription], rules: SeriesRules | None
     """Choose the series to measure on.
 
     Reformats and derived series are left out, unless nothing else is there: then the best of them is
-    chosen and the reason says so.
+    chosen, and the reason and a doubt say so.
     """
     rules = rules or SeriesRules()
     scores = score_series(series, rules)
@@ -80,15 +82,130 @@ def choose_series(series: Sequence[SeriesDescription], rules: SeriesRules | None
         return SeriesChoice(chosen=None, reason="the study holds no images", scores=())
     if scores[0].score > -inf:
         return SeriesChoice(chosen=scores[0].series, reason=_praise(scores), scores=tuple(scores))
-    spare = score_series([replace(one, left_out=None) for one in series if one.left_out], rules)
-    if spare and spare[0].score > -inf:
-        chosen = next(one for one in series if _identity(one) == _identity(spare[0].series))
-        reason = (
-            f"{_praise(spare)}; no original series can be read, so one is taken that is {chosen.left_out}"
-        )
+    spare = _spare(series, rules)
+    if spare:
+        chosen = _in_doubt(spare[0].series, series)
+        reason = f"{_praise(spare)}; {chosen.doubts[-1]}"
         return SeriesChoice(chosen=chosen, reason=reason, scores=tuple(scores))
     reasons = "; ".join(f"{one.series.name}: {one.reasons[0]}" for one in scores)
     return SeriesChoice(chosen=None, reason=f"no series can be measured on ({reasons})", scores=tuple(scores))
+
+
+def _spare(series: Sequence[SeriesDescription], rules: SeriesRules) -> list[ScoredSeries]:
+    """The left out ones that could be measured on all the same, best first."""
+    scored = score_series([replace(one, left_out=None) for one in series if one.left_out], rules)
+    return [one for one in scored if one.score > -inf]
+
+
+def _in_doubt(spare: SeriesDescription, series: Sequence[SeriesDescription]) -> SeriesDescription:
+    """A left out series as described, with the doubt that it was taken."""
+    described = next(one for one in series if _identity(one) == _identity(spare))
+    doubt = f"no original series can be read, so one is taken that is {described.left_out}"
+    return replace(described, doubts=(*described.doubts, doubt))
+
+
+# ---------------------------------------------------------------- all that a visit shows
+
+# A further stack is measured on if it shows so much of the patient that the others don't, or half of itself.
+_NEW_MM = 40.0
+_NEW_SHARE = 0.5
+# Without a shared frame of reference two places only differ if the tables say nearly nothing in common.
+_ELSEWHERE_SHARE = 0.8
+# The edge of a field of view is air: only its middle says what a stack shows.
+_MIDDLE = (0.3, 0.5, 0.7)
+_LEVELS = 64
+
+
+def measurable_stacks(
+    series: Sequence[SeriesDescription], rules: SeriesRules | None = None
+) -> tuple[SeriesDescription, ...]:
+    """Which stacks of a visit together show everything once, best first.
+
+    The best-scoring stack of each modality, then each next best that shows a part of the body which the
+    chosen ones of its modality don't: by extent where they share a frame of reference, else by the regions
+    that their headers name. So chest and abdomen are two, two kernels or phases of one liver are one, and a
+    PET/CT is a CT and a PET. A study's reformats take part only where it holds no original of the modality,
+    and then with a doubt.
+
+    Parameters
+    ----------
+    series
+        All stacks of one or several studies.
+    """
+    rules = rules or SeriesRules()
+    originals = [one.series for one in score_series(series, rules) if one.score > -inf]
+    served = {(one.study_instance_uid, one.modality) for one in originals}
+    spare = [
+        _in_doubt(one.series, series)
+        for one in _spare(series, rules)
+        if (one.series.study_instance_uid, one.series.modality) not in served
+    ]
+    chosen: list[SeriesDescription] = []
+    for candidate in (*originals, *spare):
+        if _shows_more(candidate, [one for one in chosen if one.modality == candidate.modality]):
+            chosen.append(candidate)
+    return tuple(chosen)
+
+
+def _shows_more(candidate: SeriesDescription, chosen: Sequence[SeriesDescription]) -> bool:
+    if not chosen:
+        return True
+    frame = candidate.frame_of_reference_uid
+    shared = [one for one in chosen if frame is not None and one.frame_of_reference_uid == frame]
+    uncovered = _uncovered_share(candidate, shared)
+    if uncovered is not None and not _is_much(uncovered, candidate):
+        return False
+    elsewhere = [one for one in chosen if one not in shared]
+    return not any(_is_same_region(candidate, one) for one in elsewhere)
+
+
+def _is_much(share: float, candidate: SeriesDescription) -> bool:
+    return share > _NEW_SHARE or share * _height_mm(candidate) >= _NEW_MM
+
+
+def _is_same_region(candidate: SeriesDescription, other: SeriesDescription) -> bool:
+    """Whether a stack in another frame of reference shows the same, as far as words and tables tell.
+
+    Where they tell nothing it does not: a lesion that is measured on neither is worse than a stack too many.
+    """
+    is_one_study = candidate.study_instance_uid == other.study_instance_uid
+    regions = [_regions(one, is_one_study) for one in (candidate, other)]
+    if all(regions) and not regions[0] <= regions[1]:
+        return False
+    # Positions in two frames of one study often count from one table, after the patient has moved a little.
+    uncovered = _uncovered_share(candidate, [other]) if is_one_study else None
+    if uncovered is None:
+        return all(regions)
+    return uncovered <= _ELSEWHERE_SHARE if all(regions) else not _is_much(uncovered, candidate)
+
+
+def _regions(one: SeriesDescription, is_one_study: bool) -> frozenset[str]:
+    own = regions_in(f"{one.body_part} {one.description} {one.protocol}")
+    # What the study is called holds for each of its series and tells none from another.
+    return own or (frozenset() if is_one_study else regions_in(one.study_description))
+
+
+def _height_mm(one: SeriesDescription) -> float:
+    return 0.0 if one.extent_lps is None else one.extent_lps[1][2] - one.extent_lps[0][2]
+
+
+def _uncovered_share(candidate: SeriesDescription, others: Sequence[SeriesDescription]) -> float | None:
+    """Share of a stack's height, at the middle of its planes, that lies in none of others' boxes."""
+    boxes = [one.extent_lps for one in others if one.extent_lps is not None]
+    if candidate.extent_lps is None or not boxes:
+        return None
+    low, high = candidate.extent_lps
+    middle = [[low[axis] + share * (high[axis] - low[axis]) for share in _MIDDLE] for axis in (0, 1)]
+    levels = [low[2] + (k + 0.5) / _LEVELS * (high[2] - low[2]) for k in range(_LEVELS)]
+    points = list(product(*middle, levels))
+    outside = sum(
+        not any(all(box[0][axis] <= point[axis] <= box[1][axis] for axis in range(3)) for box in boxes)
+        for point in points
+    )
+    return outside / len(points)
+
+
+# ---------------------------------------------------------------- points
 
 
 def _score(one: SeriesDescription, rules: SeriesRules) -> ScoredSeries:

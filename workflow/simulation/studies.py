@@ -23,7 +23,8 @@ from pathlib import Path
 
 import numpy as np
 
-from dicom_io.prompts.contours import planar_contour, rasterise
+from dicom_io.prompts.contours import drawn_planes, planar_contour
+from dicom_io.prompts.planes import region_of
 from dicom_io.simulated.ct import WrittenSeries, read_ct, write_ct
 from dicom_io.simulated.header import SimulatedPatient, SimulatedStudy
 from dicom_io.simulated.prompts import (
@@ -317,9 +318,10 @@ def _lesion_contours(volume: Volume) -> dict[str, list[FloatArray]]:
 
 def _mask_of(drawn: Sequence[FloatArray], volume: Volume, label: str) -> Mask:
     planes = [planar_contour(points, volume) for points in drawn]
-    filled = rasterise([plane for plane in planes if plane is not None], volume)
-    if filled is None or None in planes:
+    if None in planes:
         raise UnsuitableInputError(f"contours of {label} are not on the slices of the 4D-Lung CT")
+    drawn_on, _ = drawn_planes([plane for plane in planes if plane is not None], volume)
+    filled = region_of(drawn_on, volume).volume
     start = np.rint(volume.ijk(filled.lps(np.zeros(3)))).astype(int)
     return Mask.from_array(filled.array, (int(start[0]), int(start[1]), int(start[2])), volume.shape)
 

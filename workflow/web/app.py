@@ -1,4 +1,4 @@
-"""The web application: what `workflow.overview` knows, as pages and as JSON."""
+"""The web application: what `db.overview` knows, as pages and as JSON."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from fastapi.templating import Jinja2Templates
 from sqlalchemy import select
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
+from db.overview import patient_course, system_status, worklist
 from db.tables import PatientRow, ReportRow, ResultObjectRow, TimePointRow
-from workflow.context import Context
-from workflow.overview import patient_course, system_status, worklist
+from workflow.engine.context import Context
 from workflow.settings import Settings
 from workflow.web.access import LOOPBACK_NAMES, login_check
 from workflow.web.plot import sum_plot_svg

@@ -7,7 +7,7 @@ from typing import Any
 
 from models.registry import limits_of
 from workflow.domain.errors import ConfigurationError
-from workflow.findings import AS_DRAWN, NOT_OUTLINED
+from workflow.domain.findings import AS_DRAWN, NOT_OUTLINED
 
 ROLE_ORDER = {"target": 0, "non_target": 1, "new": 2}
 ROLE_WORDS = {"target": "target", "non_target": "non-target", "new": "new"}

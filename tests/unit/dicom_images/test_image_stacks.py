@@ -48,6 +48,139 @@ def test_phases_in_one_series_become_a_stack_each(tmp_path, marks, label):
         assert set(np.unique(volume.array)) == {100 * number}
 
 
+@pytest.mark.parametrize(
+    ("marks", "label"),
+    [
+        ([{"DiffusionBValue": b, "Modality": "MR"} for b in (0.0, 50.0, 800.0)], "b-value 50.0"),
+        ([{"InversionTime": t, "Modality": "MR"} for t in (150, 300, 450)], "inversion time 300"),
+        ([{"FlipAngle": a, "Modality": "MR"} for a in (2, 10, 20)], "flip angle 10"),
+        ([{"KVP": v} for v in (80, 100, 140)], "kVp 100"),
+        ([{"ContrastBolusAgent": a} for a in (None, "Iomeron", "Ultravist")], "contrast agent Iomeron"),
+        (
+            [{"ImageType": ["ORIGINAL", "PRIMARY", c], "Modality": "MR"} for c in ("I", "M", "R")],
+            "image type ORIGINAL\\PRIMARY\\M",
+        ),
+        (
+            [{"ComplexImageComponent": c, "Modality": "MR"} for c in ("IMAGINARY", "MAGNITUDE", "REAL")],
+            "complex component MAGNITUDE",
+        ),
+        ([{"SeriesDescription": d} for d in ("a native", "b venous", "c late")], "description b venous"),
+    ],
+)
+def test_whatever_header_tells_images_at_one_place_apart_makes_stacks(tmp_path, marks, label):
+    paths = phases(tmp_path, marks)
+    stacks = describe_study(paths)
+    assert len(stacks) == 3
+    (found,) = [stack for stack in stacks if label in stack.stack_label]
+    assert set(np.unique(read_volume(paths, found).volume.array)) <= {0, 100, 200}
+    assert all(stack.shape == (4, 3, 3) for stack in stacks)
+
+
+def test_b_values_in_a_makers_private_attribute_make_stacks(tmp_path):
+    paths = phases(tmp_path, [{"Modality": "MR"}] * 2)
+    for path in paths:
+        dataset = dcmread(path)
+        dataset.InstanceNumber = 1  # no help from numbers
+        b_value = "50" if "pass0" in str(path) else "800"
+        dataset.private_block(0x0019, "SIEMENS MR HEADER", create=True).add_new(0x0C, "IS", b_value)
+        save(dataset, path)
+    assert [stack.stack_label for stack in describe_study(paths)] == ["b-value 50", "b-value 800"]
+
+
+def test_two_frames_of_reference_in_one_series_are_two_stacks(tmp_path):
+    lower = write_slices(tmp_path / "a", random_array((4, 3, 3)), FrameOfReferenceUID=uid("frame 1"))
+    positions = [(0, 0, 8.0 + 2 * k) for k in range(3)]
+    upper = write_slices(
+        tmp_path / "b", random_array((3, 3, 3)), positions, FrameOfReferenceUID=uid("frame 2")
+    )
+    stacks = describe_study(lower + upper)
+    assert [stack.frame_of_reference_uid for stack in stacks] == [uid("frame 1"), uid("frame 2")]
+    assert [stack.shape[0] for stack in stacks if stack.shape] == [4, 3]
+    assert [stack.stack_label for stack in stacks] == [f"frame of reference {n} of 2" for n in (1, 2)]
+
+
+def test_images_that_name_no_frame_of_reference_belong_to_the_only_one_of_their_series(tmp_path):
+    per_slice = [{"FrameOfReferenceUID": uid("frame") if k % 2 else None} for k in range(6)]
+    (series,) = describe_study(write_slices(tmp_path, random_array((6, 3, 3)), per_slice=per_slice))
+    assert series.shape == (6, 3, 3)
+    assert series.frame_of_reference_uid == uid("frame")
+
+
+def interleaved(folder: Path, **mark: object) -> list[Path]:
+    """Two passes that take turns: 1, 2 at the first place, 3, 4 at the next; each slice has its own time."""
+    paths: list[Path] = []
+    for number, minute in enumerate((5, 12)):
+        per_slice = [
+            {
+                "InstanceNumber": 2 * k + number + 1,
+                "AcquisitionDate": "20240102",
+                "AcquisitionTime": f"09{minute:02d}{k:02d}",
+                **mark,
+                **({"ContentTime": f"09{minute:02d}{k:02d}"} if "ContentTime" in mark else {}),
+            }
+            for k in range(4)
+        ]
+        stored = np.full((4, 3, 3), 100 * number, dtype="<i2")
+        paths += write_slices(folder / f"pass{number}", stored, per_slice=per_slice)
+    return paths
+
+
+@pytest.mark.parametrize(
+    ("mark", "labels"),
+    [
+        ({}, ("acquisition time from 09:05:00", "acquisition time from 09:12:00")),
+        (
+            {"AcquisitionDate": None, "ContentTime": ""},
+            ("content time from 090500", "content time from 091200"),
+        ),
+    ],
+)
+def test_passes_that_only_their_times_tell_apart_are_a_stack_each(tmp_path, mark, labels):
+    paths = interleaved(tmp_path, **mark)
+    native, venous = describe_study(paths)
+    assert (native.stack_label, venous.stack_label) == labels
+    assert set(np.unique(read_volume(paths, native).volume.array)) == {0}
+    assert set(np.unique(read_volume(paths, venous).volume.array)) == {100}
+    assert native.doubts == venous.doubts == ()
+
+
+def test_passes_that_only_take_turns_by_number_are_a_stack_each_and_in_doubt(tmp_path):
+    paths = interleaved(tmp_path, AcquisitionDate=None, AcquisitionTime=None)
+    stacks = describe_study(paths)
+    assert [stack.stack_label for stack in stacks] == [
+        "pass 1 by instance number",
+        "pass 2 by instance number",
+    ]
+    assert set(np.unique(read_volume(paths, stacks[1]).volume.array)) == {100}
+    assert all("only the order of instance numbers" in stack.doubts[0] for stack in stacks)
+
+
+def test_passes_whose_times_take_turns_are_not_told_apart_by_time(tmp_path):
+    paths = interleaved(tmp_path)
+    for path in paths:
+        dataset = dcmread(path)
+        dataset.AcquisitionTime = f"0905{dataset.InstanceNumber:02d}"
+        save(dataset, path)
+    stacks = describe_study(paths)
+    assert [stack.stack_label for stack in stacks] == [
+        "pass 1 by instance number",
+        "pass 2 by instance number",
+    ]
+    assert all(stack.doubts for stack in stacks)
+
+
+def test_numbers_without_order_tell_nothing_apart(tmp_path):
+    paths = interleaved(tmp_path, AcquisitionDate=None, AcquisitionTime=None)
+    for path, number in zip(paths, (1, 3, 5, 8, 2, 4, 7, 6), strict=True):
+        dataset = dcmread(path)
+        dataset.InstanceNumber = number
+        save(dataset, path)
+    (series,) = describe_study(paths)
+    assert "4 further images lie at places that are taken" in series.notes
+    with pytest.raises(UnsuitableInputError, match="lie at one place and differ"):
+        read_volume(paths, series)
+
+
 def test_b_values_within_phases_are_split_twice(tmp_path):
     marks = [
         {"Modality": "MR", "TemporalPositionIdentifier": t, "EchoTime": e} for t in (1, 2) for e in (2.0, 4.0)
@@ -284,20 +417,34 @@ def test_phases_of_an_enhanced_image_become_a_stack_each(tmp_path):
     assert [source.frame_number for source in read.slices] == [2, 4, 6]
 
 
+def test_magnitude_and_phase_frames_of_an_enhanced_image_are_two_stacks(tmp_path):
+    dataset = enhanced(random_array((6, 3, 3)), list(range(6)), Modality="MR")
+    for k, frame in enumerate(dataset.PerFrameFunctionalGroupsSequence):
+        kind = Dataset()
+        kind.FrameType = ["ORIGINAL", "PRIMARY", "T1", "NONE"]
+        kind.ComplexImageComponent = "MAGNITUDE" if k < 3 else "PHASE"
+        frame.MRImageFrameTypeSequence = [kind]
+        frame.PlanePositionSequence[0].ImagePositionPatient = [0.0, 0.0, 2.0 * (k % 3)]
+    magnitude, phase = describe_study([save(dataset, tmp_path / "enhanced.dcm")])
+    assert (magnitude.stack_label, magnitude.refusal) == ("complex component MAGNITUDE", None)
+    assert phase.refusal is not None
+    assert "phase" in phase.refusal
+
+
 @pytest.mark.parametrize(
     ("code", "suv"),
     [
-        # 70 kg, and 350 MBq of which half is left after an hour: 2500 Bq/ml are an SUV of 1.
+        # 70 kg, and 350 MBq of F-18 of which half is left after a half-life: 2500 Bq/ml are an SUV of 1.
         ("Bq/ml", 1.0),
-        ("{SUVbw}g/ml", 2500.0),
+        ("{SUVbw}g/ml", 2.5),
     ],
 )
 def test_an_enhanced_pet_becomes_suv_by_its_real_world_values(tmp_path, code, suv):
     units, mapping, tracer = Dataset(), Dataset(), Dataset()
     units.CodeValue, units.CodingSchemeDesignator, units.CodeMeaning = code, "UCUM", code
     mapping.MeasurementUnitsCodeSequence = [units]
-    mapping.RealWorldValueSlope, mapping.RealWorldValueIntercept = 5.0, 0.0
-    tracer.RadionuclideTotalDose, tracer.RadionuclideHalfLife = 350e6, 3600.0
+    mapping.RealWorldValueSlope, mapping.RealWorldValueIntercept = 5.0 if code == "Bq/ml" else 0.005, 0.0
+    tracer.RadionuclideTotalDose, tracer.RadionuclideHalfLife = 350e6, 6586.2
     tracer.RadiopharmaceuticalStartDateTime = "20240102100000"
     dataset = enhanced(
         np.full((4, 3, 3), 500, dtype="<i2"),
@@ -307,7 +454,7 @@ def test_an_enhanced_pet_becomes_suv_by_its_real_world_values(tmp_path, code, su
         PatientWeight=70.0,
         DecayCorrected="YES",
         AttenuationCorrected="YES",
-        DecayCorrectionDateTime="20240102110000",
+        DecayCorrectionDateTime="20240102114946.2",
     )
     dataset.SharedFunctionalGroupsSequence[0].RealWorldValueMappingSequence = [mapping]
     for frame in dataset.PerFrameFunctionalGroupsSequence:

@@ -1,4 +1,4 @@
-"""Stored numbers become HU and SUV, whatever their sign, width, rescaling and transfer syntax."""
+"""Stored numbers become HU, whatever their sign, width, rescaling and transfer syntax."""
 
 from __future__ import annotations
 
@@ -21,10 +21,11 @@ from pydicom.uid import (
 )
 
 from dicom_io.headers import read_header
+from dicom_io.series import describe_study
 from dicom_io.volumes import read_volume
 from workflow.domain.errors import UnsuitableInputError
 
-from .support import image, random_array, save, uid, write_slices
+from .support import image, random_array, save, write_slices
 
 
 def read_one(folder: Path, **attributes: object) -> np.ndarray:
@@ -143,6 +144,91 @@ def test_eight_and_thirty_two_bits_are_read(tmp_path, bits, kind):
     np.testing.assert_array_equal(values, stored)
 
 
+# ---------------------------------------------------------------- which CT values are HU
+
+
+@pytest.mark.parametrize("written", ["HU", "hu", " Hu", "US", "us", "Hounsfield Units", None])
+def test_hounsfield_units_are_known_however_they_are_written(tmp_path, written):
+    (series,) = describe_study([save(image(RescaleType=written), tmp_path / "one.dcm")])
+    assert (series.refusal, series.value_unit, series.doubts) == (None, "HU", ())
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        "Z_EFF",
+        "z_eff",
+        "MGML",
+        "mg/ml",
+        "%",
+        "PCT",
+        "RHO",
+        "ED",
+        "EDW",
+        "OD",
+        "HU_MOD",
+        "UG/CM3",
+        "HU*",
+        "SUV",
+    ],
+)
+def test_ct_values_of_any_other_unit_are_refused_by_name(tmp_path, written):
+    (series,) = describe_study([save(image(RescaleType=written), tmp_path / "one.dcm")])
+    assert series.refusal == f"RescaleType is {written}, not HU: the values are no attenuation"
+    assert series.value_unit == ""
+
+
+@pytest.mark.parametrize(
+    ("attributes", "unit", "doubt"),
+    [
+        ({"RescaleType": "US", "ImageType": ["DERIVED", "PRIMARY", "AXIAL"]}, "", "unspecified"),
+        ({"RescaleType": "HU", "ImageType": ["DERIVED", "PRIMARY", "AXIAL"]}, "HU", None),
+        ({"ImageType": ["DERIVED", "SECONDARY", "AXIAL", "VIRTUAL_MONO"]}, "HU", None),
+        ({"MultienergyCTAcquisition": "YES"}, "", "multi-energy CT without RescaleType"),
+        ({"MultienergyCTAcquisition": "YES", "RescaleType": "HU"}, "HU", None),
+        ({"RescaleSlope": None, "RescaleIntercept": None}, "HU", "no RescaleSlope"),
+    ],
+)
+def test_ct_values_that_may_be_no_hu_are_in_doubt(tmp_path, attributes, unit, doubt):
+    (series,) = describe_study([save(image(**attributes), tmp_path / "one.dcm")])
+    assert series.refusal is None
+    assert series.value_unit == unit
+    assert [doubt in one for one in series.doubts] == ([True] if doubt else [])
+
+
+def test_real_world_values_of_another_unit_are_no_hu_in_a_classic_image_either(tmp_path):
+    units, mapping = Dataset(), Dataset()
+    units.CodeValue, units.CodingSchemeDesignator, units.CodeMeaning = "mg/cm3", "UCUM", "mg/cm3"
+    mapping.MeasurementUnitsCodeSequence = [units]
+    (series,) = describe_study([save(image(RealWorldValueMappingSequence=[mapping]), tmp_path / "one.dcm")])
+    assert series.refusal == "values are mg/cm3, not HU (RealWorldValueMappingSequence)"
+
+
+def body(tissue: int, air: int) -> np.ndarray:
+    """A slice of tissue in air, as it would be stored."""
+    stored = np.full((3, 20, 20), air, dtype="<i2")
+    stored[:, 5:15, 5:15] = tissue
+    return stored
+
+
+@pytest.mark.parametrize(
+    ("stored", "unit", "doubt"),
+    [
+        (body(40, -1000), "HU", None),
+        (body(40, -100), "HU", None),  # a field of view without air
+        (body(1064, 24), "", "RescaleIntercept looks lost"),
+        (body(1040, 0), "", "RescaleIntercept looks lost"),
+        (body(-984, -2024), "", "only 0.0 % of the values are those of soft tissue"),
+    ],
+    ids=["body", "no air", "shifted by 1024", "shifted by 1000", "shifted twice"],
+)
+def test_ct_values_that_cannot_be_hu_are_read_and_said_to_have_no_unit(tmp_path, stored, unit, doubt):
+    read = read_volume(write_slices(tmp_path, stored, RescaleType="HU"))
+    np.testing.assert_array_equal(read.volume.array, stored)
+    assert read.series.value_unit == unit
+    assert [doubt in one for one in read.series.doubts] == ([True] if doubt else [])
+
+
 # ---------------------------------------------------------------- transfer syntaxes
 
 
@@ -207,7 +293,7 @@ def test_bytes_in_big_endian_words_are_swapped_back(tmp_path, columns):
             r"colour images \(RGB\)",
         ),
         ({"PhotometricInterpretation": "PALETTE COLOR"}, "colour images"),
-        ({"RescaleType": "Z_EFF"}, "values are Z_EFF, not HU"),
+        ({"RescaleType": "Z_EFF"}, "RescaleType is Z_EFF, not HU"),
         ({"RescaleSlope": 0}, "RescaleSlope is 0"),
         ({"PixelData": b"\0" * 30}, "truncated: 40 bytes of pixels claimed, 30 present"),
         ({"PixelData": None}, "truncated: 40 bytes of pixels claimed, 0 present"),
@@ -218,7 +304,7 @@ def test_bytes_in_big_endian_words_are_swapped_back(tmp_path, columns):
         ({"Modality": "US"}, "US images are not measured on"),
         ({"ImageType": ["ORIGINAL", "PRIMARY", "LOCALIZER"]}, "a localizer"),
         ({"SeriesDescription": "Topogram 1.0"}, "a localizer"),
-        ({"ImageType": ["DERIVED", "SECONDARY", "MIP"]}, r"a projection \(MIP\)"),
+        ({"ImageType": ["DERIVED", "SECONDARY", "MIP"]}, r"a projection \(ImageType MIP\)"),
     ],
 )
 def test_images_without_measurable_values_are_refused_with_the_reason(tmp_path, attributes, reason):
@@ -265,104 +351,3 @@ def test_a_truncated_codestream_is_refused(tmp_path):
     dataset.PixelData = encapsulate([codestream[:120]])
     with pytest.raises(UnsuitableInputError, match=r"coded.dcm: truncated: a JPEG codestream without end"):
         read_volume([save(dataset, tmp_path / "coded.dcm", JPEGLSLossless)])
-
-
-# ---------------------------------------------------------------- PET
-
-
-def pet(**attributes: object) -> dict[str, object]:
-    injection = {
-        "RadiopharmaceuticalStartTime": "100000",
-        "RadionuclideTotalDose": 350e6,
-        "RadionuclideHalfLife": 3600.0,
-        **{keyword: attributes.pop(keyword) for keyword in list(attributes) if keyword.startswith("Radio")},
-    }
-    tracer = Dataset()
-    for keyword, value in injection.items():
-        if value is not None:
-            setattr(tracer, keyword, value)
-    defaults: dict[str, object] = {
-        "Modality": "PT",
-        "Units": "BQML",
-        "CorrectedImage": ["DECY", "ATTN"],
-        "DecayCorrection": "START",
-        "PatientWeight": 70.0,
-        "SeriesDate": "20240102",
-        "SeriesTime": "110000",
-        "AcquisitionDate": "20240102",
-        "AcquisitionTime": "110500",
-        "RadiopharmaceuticalInformationSequence": [tracer],
-    }
-    return {**defaults, **attributes}
-
-
-# 70 kg, 350 MBq, and one half-life of an hour between injection and scan leave 175 MBq:
-# 2500 Bq/ml are 2500 * 70000 g / 175e6 Bq = 1.0 g/ml.
-ONE_SUV = np.full((4, 5), 2500, dtype="<i2").tobytes()
-
-
-@pytest.mark.parametrize(
-    ("attributes", "suv"),
-    [
-        ({}, 1.0),
-        ({"DecayCorrection": "ADMIN"}, 0.5),  # corrected to the injection: the whole dose counts
-        ({"Units": "GML"}, 2500.0),
-        (
-            {"RadiopharmaceuticalStartTime": "230000", "SeriesTime": "000000", "AcquisitionTime": "000500"},
-            1.0,
-        ),
-        (
-            {"SeriesTime": "120000", "AcquisitionTime": "110000"},
-            1.0,
-        ),  # series made later: earliest acquisition
-        ({"RadiopharmaceuticalStartDateTime": "20240102090000"}, 2.0),  # goes before the time alone
-        ({"DecayCorrectionDateTime": "20240102120000"}, 2.0),
-        ({"RescaleSlope": 2.0}, 2.0),
-    ],
-)
-def test_activity_becomes_suv_by_body_weight_with_the_decay_since_the_injection(tmp_path, attributes, suv):
-    array = read_volume(
-        [save(image(**pet(PixelData=ONE_SUV, **attributes)), tmp_path / "pet.dcm")]
-    ).volume.array
-    assert array.dtype == np.float32
-    assert array[0, 0, 0] == pytest.approx(suv, rel=1e-6)
-
-
-@pytest.mark.parametrize(
-    ("attributes", "reason"),
-    [
-        ({"PatientWeight": None}, "no SUV without PatientWeight"),
-        ({"RadionuclideTotalDose": 0.0}, "no SUV without RadionuclideTotalDose"),
-        ({"RadionuclideHalfLife": None}, "no SUV without RadionuclideHalfLife"),
-        ({"Units": "CNTS"}, "no SUV can be computed from Units CNTS"),
-        ({"Units": "GML", "SUVType": "LBM"}, "normalised by LBM"),
-        ({"DecayCorrection": "NONE"}, "DecayCorrection is NONE"),
-        ({"RadiopharmaceuticalStartTime": None}, "times of injection and scan"),
-        ({"RadiopharmaceuticalStartDateTime": "20231225100000"}, "can't be right"),
-    ],
-)
-def test_pet_without_what_an_suv_needs_is_refused_with_what_is_missing(tmp_path, attributes, reason):
-    with pytest.raises(UnsuitableInputError, match=reason):
-        read_volume([save(image(**pet(PixelData=ONE_SUV, **attributes)), tmp_path / "pet.dcm")])
-
-
-def test_philips_counts_use_the_makers_own_factor(tmp_path):
-    dataset = image(**pet(PixelData=ONE_SUV, Units="CNTS"))
-    block = dataset.private_block(0x7053, "Philips PET Private Group", create=True)
-    block.add_new(0x00, "DS", "0.0004")
-    assert read_volume([save(dataset, tmp_path / "p.dcm")]).volume.array[0, 0, 0] == pytest.approx(1.0)
-
-
-def test_a_ge_series_made_later_uses_the_makers_scan_time(tmp_path):
-    dataset = image(**pet(PixelData=ONE_SUV, SeriesTime="180000", AcquisitionTime="113000"))
-    dataset.private_block(0x0009, "GEMS_PETD_01", create=True).add_new(0x0D, "DT", "20240102110000.00")
-    assert read_volume([save(dataset, tmp_path / "p.dcm")]).volume.array[0, 0, 0] == pytest.approx(1.0)
-
-
-def test_the_earliest_acquisition_of_the_series_decides_which_clock_is_trusted(tmp_path):
-    # Bed positions five minutes apart, all corrected to the series time before the first of them.
-    stored = np.full((4, 2, 2), 2500, dtype="<i2")
-    per_slice = [{"AcquisitionTime": f"11{5 * k:02d}00"} for k in range(4)]
-    read = read_volume(write_slices(tmp_path, stored, per_slice=per_slice, **pet()))
-    np.testing.assert_allclose(read.volume.array, 1.0, rtol=1e-6)
-    assert uid("series") == read.series.series_instance_uid

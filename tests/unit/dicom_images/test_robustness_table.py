@@ -46,7 +46,7 @@ PERFUSION = Refused("values are ml/100ml/s, not HU")
 NO_PART_10 = Refused("not a DICOM file")
 NO_UID = Refused("UID is missing")
 DICOMDIR = Refused("a DICOMDIR lists images and holds none")
-PROJECTION = Refused("a projection (PROJECTION IMAGE)")
+PROJECTION = Refused("a projection (ImageType PROJECTION IMAGE)")
 ENCAPSULATED = "dicomparser_ect/encapsulated"
 PYDICOM = "pydicom_test_files/test_files"
 
@@ -88,14 +88,14 @@ FOLDERS: dict[str, tuple[Outcome, ...]] = {
     "robustness/dicom2nifti/generic/anatomical/001": (FOUR_SAGITTAL,),
     "robustness/dicom2nifti/generic/anatomical/001_implicit": (FOUR_SAGITTAL,),
     "robustness/dicom2nifti/generic/anatomical/002_non_isotropic": (
-        Read((4, 28, 64), (0.5, 4.0, 6.39996), "axial", (), "a reformat (MPR)"),
+        Read((4, 28, 64), (0.5, 4.0, 6.39996), "axial", (), "a reformat (ImageType MPR)"),
     ),
     "robustness/dicom2nifti/generic/compressed/001": (FOUR_SAGITTAL,),
     "robustness/dicom2nifti/generic/compressed_j2k/001": (FOUR_SAGITTAL,),
     "robustness/dicom2nifti/generic/compressed_jpeg/001": (FOUR_SAGITTAL,),
     "robustness/dicom2nifti/generic/compressed_jpegls/001": (FOUR_SAGITTAL,),
     "robustness/dicom2nifti/generic/compressed_rle/001": (FOUR_SAGITTAL,),
-    "robustness/dicom2nifti/generic/rgb/001": (Refused("colour images (RGB) hold no measurable values"),),
+    "robustness/dicom2nifti/generic/rgb/001": (Refused("a secondary capture (SOP class)"),),
     "robustness/dicom2nifti/siemens_multiframe/anatomical/001": (
         Read((8, 256, 256), (0.9, 0.9375, 0.9375), "axial"),
     ),
@@ -106,7 +106,7 @@ FOLDERS: dict[str, tuple[Outcome, ...]] = {
     f"robustness/{ENCAPSULATED}/single-frame": (
         Read(CT1_UNC.shape, CT1_UNC.spacing, "axial", ("4 identical duplicate images dropped",)),
     ),
-    f"robustness/{PYDICOM}/dicomdirtests/98892001/CT2N": (Refused("a localizer (ImageType)"),) * 2,
+    f"robustness/{PYDICOM}/dicomdirtests/98892001/CT2N": (Refused("a localizer (ImageType LOCALIZER)"),) * 2,
     f"robustness/{PYDICOM}/dicomdirtests/98892001/CT5N": (Read((5, 16, 16), (2.5, 0.488281, 0.488281)),),
     f"robustness/{PYDICOM}/dicomdirtests/77654033/CT2": (
         Refused("161 slices are missing (spacing 1.25 mm)"),
@@ -114,7 +114,13 @@ FOLDERS: dict[str, tuple[Outcome, ...]] = {
     f"robustness/{PYDICOM}/dicomdirtests/98892003/MR1": (Refused("a localizer (SeriesDescription)"),) * 3,
     f"robustness/{PYDICOM}/dicomdirtests/98892003/MR2": (
         *(
-            Read((1, 16, 16), (10.0, 1.171875, 1.171875), orientation, (THICKNESS,))
+            Read(
+                (1, 16, 16),
+                (10.0, 1.171875, 1.171875),
+                orientation,
+                (THICKNESS,),
+                "a localizer by its geometry",
+            )
             for orientation in ("coronal", "sagittal", "axial") * 2
         ),
         Refused("a localizer (SeriesDescription)"),
@@ -146,10 +152,10 @@ FOLDERS: dict[str, tuple[Outcome, ...]] = {
         Read((25, 55, 75), (3.27, 0.976562, 0.976562), "axial", (), "derived from other images"),
     ),
     "cmb_crc_06489_mr_pair/SCAN_001/adc_image": (
-        Read((36, 288, 256), (7.0, 1.5625, 1.5625), "axial", ("6 mm thick every 7.00 mm",), "derived"),
+        Read((36, 288, 256), (7.0, 1.5625, 1.5625), "axial", ("6 mm thick every 7.00 mm",), "ADC"),
     ),
     "cmb_crc_06489_mr_pair/SCAN_002/adc_image": (
-        Read((45, 288, 256), (6.0, 1.5625, 1.5625), "axial", ("5 mm thick every 6.00 mm",), "derived"),
+        Read((45, 288, 256), (6.0, 1.5625, 1.5625), "axial", ("5 mm thick every 6.00 mm",), "ADC"),
     ),
     "qin_headneck/0024/pet": (Read((299, 128, 128), (3.375, 3.53782, 3.53782)),),
     "qin_headneck/0024/seg": (not_measured("SEG"),),
@@ -238,7 +244,7 @@ FILES: dict[str, Outcome] = {
         (1, 512, 512), (5.0, 0.43125, 0.43125), "axial", (THICKNESS,)
     ),
     f"{PYDICOM}/examples_overlay.dcm": Read(
-        (1, 300, 484), (4.0, 0.72314, 0.72314), "axial", (THICKNESS,), "a reformat (CSA MPR, MPR)"
+        (1, 300, 484), (4.0, 0.72314, 0.72314), "axial", (THICKNESS,), "a reformat (ImageType MPR)"
     ),
     **{
         f"{PYDICOM}/MR_small{variant}.dcm": MR_SMALL

@@ -7,6 +7,7 @@ from math import inf
 
 import pytest
 
+from workflow.domain.regions import regions_in
 from workflow.domain.series import SeriesDescription
 from workflow.domain.series_choice import (
     Mismatch,
@@ -15,6 +16,7 @@ from workflow.domain.series_choice import (
     comparability,
     contrast_phase,
     kernel_class,
+    measurable_stacks,
     score_series,
 )
 
@@ -81,10 +83,11 @@ def test_equal_series_are_chosen_by_number_so_that_the_choice_repeats():
 def test_a_derived_series_is_taken_if_nothing_else_is_there_and_the_reason_says_so():
     derived = series("ADC", modality="MR", left_out="derived from other images (ImageType DERIVED)")
     choice = choose_series([derived, series("Scout", refusal="a localizer")])
-    assert choice.chosen == derived
-    assert (
-        "no original series can be read, so one is taken that is derived from other images" in choice.reason
-    )
+    assert choice.chosen is not None
+    assert choice.chosen.key == derived.key
+    doubt = "no original series can be read, so one is taken that is derived from other images"
+    assert doubt in choice.reason
+    assert doubt in choice.chosen.doubts[0]
 
 
 def test_nothing_is_chosen_where_everything_is_refused_and_each_reason_is_given():
@@ -118,6 +121,179 @@ def test_too_little_coverage_is_no_choice():
     choice = choose_series([series(shape=(5, 512, 512))], rules)
     assert choice.chosen is None
     assert "covers 10 mm, less than 50 mm" in choice.reason
+
+
+# ---------------------------------------------------------------- all that a visit shows
+
+
+def covering(name: str, low: float, high: float, **attributes: object) -> SeriesDescription:
+    """A stack from `low` to `high` mm along the body; its score falls with its series number."""
+    values: dict[str, object] = {
+        "frame_of_reference_uid": "1.9",
+        "extent_lps": ((-200.0, -200.0, low), (200.0, 200.0, high)),
+        "shape": (int((high - low) / 2), 512, 512),
+        "series_instance_uid": f"1.{name}",
+        **attributes,
+    }
+    return series(name, **values)
+
+
+def of_study(number: int, name: str, **attributes: object) -> SeriesDescription:
+    return covering(
+        name, 0, 300, study_instance_uid=f"{number}", frame_of_reference_uid=f"1.{number}", **attributes
+    )
+
+
+CHEST, ABDOMEN = covering("Chest", 0, 300), covering("Abdomen", -400, 20)
+
+
+@pytest.mark.parametrize(
+    ("name", "stacks", "measured"),
+    [
+        ("chest and abdomen", [CHEST, ABDOMEN], ["Abdomen", "Chest"]),
+        (
+            "soft and lung kernel of one chest",
+            [CHEST, covering("Lung", -5, 310, kernel="B70f")],
+            ["Chest"],
+        ),
+        (
+            "a hand more of the body, on a worse series",
+            [CHEST, covering("More", 0, 350, spacing_mm=(9.0, 0.8, 0.8))],
+            ["Chest", "More"],
+        ),
+        (
+            "a few slices that lie elsewhere",
+            [CHEST, covering("Few", -100, -70)],
+            ["Chest", "Few"],
+        ),
+        ("a small field of view within", [CHEST, covering("Zoom", 50, 250, kernel="B70f")], ["Chest"]),
+        (
+            "a larger field of view of the same slices",
+            [
+                covering(
+                    "Wide", 0, 300, extent_lps=((-350.0, -350.0, 0.0), (350.0, 350.0, 300.0)), kernel="B70"
+                ),
+                CHEST,
+            ],
+            ["Chest"],
+        ),
+        (
+            "arterial and portal phase of one liver",
+            [
+                covering("A", 0, 200, contrast_phase="arterial"),
+                covering("P", 0, 210, contrast_phase="contrast"),
+            ],
+            ["P"],
+        ),
+        (
+            "the arterial phase shows the liver alone, the portal one everything",
+            [
+                covering("Portal", -400, 300, contrast_phase="portal venous"),
+                covering("Arterial", -200, 0, contrast_phase="arterial"),
+            ],
+            ["Portal"],
+        ),
+        (
+            "a thin liver first, then what shows the rest",
+            [
+                covering("Liver", -200, 0, contrast_phase="portal venous", kernel="B30f"),
+                covering("Native", -400, 300, kernel="B70f", spacing_mm=(9.0, 1, 1)),
+            ],
+            ["Liver", "Native"],
+        ),
+        ("PET and CT", [CHEST, covering("Pet", 0, 300, modality="PT")], ["Chest", "Pet"]),
+        (
+            "both breasts",
+            [
+                covering("L", 0, 150, extent_lps=((20.0, -100.0, 0.0), (180.0, 100.0, 150.0)), modality="MR"),
+                covering(
+                    "R", 0, 150, extent_lps=((-180.0, -100.0, 0.0), (-20.0, 100.0, 150.0)), modality="MR"
+                ),
+            ],
+            ["L", "R"],
+        ),
+        (
+            "two studies of two regions",
+            [
+                of_study(1, "C", body_part="CHEST"),
+                of_study(2, "A", body_part="ABDOMEN"),
+            ],
+            ["A", "C"],
+        ),
+        (
+            "two studies that only their own description tells apart",
+            [
+                of_study(1, "1", study_description="CT Thorax"),
+                of_study(2, "2", study_description="CT Becken"),
+            ],
+            ["1", "2"],
+        ),
+        (
+            "two studies of one region",
+            [
+                of_study(1, "C", body_part="CHEST"),
+                of_study(2, "D", body_part="THORAX"),
+            ],
+            ["C"],
+        ),
+        (
+            "two studies of which nothing is said",
+            [
+                of_study(1, "1"),
+                of_study(2, "2"),
+            ],
+            ["1", "2"],
+        ),
+        (
+            "two frames of one study at one height of the table",
+            [covering("1", 0, 300), covering("2", 10, 310, frame_of_reference_uid="1.2")],
+            ["1"],
+        ),
+        (
+            "two frames of one study far apart, under one protocol's body part",
+            [
+                covering("1", 0, 300, body_part="CHEST"),
+                covering("2", -400, 0, body_part="CHEST", frame_of_reference_uid="1.2"),
+            ],
+            ["2", "1"],
+        ),
+        ("refused ones never", [CHEST, replace(ABDOMEN, refusal="1 slice is missing")], ["Chest"]),
+        ("a reformat beside its original", [CHEST, covering("MPR", -99, 300, left_out="MPR")], ["Chest"]),
+        ("nothing that can be measured", [replace(CHEST, refusal="a localizer")], []),
+        ("nothing at all", [], []),
+    ],
+)
+def test_a_visit_is_measured_on_stacks_that_show_everything_once(name, stacks, measured):
+    for order in (stacks, stacks[::-1]):
+        assert [one.description for one in measurable_stacks(order)] == measured
+
+
+def test_the_first_stack_is_the_one_that_is_chosen_for_a_study():
+    stacks = [CHEST, ABDOMEN, covering("Pet", 0, 300, modality="PT")]
+    assert measurable_stacks(stacks)[0] == choose_series(stacks).chosen
+
+
+def test_a_reformat_takes_part_where_its_study_has_no_original_and_is_in_doubt():
+    mpr = covering("MPR", -400, 0, study_instance_uid="2", left_out="a reformat (MPR)")
+    first, second = measurable_stacks([CHEST, mpr])
+    assert (first, second.key) == (CHEST, mpr.key)
+    assert "no original series can be read, so one is taken that is a reformat (MPR)" in second.doubts
+
+
+@pytest.mark.parametrize(
+    ("text", "regions"),
+    [
+        ("CT CH/ABD/PEL", {"chest", "abdomen", "pelvis"}),
+        ("THORAX_ABDOMEN 5.0", {"chest", "abdomen"}),
+        ("Torax con contraste", {"chest"}),
+        ("Schädel nativ", {"head"}),
+        ("Beurteilung", set()),
+        ("PET whole body", {"head", "neck", "chest", "abdomen", "pelvis", "limb"}),
+        ("", set()),
+    ],
+)
+def test_regions_are_read_from_whole_words(text, regions):
+    assert regions_in(text) == regions
 
 
 # ---------------------------------------------------------------- comparability

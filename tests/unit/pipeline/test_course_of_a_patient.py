@@ -104,12 +104,15 @@ def test_a_prompt_that_arrives_later_starts_the_baseline(hospital, tmp_path):
     assert hospital.time_points()[0]["study_instance_uid"] == str(series.images[0].StudyInstanceUID)
 
 
-def test_two_studies_of_one_day_are_both_compared_with_the_past(hospital):
+def test_two_studies_of_one_day_are_one_visit_compared_with_the_past(hospital):
     afternoon = replace(FOLLOW_UP, at=time(15, 0))
     hospital.process(BASELINE, FOLLOW_UP, afternoon)
-    baseline, *same_day = hospital.time_points()
-    assert {p["prior_study_instance_uid"] for p in same_day} == {baseline["study_instance_uid"]}
-    assert [p["report"]["assessment"]["overall"] for p in same_day] == ["PR", "PR"]
+    baseline, same_day = hospital.time_points()
+    assert same_day["prior_study_instance_uid"] == baseline["study_instance_uid"]
+    assert same_day["report"]["assessment"]["overall"] == "PR"
+    assert len(same_day["studies"]) == 2
+    # Both show the same lesions: each is measured once.
+    assert [o["label"] for o in same_day["report"]["lesions"]] == ["T01", "T02"]
 
 
 def test_an_unrelated_region_is_not_compared_and_says_so(hospital):
@@ -155,7 +158,7 @@ def test_a_late_instance_of_the_chosen_series_makes_a_new_version_that_names_the
     second = hospital.time_points()[0]
     assert (first["report_version"], second["report_version"]) == (1, 2)
     old_sr = next(o["sop_instance_uid"] for o in first["objects"] if o["role"] == "sr")
-    assert second["report"]["predecessor_sop_instance_uids"] == [old_sr]
+    assert [p["sop_instance_uid"] for p in second["report"]["predecessors"]] == [old_sr]
 
 
 def test_our_own_results_coming_back_are_no_input(hospital):

@@ -24,9 +24,8 @@ from dicom_io.scp import (
     serve_listener,
 )
 from dicom_io.scu import RemoteNode
-from workflow.demo import free_port
 from workflow.domain.errors import TransientError
-from workflow.listener import receive, reject
+from workflow.use_cases.demo import free_port
 
 # pynetdicom leaves the socket of a refused connection to the garbage collector.
 pytestmark = pytest.mark.filterwarnings("ignore:.*socket:pytest.PytestUnraisableExceptionWarning")
@@ -46,8 +45,8 @@ def listener(hospital, request):
         host="127.0.0.1",
         port=port,
         folder=hospital.home / "received",
-        on_received=lambda received: receive(received, hospital.context),
-        on_rejected=lambda source, reason: reject(source, reason, hospital.context),
+        on_received=hospital.context.reception.receive,
+        on_rejected=hospital.context.reception.reject,
         **options,
     )
     yield RemoteNode(ae_title="TUMORLINE", host="127.0.0.1", port=port, calling_ae_title="CT1")

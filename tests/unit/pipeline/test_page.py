@@ -19,7 +19,7 @@ from db.tables import JobRow, ReportRow, TimePointRow
 from models.registry import limits_of
 from workflow.commands.up import addresses
 from workflow.domain.errors import ConfigurationError
-from workflow.services import check_exposure
+from workflow.engine.services import check_exposure
 from workflow.settings import load_settings
 from workflow.web import make_app
 from workflow.web.access import web_password
@@ -51,7 +51,7 @@ def test_the_worklist_has_the_patient_with_the_latest_response(page):
     assert re.search(r'class="response r-pd">PD<', text)
 
 
-@pytest.mark.parametrize(("path", "most"), [("/api/worklist", 2), ("/patients/1", 6)])
+@pytest.mark.parametrize(("path", "most"), [("/api/worklist", 2), ("/patients/1", 8)])
 def test_pages_ask_a_few_statements_and_load_no_mask(page, hospital, path, most):
     statements: list[str] = []
 

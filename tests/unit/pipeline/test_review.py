@@ -64,11 +64,19 @@ def test_a_role_that_breaks_a_rule_is_taken_and_said(hospital):
     assert any("T02 is a target but" in warning for warning in warnings)
 
 
-def test_what_is_no_lesion_leaves_the_report_and_comes_back_when_that_is_withdrawn(hospital):
+def test_what_is_no_lesion_counts_nowhere_is_shown_struck_through_and_comes_back_when_withdrawn(hospital):
+    def rejected() -> list[bool]:
+        return [o["is_rejected"] for o in hospital.time_points()[1]["report"]["lesions"]]
+
+    whole_mm = hospital.time_points()[1]["report"]["assessment"]["sum_mm"]
     made = _decide(hospital, Decision.NOT_A_LESION, lesion="T02")
-    assert [o["label"] for o in hospital.time_points()[1]["report"]["lesions"]] == ["T01"]
+    assert rejected() == [False, True]
+    report = hospital.time_points()[1]["report"]
+    assert report["assessment"]["sum_mm"] < whole_mm
+    assert [d["by"] for d in report["lesions"][1]["decisions"]] == ["Roe^Jane"]
     _decide(hospital, Decision.WITHDRAW, lesion="T02", other=made.id)
-    assert [o["label"] for o in hospital.time_points()[1]["report"]["lesions"]] == ["T01", "T02"]
+    assert rejected() == [False, False]
+    assert hospital.time_points()[1]["report"]["assessment"]["sum_mm"] == whole_mm
 
 
 def test_every_version_of_an_assessment_is_kept(hospital):
@@ -124,7 +132,7 @@ def test_a_change_makes_a_draft_of_a_signed_report(hospital):
     ("values", "message"),
     [
         ({"lesion": "T09"}, "no lesion T09; there are: T01, T02"),
-        ({"lesion": "T01", "day": date(2020, 1, 1)}, "no time point on 2020-01-01"),
+        ({"lesion": "T01", "day": date(2020, 1, 1)}, "no visit on 2020-01-01"),
         ({"lesion": "T01", "day": date(2024, 5, 6), "diameter_mm": -1.0}, "negative"),
     ],
 )

@@ -7,7 +7,7 @@ from datetime import date
 from hospital import Hospital, Study
 
 from workflow.listener import ImportResult
-from workflow.run import export, folder_names
+from workflow.use_cases.run import export, folder_names
 
 
 def _course(patient_id: str, issuer: str = "") -> dict[str, str]:

@@ -21,10 +21,10 @@ from db.tables import InstanceRow
 from dicom_io.scu import RemoteNode
 from dicom_io.tls import listener_context, node_context
 from workflow.bootstrap import build
-from workflow.demo import free_port
 from workflow.domain.errors import ConfigurationError, TransientError
-from workflow.services import serve_listener
+from workflow.engine.services import serve_listener
 from workflow.settings import load_settings
+from workflow.use_cases.demo import free_port
 
 pytestmark = [
     pytest.mark.skipif(

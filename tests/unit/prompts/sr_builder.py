@@ -26,6 +26,8 @@ CODES = {
     "length": ("410668003", "SCT", "Length"),
     "area": ("42798000", "SCT", "Area"),
     "angle": ("1483009", "SCT", "Angle"),
+    "volume": ("118565006", "SCT", "Volume"),
+    "diameter of aorta": ("364085001", "SCT", "Aortic root diameter"),
     "region": ("111030", "DCM", "Image Region"),
     "center": ("111010", "DCM", "Center"),
     "comment": ("121106", "DCM", "Comment"),
@@ -79,8 +81,14 @@ def code(concept: str, value: tuple[str, str, str], *children: Dataset) -> Datas
     return item
 
 
-def num(concept: str, *children: Dataset) -> Dataset:
-    return content("NUM", concept, *children)
+def num(concept: str, *children: Dataset, value: str | None = None, unit: str = "mm") -> Dataset:
+    item = content("NUM", concept, *children)
+    if value is not None:
+        measured = Dataset()
+        measured.NumericValue = value
+        measured.MeasurementUnitsCodeSequence = [coded((unit, "UCUM", unit))]
+        item.MeasuredValueSequence = [measured]
+    return item
 
 
 def image(sop_instance_uid: str, frame: int | None = None, segment: int | None = None) -> Dataset:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pydicom
@@ -71,13 +72,18 @@ def phantom_images(
     frame_of_reference_uid: str = "1.2.3.4",
     series_instance_uid: str = "1.2.3.5",
     modality: str = "CT",
+    axes: tuple[int, int, int] = (2, 1, 0),
+    **said: Any,
 ) -> Images:
-    """An axial series without files; spacing is (slice, row, column), different on every axis."""
+    """A series without files; spacing is (slice, row, column), different on every axis.
+
+    Axial, unless `axes` says which of x, y, z (0, 1, 2) slices, rows and columns run along.
+    """
+    slice_step, row_step, column_step = (
+        tuple(mm if axis == one else 0.0 for one in range(3)) for mm, axis in zip(spacing, axes, strict=True)
+    )
     affine = affine_from_axes(
-        origin_lps=origin,
-        slice_step=(0, 0, spacing[0]),
-        row_step=(0, spacing[1], 0),
-        column_step=(spacing[2], 0, 0),
+        origin_lps=origin, slice_step=slice_step, row_step=row_step, column_step=column_step
     )
     uids = tuple(f"{series_instance_uid}.{k + 1}" for k in range(shape[0]))
     return Images(
@@ -85,7 +91,7 @@ def phantom_images(
         slices=tuple(Slice(uid) for uid in uids),
         series=SeriesDescription(
             study_instance_uid="1.2.3", series_instance_uid=series_instance_uid, sop_instance_uids=uids,
-            modality=modality, frame_of_reference_uid=frame_of_reference_uid,
+            modality=modality, frame_of_reference_uid=frame_of_reference_uid, **said,
         ),
     )  # fmt: skip
 

@@ -35,4 +35,4 @@ def test_a_marked_image_is_a_hint_with_its_slice_title_and_description():
 
 def test_a_marked_image_that_is_not_at_hand_is_said():
     (problem,) = read_prompts(selection(image("9.9")), [IMAGES]).problems
-    assert problem.kind is ProblemKind.NOT_PLACED
+    assert (problem.kind, problem.is_doubt) == (ProblemKind.UNSUPPORTED, False)

@@ -10,8 +10,9 @@ from dicom_io.prompts import LesionRules, ProblemKind, read_prompts
 from tests.unit.prompts.support import load_series
 from workflow.domain.errors import UnsuitableInputError
 
-ORGAN, PLACE, NEEDS, SHOWS_NONE = (
-    ProblemKind.NOT_A_LESION, ProblemKind.NOT_PLACED, ProblemKind.MISSING_OBJECT, ProblemKind.UNSUPPORTED
+ORGAN, PLACE, NEEDS, SHOWS_NONE, NAMED_ORGAN = (
+    ProblemKind.NOT_A_LESION, ProblemKind.NOT_PLACED, ProblemKind.MISSING_OBJECT, ProblemKind.UNSUPPORTED,
+    ProblemKind.DOUBTFUL_LESION,
 )  # fmt: skip
 SERIES = {
     "liver": ("ref_objects/dcmqi/ct-3slice", "*"),
@@ -46,8 +47,8 @@ TABLE = [
     ("highdicom/seg_image_sm_numbers.dcm", "highdicom", 0, {SHOWS_NONE: 1}),
     ("highdicom/sr_document.dcm", "highdicom", 0, {ORGAN: 1}),
     ("highdicom/sr_document_with_multiple_groups.dcm", "highdicom", 1, {SHOWS_NONE: 1, ORGAN: 2}),
-    ("iowa2dicom/SEG/tumor.dcm", "highdicom", 0, {PLACE: 1}),
-    ("iowa2dicom/SR/measurements.dcm", "highdicom", 0, {NEEDS: 4}),
+    ("iowa2dicom/SEG/tumor.dcm", "highdicom", 0, {PLACE: 2}),
+    ("iowa2dicom/SR/measurements.dcm", "highdicom", 0, {NEEDS: 2, NAMED_ORGAN: 2}),
     ("pydicom_data_seg/liver.dcm", "liver", 0, {ORGAN: 1}),
     ("pydicom_data_seg/liver_deflate.dcm", "liver", 0, {ORGAN: 1}),
     ("pydicom_data_seg/liver_expb.dcm", "liver", 0, {ORGAN: 1}),
@@ -70,7 +71,7 @@ NAMES = {"Liver", "first segment", "GREEN", "ORANGE", "PURPLE", "LIGHT_BLUE", "D
 TAKEN = [
     ("dcmqi/24x38x3/seg/label.seg", "small", [315]),
     ("dcmqi/partial_overlaps.dcm", "liver", [9602, 11888, 10743, 6693, 4713]),
-    ("dcmqi/sparse-labelmap-noppv.dcm", "small", [630]),
+    ("dcmqi/sparse-labelmap-noppv.dcm", "small", [945]),  # 315 on a slice, the empty one in between filled
     ("highdicom/seg_image_ct_binary_single_frame.dcm", "highdicom", [1832]),
 ]
 

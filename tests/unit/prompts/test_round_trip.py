@@ -10,6 +10,7 @@ from dicom_io.results import ResultSettings, SegmentationType, TrackingIdentifie
 from tests.phantoms import Phantom, three_lesions, time_point_report
 from tests.unit.prompts.support import on_grid
 from workflow.domain.lesion import LinePrompt, MaskPrompt
+from workflow.domain.report import PredecessorReport
 
 
 @pytest.fixture(scope="module", params=["axial", "oblique", "multi-frame"])
@@ -53,7 +54,7 @@ def test_our_report_and_segmentation_give_the_same_lesions_back(source, kind, fo
     lesions = shown(source)
     settings = ResultSettings(segmentation_type=kind, tracking_identifier=form)
     results = build_results(
-        time_point_report(source, three_lesions(source.volume)), source, settings=settings
+        time_point_report(source, three_lesions(source.volume)), [source], settings=settings
     )
 
     reading = read_prompts(results.sr, [source], related=[results.seg])
@@ -80,7 +81,7 @@ def assert_same_ends(ends, axis):
 
 def test_our_segmentation_alone_gives_the_lesions_back(source):
     lesions = shown(source)
-    results = build_results(time_point_report(source, lesions), source)
+    results = build_results(time_point_report(source, lesions), [source])
     reading = read_prompts(results.seg, [source])
     assert reading.problems == ()
     assert [p.tracking_uid for p in reading.prompts] == [lesion.tracking_uid for lesion in lesions]
@@ -89,20 +90,24 @@ def test_our_segmentation_alone_gives_the_lesions_back(source):
 
 
 def test_report_and_segmentation_of_one_study_show_each_lesion_once(axial):
-    results = build_results(time_point_report(axial, shown(axial)), axial)
+    results = build_results(time_point_report(axial, shown(axial)), [axial])
     reading = read_study_prompts([results.seg, results.sr], [axial])
     assert len(reading.prompts) == 3
     assert reading.problems == ()
 
 
 def test_a_replaced_report_is_left_out_with_the_reason(axial):
-    first = build_results(time_point_report(axial, shown(axial)), axial)
+    first = build_results(time_point_report(axial, shown(axial)), [axial])
     second = build_results(
         time_point_report(
             axial, shown(axial), version=2, identity="corrected",
-            predecessor_sop_instance_uids=(first.sr.SOPInstanceUID,),
+            predecessors=(
+                PredecessorReport(
+                    study_instance_uid=first.sr.StudyInstanceUID, sop_instance_uid=first.sr.SOPInstanceUID
+                ),
+            ),
         ),
-        axial,
+        [axial],
     )  # fmt: skip
     reading = read_study_prompts([first.sr, first.seg, second.sr, second.seg], [axial])
     assert [p.sop_instance_uid for p in reading.prompts] == [second.sr.SOPInstanceUID] * 3

@@ -107,7 +107,46 @@ def test_segments_are_chosen_by_their_codes_and_else_by_label(label, category, k
     ],
 )
 def test_a_measured_finding_is_a_lesion_unless_it_is_coded_otherwise(category, finding, taken):
-    assert RULES.choose_finding("", category, finding).is_lesion is taken
+    assert RULES.choose_measured("", category, finding).is_lesion is taken
+
+
+@pytest.mark.parametrize(
+    "label",
+    ["Aorta diameter", "AortaDiameter", "aorta 3,2 cm", "Aortendurchmesser", "IVC", "Portal vein",
+     "Spleen", "spleen length", "spleen 13 x 5 cm", "Milz", "Milzlänge", "Rate", "Bazo", "milza lunghezza",
+     "baço", "śledziona",
+     "селезёнка длина", "脾臓 長径", "主动脉直径", "Liver", "hígado diámetro", "Herzgröße", "kidney L",
+     "renal cyst", "blood pool", "normal liver", "liver lesion reference", "stent", "Pleural effusion"],
+)  # fmt: skip
+def test_labels_of_measured_structures_are_no_lesions_and_doubtful(label):
+    choice = RULES.choose_measured(label)
+    assert not choice.is_lesion
+    assert choice.doubt
+
+
+@pytest.mark.parametrize(
+    "label",
+    ["Lesion 1", "", "Measurement", "T1", "Liver S7", "liver met", "Leber Herd 2", "Lung RUL", "Lung RUL 2",
+     "lésion rate", "spleen met", "para-aortic LN", "aortic arch node", "tumor thrombus portal vein",
+     "cystic metastasis", "Vertebra L2", "печень очаг", "肝转移", "リンパ節", "肺结节", "Rundherd RUL",
+     "Tumordurchmesser"],
+)  # fmt: skip
+def test_labels_of_lesions_are_taken_without_a_doubt(label):
+    choice = RULES.choose_measured(label)
+    assert (choice.is_lesion, choice.doubt) == (True, "")
+
+
+@pytest.mark.parametrize("label", ["Lung", "adrenal left", "肺", "Pancreas"])
+def test_labels_of_an_organ_that_lesions_are_named_after_are_taken_and_doubtful(label):
+    choice = RULES.choose_measured(label)
+    assert choice.is_lesion
+    assert choice.doubt
+
+
+def test_a_sites_lists_go_before_the_words_of_a_label():
+    rules = LesionRules(always=frozenset({"Spleen"}), never=frozenset({"Lesion 9"}))
+    assert (rules.choose_measured("spleen").is_lesion, rules.choose_measured("spleen").doubt) == (True, "")
+    assert not rules.choose_measured("lesion 9").is_lesion
 
 
 # ---------------------------------------------------------------- anatomy
@@ -121,6 +160,8 @@ def test_a_measured_finding_is_a_lesion_unless_it_is_coded_otherwise(category, f
         ("mediastinal mass", "mediastinum"), ("mediastinal LN", "lymph node"), ("LN_c40", "lymph node"),
         ("soft tissue thigh", "soft tissue"), ("small bowel", "small bowel"),
         ("base of tongue", "oral cavity"),
+        ("met of liver", "liver"), ("foie", "liver"), ("hígado", "liver"), ("легкое", "lung"),
+        ("脾臓", "spleen"), ("ganglion médiastinal", "lymph node"), ("リンパ節", "lymph node"),
         ("rib 4", "bone"), ("peritoneal carcinosis", "peritoneum"), ("paravertebral", None), ("", None),
         ("lesion 3", None),
     ],
@@ -149,7 +190,7 @@ def test_nodal_names_are_known(name, nodal):
 @pytest.mark.parametrize(
     ("words", "side"),
     [("Lung left", "left"), ("adrenal R", "right"), ("RUL", "right"), ("LN li axillär", "left"),
-     ("left and right lung", None), ("liver", None), ("bilateral", "bilateral")],
+     ("left and right lung", None), ("rein gauche", "left"), ("liver", None), ("bilateral", "bilateral")],
 )  # fmt: skip
 def test_words_name_the_side(words, side):
     assert laterality_of_words(words) == side

@@ -77,7 +77,9 @@ def test_labelmaps_are_the_voxels_of_their_pixels(real_cases, name):
     slices = np.round(images.volume.ijk(np.array(positions, dtype=float))[:, 0]).astype(int)
     for k, pixels in zip(slices, dataset.pixel_array, strict=True):
         np.testing.assert_array_equal(mine[k], pixels == 1)
-    assert np.count_nonzero(mine) == 630
+    # Of the segment's 315 pixels on each of two slices, the slice in between that has no frame is filled.
+    drawn = np.isin(np.arange(len(mine)), slices)
+    assert np.count_nonzero(mine[drawn]) == 630
 
 
 @pytest.mark.parametrize(
@@ -204,14 +206,94 @@ def test_fractions_count_from_the_threshold_on(fraction, maximum, voxels):
     assert np.count_nonzero(prompt.shapes[0].volume.array) == voxels
 
 
-def test_a_segmentation_on_a_coarser_grid_keeps_its_own_geometry():
-    pixels = block(slice(2, 4), slice(3, 6), shape=(16, 16))
-    frames = [(1, (-97.0, 45.0, z), pixels) for z in (-290.0, -286.0, -282.0)]
-    (prompt,) = read_prompts(segmentation(frames, spacing=(2.0, 2.0)), [phantom_images()]).prompts
+def box_mm(volume) -> tuple[np.ndarray, np.ndarray]:
+    """The corners of the box around a mask's voxels, their faces included, LPS mm."""
+    index = np.argwhere(volume.array)
+    corners = volume.lps(np.array([index.min(axis=0) - 0.5, index.max(axis=0) + 0.5]))
+    return corners.min(axis=0), corners.max(axis=0)
+
+
+@pytest.mark.parametrize(
+    ("spacing", "thickness", "heights"),
+    [
+        ((2.0, 2.0), 4.0, (-291.0, -287.0, -283.0)),
+        ((0.4, 0.25), 1.0, tuple(np.arange(-292.5, -281, 1.0))),
+    ],
+    ids=["coarser", "finer"],
+)
+def test_a_segmentation_on_another_grid_fills_the_same_place_on_the_images(spacing, thickness, heights):
+    images = phantom_images()
+    rows, columns = (
+        slice(round(a / s), round(b / s)) for (a, b), s in zip(((4, 16), (6, 18)), spacing, strict=True)
+    )
+    pixels = block(rows, columns, shape=(96, 96))
+    # The outer edges of the first pixel are at x -97 and y 42.
+    frames = [(1, (-97 + spacing[1] / 2, 42 + spacing[0] / 2, z), pixels) for z in heights]
+    dataset = segmentation(frames, spacing=spacing)
+    dataset.SharedFunctionalGroupsSequence[0].PixelMeasuresSequence[0].SliceThickness = thickness
+    (prompt,) = read_prompts(dataset, [images]).prompts
     volume = prompt.shapes[0].volume
-    assert volume.shape == (3, 2, 3)
-    assert volume.spacing_mm == pytest.approx((4.0, 2.0, 2.0))
-    np.testing.assert_allclose(volume.lps(np.array([0, 0, 0])), (-97 + 3 * 2, 45 + 2 * 2, -290))
+    assert volume.spacing_mm == pytest.approx(images.volume.spacing_mm)
+    lowest, highest = box_mm(volume)
+    np.testing.assert_allclose(lowest, (-91, 46, -293), atol=1.6)
+    np.testing.assert_allclose(highest, (-79, 58, -281), atol=1.6)
+    assert np.count_nonzero(volume.array) * volume.voxel_volume_mm3 == pytest.approx(12.0**3, rel=0.1)
+
+
+def test_rows_and_columns_that_run_backwards_are_the_same_voxels():
+    images = phantom_images()
+    frames = [(1, (-100.0, 40.0, z), block(slice(5, 15), slice(20, 24))) for z in (-297.0, -294.0)]
+    turned = [
+        (1, (-100 + 63 * 0.5, 40 + 63 * 0.8, z), pixels[::-1, ::-1]) for _, (_, _, z), pixels in frames[::-1]
+    ]
+    forwards, backwards = (
+        on_grid(read_prompts(dataset, [images]).prompts[0].shapes[0].volume, images.volume)
+        for dataset in (segmentation(frames), segmentation(turned, orientation=(-1, 0, 0, 0, -1, 0)))
+    )
+    np.testing.assert_array_equal(backwards, forwards)
+
+
+def test_frames_that_name_no_segment_show_the_only_one_there_is():
+    dataset = segmentation([(1, (-100.0, 40.0, -294.0), block(slice(5, 9), slice(5, 9)))])
+    for frame in dataset.PerFrameFunctionalGroupsSequence:
+        del frame.SegmentIdentificationSequence
+    assert np.count_nonzero(read_prompts(dataset, [phantom_images()]).prompts[0].shapes[0].volume.array) == 16
+
+
+def test_frames_that_name_no_segment_of_several_are_not_guessed():
+    at = (-100.0, 40.0, -294.0)
+    dataset = segmentation(
+        [(1, at, block(slice(5, 9), slice(5, 9))), (2, at, block(slice(5, 9), slice(5, 9)))]
+    )
+    for frame in dataset.PerFrameFunctionalGroupsSequence:
+        del frame.SegmentIdentificationSequence
+    reading = read_prompts(dataset, [phantom_images()])
+    assert reading.prompts == ()
+    assert "which segment" in reading.problems[0].reason
+
+
+def test_an_empty_slice_within_a_segment_is_filled_and_a_person_asked():
+    pixels = block(slice(5, 15), slice(20, 40))
+    frames = [(1, (-100.0, 40.0, z), pixels) for z in (-297.0, -291.0, -288.0)]
+    reading = read_prompts(segmentation(frames), [phantom_images()])
+    assert np.count_nonzero(reading.prompts[0].shapes[0].volume.array) == 4 * 200
+    assert any("1 empty slices" in doubt and "1.2.3.99" in doubt for doubt in reading.doubts)
+
+
+def test_frames_beyond_the_images_are_left_out_and_said():
+    pixels = block(slice(5, 15), slice(20, 40))
+    frames = [(1, (-100.0, 40.0, z), pixels) for z in (-306.0, -303.0, -300.0, -297.0, -294.0, -291.0)]
+    reading = read_prompts(segmentation(frames), [phantom_images()])
+    assert np.count_nonzero(reading.prompts[0].shapes[0].volume.array) == 4 * 200
+    assert any("2 of its 6 frames lie beyond" in doubt for doubt in reading.doubts)
+
+
+def test_a_label_that_names_a_vessel_is_a_doubt_though_the_codes_say_lesion():
+    dataset = segmentation([(1, (-100.0, 40.0, -294.0), block(slice(5, 9), slice(5, 9)))])
+    dataset.SegmentSequence[0].SegmentLabel = "Aorta"
+    reading = read_prompts(dataset, [phantom_images()])
+    assert len(reading.prompts) == 1
+    assert any("names aorta" in doubt for doubt in reading.doubts)
 
 
 def test_frames_whose_positions_scatter_a_little_belong_to_their_slices():
@@ -230,8 +312,9 @@ def test_a_sagittal_segmentation_lies_where_its_frames_say():
     (prompt,) = read_prompts(dataset, [phantom_images()]).prompts
     volume = prompt.shapes[0].volume
     corners = volume.lps(np.argwhere(volume.array))
-    np.testing.assert_allclose(corners.min(axis=0), (-80, 65, -286))
-    np.testing.assert_allclose(corners.max(axis=0), (-79, 68, -285))
+    # x from -80.5 to -78.5, y from 64.5 to 68.5, z from -286.5 to -284.5, on voxels of 0.5 x 0.8 x 3 mm.
+    np.testing.assert_allclose(corners.min(axis=0), (-80, 64.8, -285))
+    np.testing.assert_allclose(corners.max(axis=0), (-78.5, 68, -285))
 
 
 @pytest.mark.parametrize(
@@ -244,7 +327,7 @@ def test_a_sagittal_segmentation_lies_where_its_frames_say():
         ({"Rows": 0}, ProblemKind.MALFORMED, "0 rows"),
         ({"PerFrameFunctionalGroupsSequence": []}, ProblemKind.MALFORMED, "PerFrameFunctionalGroupsSequence"),
         ({"ImageOrientationSlide": [1, 0, 0, 0, 1, 0]}, ProblemKind.UNSUPPORTED, "microscopy slide"),
-        ({"SOPClassUID": "1.2.840.10008.5.1.4.1.1.66.5"}, ProblemKind.UNSUPPORTED, "surface"),
+        ({"SOPClassUID": "1.2.840.10008.5.1.4.1.1.66.5"}, ProblemKind.UNREAD, "surface"),
     ],
 )
 def test_what_is_wrong_with_a_segmentation_is_said(change, kind, words):
@@ -265,8 +348,19 @@ def test_an_empty_segment_is_a_problem_and_the_others_still_count():
     assert [(p.item, p.reason) for p in reading.problems] == [("segment 1", "it has no voxel set")]
 
 
-def test_unevenly_spaced_frames_make_no_grid():
+def test_unevenly_spaced_frames_are_cut_at_the_slices():
     pixels = block(slice(5, 9), slice(5, 9))
     frames = [(1, (-100.0, 40.0, z), pixels) for z in (-299.0, -295.5, -293.1)]
-    (problem,) = read_prompts(segmentation(frames), [phantom_images()]).problems
+    (prompt,) = read_prompts(segmentation(frames), [phantom_images()]).prompts
+    mask = prompt.shapes[0].volume
+    heights = [float(mask.lps(np.array([k, 0, 0]))[2]) for k in range(len(mask.array))]
+    assert heights == pytest.approx([-300.0, -297.0, -294.0])
+    assert np.count_nonzero(mask.array) == 3 * 16
+
+
+def test_unevenly_spaced_frames_across_the_slices_make_no_grid():
+    pixels = block(slice(10, 12), slice(20, 24), shape=(40, 40))
+    frames = [(1, (x, 45.0, -275.0), pixels) for x in (-80.0, -79.0, -77.4)]
+    dataset = segmentation(frames, spacing=(1.0, 1.0), orientation=(0, 1, 0, 0, 0, -1))
+    (problem,) = read_prompts(dataset, [phantom_images()]).problems
     assert "not evenly spaced" in problem.reason

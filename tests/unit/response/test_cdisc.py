@@ -7,9 +7,9 @@ import typer
 from typer.testing import CliRunner
 
 from workflow.commands.recist import register
+from workflow.documents.document import parse_document, read_batch, read_tables
+from workflow.documents.result import result_of
 from workflow.domain.response import TimelineError, assess
-from workflow.recist_document import parse_document, read_batch, read_tables
-from workflow.recist_result import result_of
 
 APP = typer.Typer()
 APP.callback()(lambda: None)

@@ -4,11 +4,11 @@ from pathlib import Path
 
 import pytest
 
+from workflow.documents.document import parse_document, read_batch
+from workflow.documents.explain import explanation
+from workflow.documents.result import result_of
 from workflow.domain.response import Criteria, Policies, Response, TimelineError, assess
 from workflow.domain.response.policy import POLICY_TABLE
-from workflow.recist_document import parse_document, read_batch
-from workflow.recist_explain import explanation
-from workflow.recist_result import result_of
 
 
 def assessed(raw):

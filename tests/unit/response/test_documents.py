@@ -8,11 +8,11 @@ import typer
 from typer.testing import CliRunner
 
 from workflow.commands.recist import register
+from workflow.documents.document import Overrides, parse_document, read_batch
+from workflow.documents.explain import explanation
+from workflow.documents.result import result_of
 from workflow.domain.response import Policies, TimelineError, assess
 from workflow.domain.response.policy import POLICY_TABLE
-from workflow.recist_document import Overrides, parse_document, read_batch
-from workflow.recist_explain import explanation
-from workflow.recist_result import result_of
 
 APP = typer.Typer()
 APP.callback()(lambda: None)

@@ -285,3 +285,35 @@ def test_a_visit_of_several_days_has_one_day_by_policy(rule, first, second):
 def test_a_last_day_before_the_first_is_refused():
     with pytest.raises(TimelineError, match="its last day"):
         TimePoint(id="V1", date=day(2), last_date=day(1))
+
+
+# ---------------------------------------------------------------- doubts
+
+
+@pytest.mark.parametrize("criteria", [Criteria.RECIST_1_1, Criteria.MRECIST, Criteria.LUGANO, Criteria.RANO])
+def test_under_any_criteria_a_doubt_lasts_until_somebody_decides(criteria):
+    def course(*doubts):
+        points = [TimePoint(id="V0", date=day(0), observations=(whole("T"),))]
+        points += [
+            TimePoint(id=f"V{i}", date=day(56 * i), observations=(whole("T"), whole("Z", is_equivocal=x)))
+            for i, x in enumerate(doubts, start=1)
+        ]
+        lesions = (Lesion(id="T", organ="brain"), Lesion(id="Z", role=LesionRole.NEW, organ="brain"))
+        timeline = Timeline(lesions=lesions, time_points=tuple(points))
+        return assess(timeline, Protocol(criteria=criteria))
+
+    assert course(True, None, None).assessments[3].overall is not R.PD
+    assert course(True, None, False, None).assessments[4].overall is R.PD
+    assert course(None).assessments[1].overall is R.PD
+
+
+def whole(lesion, **more):
+    """A lesion measured in every way that any of the criteria asks for."""
+    return Observation(
+        lesion=lesion,
+        diameter_um=30 * MM,
+        long_axis_um=30 * MM,
+        short_axis_um=30 * MM,
+        viable_um=30 * MM,
+        **more,
+    )

@@ -139,20 +139,6 @@ def test_doubt_about_a_new_lesion_lasts_until_somebody_decides(criteria):
     assert overalls(found) == ["SD", "SD", "PD", "PD"]
 
 
-def test_lasting_doubt_ends_where_the_lesion_is_gone():
-    lesions = [A, Lesion(id="N", role=LesionRole.NEW, organ="bone")]
-    gone = Observation(lesion="N", state=LesionState.DISAPPEARED)
-    found = visits_of(
-        Criteria.LUGANO,
-        lesions,
-        [measured()],
-        [measured(), both_axes("N", 20, 20, is_equivocal=True)],
-        [measured(), gone],
-        [measured(), both_axes("N", 20, 20)],
-    )
-    assert overalls(found) == ["SD", "SD", "PD"]
-
-
 def test_equivocal_bone_lesions_are_not_counted_while_nobody_decides():
     lesions = [A, *(Lesion(id=x, role=LesionRole.NEW, organ="bone") for x in "XY")]
 
@@ -161,3 +147,14 @@ def test_equivocal_bone_lesions_are_not_counted_while_nobody_decides():
 
     found = visits_of(Criteria.PCWG3, lesions, [measured()], at(is_equivocal=True), at(), at())
     assert [dict(a.components)["bone"] for a in found.assessments[1:]] == ["NED", "NED", "NED"]
+
+
+@pytest.mark.parametrize("criteria", EVERY)
+def test_visit_of_several_days_counts_by_its_first_day_for_progression_else_by_its_last(criteria):
+    days = {"date": day(56), "last_date": day(60)}
+    worse = visits_of(criteria, [A], [measured()], [measured()], V1={**days, "target": Response.PD})
+    better = visits_of(criteria, [A], [measured()], [measured()], V1={**days, "target": Response.PR})
+    assert (worse.assessments[1].date, better.assessments[1].date) == (day(56), day(60))
+    if criteria is not Criteria.IRECIST:
+        assert worse.progression.date == day(56)
+    assert better.response.date == day(60)

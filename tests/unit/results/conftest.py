@@ -19,7 +19,7 @@ def make_case(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Case]
         if name not in made:
             folder = tmp_path_factory.mktemp("case")
             source, report, settings = CASES[name](folder / "images")
-            results = build_results(report, source, settings=settings)
+            results = build_results(report, [source], settings=settings)
             case = Case(source, results, folder)
             case.sr_path.write_bytes(to_bytes(results.sr))
             if results.seg is not None:

@@ -21,15 +21,15 @@ from dicom_io.results.hydration import hydration_problems
 
 
 def test_what_we_make_passes(case: Case):
-    checked = validate(case.results, case.source)
+    checked = validate(case.results)
     assert checked.is_valid, str(checked)
 
 
 def damaged(case: Case, role: str, damage: Callable[[Dataset], object]) -> ResultObjects:
-    made = deepcopy(getattr(case.results, role))
+    made = deepcopy(case.results.by_role[role])
     with quiet():
         damage(made)
-    return replace(case.results, **{role: made})
+    return replace(case.results, **{f"{role}s": (made,)})
 
 
 def axes(sr: Dataset) -> Dataset:
@@ -84,7 +84,7 @@ SR_DAMAGES: dict[str, tuple[Callable[[Dataset], Any], str]] = {
             "ReferencedSOPInstanceUID",
             "2.25.4",
         ),
-        "2.25.4, which is neither",
+        "2.25.4, which is no image, SEG or report of the visit",
     ),
     "a segment that isn't there": (
         set_to(
@@ -135,7 +135,7 @@ SR_DAMAGES: dict[str, tuple[Callable[[Dataset], Any], str]] = {
 def test_a_damaged_sr_is_held_back_and_the_damage_named(axial: Case, name: str):
     damage, message = SR_DAMAGES[name]
     results = damaged(axial, "sr", damage)
-    checked = validate(results, axial.source)
+    checked = validate(results)
     assert message in str(checked)
     assert checked.failing() == {str(results.sr.SOPInstanceUID)}
 
@@ -189,14 +189,14 @@ SEG_DAMAGES: dict[str, tuple[Callable[[Dataset], Any], str]] = {
 def test_a_damaged_seg_is_held_back_and_the_damage_named(axial: Case, name: str):
     damage, message = SEG_DAMAGES[name]
     results = damaged(axial, "seg", damage)
-    checked = validate(results, axial.source)
+    checked = validate(results)
     assert message in str(checked)
     assert str(results.seg.SOPInstanceUID) in checked.failing()
 
 
 def test_without_dciodvfy_our_own_checks_still_run_and_say_so(axial: Case, monkeypatch):
     monkeypatch.setenv("PATH", "")
-    checked = validate(damaged(axial, "sr", set_to(lambda sr: sr, "PatientID", "PH-2")), axial.source)
+    checked = validate(damaged(axial, "sr", set_to(lambda sr: sr, "PatientID", "PH-2")))
     assert not checked.is_valid
     assert "install the package dicom3tools" in checked.skipped[0]
 
@@ -216,4 +216,4 @@ def test_the_volume_may_be_a_scanners_own_rounding_off(axial: Case):
             position = np.array(frame.PlanePositionSequence[0].ImagePositionPatient, dtype=float)
             frame.PlanePositionSequence[0].ImagePositionPatient = (position + 0.008).tolist()
 
-    assert validate(damaged(axial, "seg", nudge), axial.source).is_valid
+    assert validate(damaged(axial, "seg", nudge)).is_valid

@@ -112,3 +112,22 @@ def test_long_text_is_cut_and_says_so():
 )
 def test_the_sources_character_set_stays_if_it_can_hold_the_text(source, text, chosen):
     assert character_set_for([text], source) == chosen
+
+
+@pytest.mark.parametrize(
+    ("response", "code"),
+    [
+        ("CR", ("C4870", "NCIt", "Complete Response")),
+        ("PR", ("C18058", "NCIt", "Partial Response")),
+        ("SD", ("C18213", "NCIt", "Stable Disease")),
+        ("PD", ("C35571", "NCIt", "Progressive Disease")),
+        ("NE", ("C62222", "NCIt", "Not Evaluable")),
+        ("NA", ("C48660", "NCIt", "Not Applicable")),
+        ("iUPD", ("IUPD", "99TUMORLINE", "Immune Unconfirmed Progressive Disease")),
+        ("NON-CR/NON-PD", ("NONCRNONPD", "99TUMORLINE", "Non-CR/Non-PD")),
+        ("minor response", ("MINORRESPONSE", "99TUMORLINE", "minor response")),
+    ],
+)
+def test_a_response_has_its_code_of_the_nci_thesaurus_or_one_of_ours(response, code):
+    found = codes.response_code(response)
+    assert (found.value, found.scheme_designator, found.meaning) == code

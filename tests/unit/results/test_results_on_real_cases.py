@@ -34,8 +34,8 @@ def test_results_on_a_real_series_pass_the_gate(real_cases: Path, name: str):
     box = np.zeros(source.volume.shape, dtype=bool)
     box[tuple(slice(m - 1, m + 2) for m in middle)] = True
     report = time_point_report(source, [reported_lesion(source.volume, Mask.from_array(box))])
-    results = build_results(report, source, settings=ResultSettings(writes_key_images=True))
-    checked = validate(results, source)
+    results = build_results(report, [source], settings=ResultSettings(writes_key_images=True))
+    checked = validate(results)
     assert checked.is_valid, str(checked)
     is_tilted = name == "gantry tilt"
     assert results.sr.SOPClassUID.name == f"Comprehensive {'3D ' if is_tilted else ''}SR Storage"

@@ -15,9 +15,10 @@ from PIL import Image
 from result_cases import Case, program
 
 from dicom_io.results import ResultObjects, ResultSettings, build_results, to_bytes, validate
-from dicom_io.results.key_images import CONTOUR_COLOURS, direction_letter, render_key_image
+from dicom_io.results.key_images import direction_letter, render_key_image
 from dicom_io.results.plots import sum_plot_png
-from workflow.domain.report import LesionRole, ReviewStatus, TimePointReport
+from workflow.domain.palette import colour_of
+from workflow.domain.report import LesionRole, ReportedDecision, ReviewStatus, TimePointReport
 
 EVERYTHING = ResultSettings(writes_pdf=True, writes_key_images=True)
 
@@ -37,7 +38,7 @@ def baseline_of(report: TimePointReport) -> TimePointReport:
 def everything(make_case: Callable[[str], Case]) -> ResultObjects:
     case = make_case("axial")
     return build_results(
-        case.report, case.source, settings=EVERYTHING, course=[baseline_of(case.report), case.report]
+        case.report, [case.source], settings=EVERYTHING, course=[baseline_of(case.report), case.report]
     )
 
 
@@ -81,7 +82,7 @@ def test_many_time_points_keep_the_baseline_and_the_latest(make_case: Callable[[
         replace(baseline_of(report), order=n, time_point_id=f"TP{n}", days_from_baseline=50 * n)
         for n in range(1, 9)
     ]
-    text = pages(build_results(report, case.source, course=course), tmp_path)
+    text = pages(build_results(report, [case.source], course=course), tmp_path)
     (head,) = [line.split() for line in text.splitlines() if line.lstrip().startswith("Lesion ")]
     assert head[3:] == ["TP1", "TP5", "TP6", "TP7", "TP8", "TP9"]
     assert "3 time points after the first are not shown" in text
@@ -92,7 +93,7 @@ def test_a_signed_report_says_by_whom_and_loses_its_banner(make_case: Callable[[
     signed = replace(
         case.report, status=ReviewStatus.SIGNED, signed_by="Rosa Reader", signed_at=datetime(2026, 3, 3, 9, 5)
     )
-    text = pages(build_results(signed, case.source), tmp_path)
+    text = pages(build_results(signed, [case.source]), tmp_path)
     assert "Signed by Rosa Reader on 2026-03-03 09:05" in text
     assert "UNVERIFIED" not in text
 
@@ -100,7 +101,7 @@ def test_a_signed_report_says_by_whom_and_loses_its_banner(make_case: Callable[[
 def test_markup_in_a_reason_is_text(make_case: Callable[[str], Case], tmp_path):
     case = make_case("axial")
     said = replace(case.report.assessment, reason="sum < 10 mm & <b>nothing</b> new")
-    text = pages(build_results(replace(case.report, assessment=said), case.source), tmp_path)
+    text = pages(build_results(replace(case.report, assessment=said), [case.source]), tmp_path)
     assert "sum < 10 mm & <b>nothing</b> new" in text
 
 
@@ -108,9 +109,9 @@ def test_pdf_and_captures_pass_the_gate_and_are_the_same_every_time(
     everything: ResultObjects, make_case: Callable[[str], Case]
 ):
     case = make_case("axial")
-    checked = validate(everything, case.source)
+    checked = validate(everything)
     assert checked.is_valid, str(checked)
-    again = build_results(case.report, case.source, settings=EVERYTHING, course=[baseline_of(case.report)])
+    again = build_results(case.report, [case.source], settings=EVERYTHING, course=[baseline_of(case.report)])
     assert [to_bytes(a) for a in again.all] == [to_bytes(b) for b in everything.all]
     assert [o.Modality for o in again.all] == ["SEG", "SR", "DOC", "OT", "OT", "OT"]
 
@@ -124,10 +125,18 @@ def test_the_pdf_names_the_sr_that_it_shows(everything: ResultObjects):
 
 
 def test_captures_share_a_series_and_have_instances_of_their_own(everything: ResultObjects):
-    assert len({c.SeriesInstanceUID for c in everything.extras}) == 1
-    assert len({c.SOPInstanceUID for c in everything.extras}) == 3
-    assert [c.ImageComments for c in everything.extras] == ["T01, TP2", "T02, TP2", "N01, TP2"]
-    assert list(everything.extras[0].PatientOrientation) == ["L", "P"]
+    assert len({c.SeriesInstanceUID for c in everything.key_images[0]}) == 1
+    assert len({c.SOPInstanceUID for c in everything.key_images[0]}) == 3
+    assert [c.ImageComments for c in everything.key_images[0]] == ["T01, TP2", "T02, TP2", "N01, TP2"]
+    assert list(everything.key_images[0][0].PatientOrientation) == ["L", "P"]
+
+
+def test_captures_name_the_image_that_they_show(everything: ResultObjects):
+    source = everything.visit.volumes[0].images.source
+    shown = [o.measurement.slice_index for o in everything.report.lesions if o.measurement is not None]
+    for keyword in ("SourceImageSequence", "ReferencedImageSequence"):
+        named = [[i.ReferencedSOPInstanceUID for i in c[keyword]] for c in everything.key_images[0]]
+        assert named == [[source.slices[index].sop_instance_uid] for index in shown]
 
 
 # ---------------------------------------------------------------- key images
@@ -137,7 +146,7 @@ def test_the_contour_is_drawn_where_the_lesion_is(make_case: Callable[[str], Cas
     case = make_case("axial")
     volume, lesion = case.source.volume, case.report.lesions[0]
     shown = render_key_image(volume, lesion, size=400, field_mm=80.0)
-    orange = np.array(CONTOUR_COLOURS[LesionRole.TARGET])
+    orange = np.array(colour_of(LesionRole.TARGET, "T01"))
     found = np.argwhere(np.abs(shown.pixels.astype(int) - orange).sum(axis=2) < 60)
     found = found[(found > 60).all(axis=1)]  # the label in the corner has the same colour
     # A sphere of 7 mm radius, 0.2 mm per pixel of the picture: a ring of 35 pixels around its middle.
@@ -201,3 +210,27 @@ def test_a_report_on_one_time_point_plots(tmp_path):
     source = Phantom().write(tmp_path)
     png = sum_plot_png([time_point_report(source, [])])
     assert Image.open(BytesIO(png)).size[0] > 1000
+
+
+def test_what_readers_decided_stands_on_the_page(make_case: Callable[[str], Case], tmp_path):
+    case = make_case("axial")
+    decided = ReportedDecision(
+        what="overall response", by="Reader^Rosa", at=datetime(2026, 3, 3, 9, 5), reason="clinical course",
+        old="SD", new="PD",
+    )  # fmt: skip
+    vessel = replace(decided, what="rejected", reason="it is a vessel", old="", new="")
+    rejected = replace(case.report.lesions[0], is_rejected=True, decisions=(vessel,))
+    report = replace(
+        case.report,
+        lesions=(rejected, *case.report.lesions[1:]),
+        decisions=(decided,),
+        attention=("T02 grew by 80 %",),
+        assessment=replace(case.report.assessment, overall="PD", computed_overall="SD"),
+    )
+    text = pages(build_results(report, [case.source]), tmp_path)
+    assert "a reader decided on PD; the rules give SD" in text
+    assert "overall response SD to PD, by Rosa Reader, 2026-03-03 09:05: clinical course" in text
+    assert "T01: rejected, by Rosa Reader, 2026-03-03 09:05: it is a vessel" in text
+    assert "T02 grew by 80 %" in text
+    (row,) = [line for line in text.splitlines() if line.strip().startswith("T01 ")]
+    assert row.rstrip().endswith("rejected")

@@ -16,7 +16,6 @@ import SimpleITK
 from result_cases import Case, program
 
 from dicom_io import codes
-from dicom_io.results.seg import segmented_lesions
 from dicom_io.results.sr_lesions import has_axes
 
 
@@ -56,7 +55,7 @@ def test_dcmqi_reads_back_the_same_masks_and_tracking_identities(case: Case, tmp
     )
     attributes = json.loads((tmp_path / "meta.json").read_text())["segmentAttributes"]
     found = {segment["labelID"]: segment for group in attributes for segment in group}
-    lesions = segmented_lesions(case.report)
+    lesions = case.results.visit.volumes[0].segmented
     assert len(found) == len(lesions)
     images = [SimpleITK.ReadImage(str(path)) for path in sorted(tmp_path.glob("*.nrrd"))]
     for number, lesion in enumerate(lesions, start=1):
@@ -102,7 +101,7 @@ def test_highdicom_reads_the_segments_back(case: Case):
     if case.results.seg is None:
         pytest.skip("there is no SEG in this case")
     seg = highdicom.seg.segread(case.seg_path)
-    for number, lesion in enumerate(segmented_lesions(case.report), start=1):
+    for number, lesion in enumerate(case.results.visit.volumes[0].segmented, start=1):
         assert seg.get_segment_description(number).tracking_uid == lesion.tracking_uid
         volume = seg.get_volume(segment_numbers=[number], allow_missing_positions=True)
         assert int(volume.array.sum()) == lesion.mask.voxel_count
@@ -168,7 +167,7 @@ def test_the_viewer_shows_every_segment_with_the_same_voxels(name, make_case, vi
     case = make_case(name)
     shown = {found["tracking_uid"]: found["voxels"] for found in viewer(case)["segments"]}
     assert shown == {
-        lesion.tracking_uid: lesion.mask.voxel_count for lesion in segmented_lesions(case.report)
+        lesion.tracking_uid: lesion.mask.voxel_count for lesion in case.results.visit.volumes[0].segmented
     }
 
 

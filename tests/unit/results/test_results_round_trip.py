@@ -9,7 +9,6 @@ import pytest
 from result_cases import Case
 
 from dicom_io.prompts import read_prompts
-from dicom_io.results.seg import segmented_lesions
 from dicom_io.results.sr_lesions import has_axes
 from workflow.domain.lesion import LesionPrompt, LinePrompt, MaskPrompt
 
@@ -58,7 +57,7 @@ def test_the_seg_gives_back_every_mask(name: str, make_case: Callable[[str], Cas
     read = read_prompts(case.seg_path, [case.source])
     assert [p.item for p in read.problems if p.item != "segment 0 Background"] == []
     found = {prompt.tracking_uid: prompt for prompt in read.prompts}
-    lesions = segmented_lesions(case.report)
+    lesions = case.results.visit.volumes[0].segmented
     assert set(found) == {lesion.tracking_uid for lesion in lesions}
     for lesion in lesions:
         prompt = found[lesion.tracking_uid]

@@ -9,10 +9,10 @@ from datetime import UTC, datetime
 import pytest
 from phantoms import MODEL, Phantom, three_lesions, time_point_report
 from pydicom import Dataset
-from result_cases import PLAIN, Case
+from result_cases import PLAIN, SPHERES, Case
 
 from dicom_io import codes, uids
-from dicom_io.results import InstanceReference, build_results, to_bytes, validate
+from dicom_io.results import InstanceReference, ResultSettings, build_results, to_bytes, validate
 from dicom_io.results.content import children, descendants, measurement_groups, text_of
 from workflow.domain.errors import UnsuitableInputError
 from workflow.domain.report import ReviewStatus
@@ -79,7 +79,7 @@ def test_volume_and_mean_stand_beside_the_segment(axial: Case):
 def test_sums_and_their_changes_stand_at_the_root(axial: Case):
     derived, said = item(axial.results.sr, codes.DERIVED_IMAGING_MEASUREMENTS), axial.report.assessment
     assert number(derived, codes.SUM_OF_DIAMETERS) == (pytest.approx(said.sum_mm, abs=1e-3), "mm")
-    assert number(derived, codes.NADIR_SUM)[0] == said.nadir_sum_mm
+    assert number(derived, codes.EARLIER_NADIR_SUM)[0] == said.nadir_sum_mm
     assert number(derived, codes.CHANGE_FROM_BASELINE) == (-35.0, "%")
     assert number(derived, codes.TIME_POINT_ORDER)[0] == 2
     assert number(derived, codes.TEMPORAL_OFFSET) == (56, "d")
@@ -90,11 +90,11 @@ def test_the_response_is_coded_and_its_reason_said(axial: Case):
     assert code(said, codes.RESPONSE_EVALUATION_METHOD) == ("126081", "DCM")
     (overall,) = children(said, codes.CURRENT_RESPONSE)
     concept = overall.ConceptCodeSequence[0]
-    assert (concept.CodeValue, concept.CodingSchemeDesignator) == ("PR", "99TUMORLINE")
+    assert (concept.CodeValue, concept.CodingSchemeDesignator) == ("C18058", "NCIt")
     assert concept.CodeMeaning == "Partial Response"
     assert text_of(said, codes.RESPONSE_REASON) == axial.report.assessment.reason
     assert text_of(said, codes.WARNING) == axial.report.assessment.warnings[0]
-    assert code(said, codes.BEST_OVERALL_RESPONSE)[0] == "PR"
+    assert code(said, codes.BEST_OVERALL_RESPONSE) == ("C18058", "NCIt")
 
 
 def test_a_lesion_that_is_gone_is_said_without_a_group(axial: Case):
@@ -152,7 +152,7 @@ def test_patient_study_and_order_are_the_sources(tmp_path):
             "ReferencedPerformedProcedureStepSequence": [procedure],
         }
     ).write(tmp_path)
-    results = build_results(time_point_report(source, []), source, settings=PLAIN)
+    results = build_results(time_point_report(source, []), [source], settings=PLAIN)
     sr = results.sr
     assert (sr.PatientName, sr.SpecificCharacterSet) == ("Müller^Änne", "ISO_IR 100")
     assert (sr.AccessionNumber, sr.IssuerOfPatientID) == ("ACC-7", "Hospital")
@@ -161,7 +161,7 @@ def test_patient_study_and_order_are_the_sources(tmp_path):
     assert (referenced.RequestedProcedureID, referenced.AccessionNumber) == ("RP1", "ACC-7")
     assert sr.ReferencedPerformedProcedureStepSequence[0].ReferencedSOPInstanceUID == "2.25.5"
     assert sr.SeriesNumber == 9101
-    assert validate(results, source).is_valid
+    assert validate(results).is_valid
 
 
 @pytest.mark.parametrize(
@@ -182,25 +182,25 @@ def test_names_survive_in_the_sources_character_set(tmp_path, character_set, nam
     attributes = {"SpecificCharacterSet": character_set, "PatientName": name}
     source = Phantom(attributes=attributes).write(tmp_path)
     report = time_point_report(source, three_lesions(source.volume), notes=("≥ 20 % – 5 mm × 3",))
-    results = build_results(report, source, settings=PLAIN)
+    results = build_results(report, [source], settings=PLAIN)
     for made in results.all:
         back = dcmread(BytesIO(to_bytes(made)))
         assert str(back.PatientName) == name
         assert back.SpecificCharacterSet == character_set
-    assert validate(results, source).is_valid
+    assert validate(results).is_valid
 
 
 def test_text_that_the_sources_character_set_lacks_moves_the_object_to_utf8(tmp_path):
     source = Phantom(attributes={"PatientName": "Müller^Änne"}).write(tmp_path)
     report = time_point_report(source, [], notes=("患者",))
-    sr = build_results(report, source, settings=PLAIN).sr
+    sr = build_results(report, [source], settings=PLAIN).sr
     assert sr.SpecificCharacterSet == "ISO_IR 192"
     assert sr.PatientName == "Müller^Änne"
 
 
 def test_evidence_is_split_by_study(axial: Case):
     earlier = InstanceReference("2.25.1", "2.25.2", "1.2.840.10008.5.1.4.1.1.88.33", "2.25.3")
-    sr = build_results(axial.report, axial.source, settings=PLAIN, prior_results=[earlier]).sr
+    sr = build_results(axial.report, [axial.source], settings=PLAIN, prior=[earlier]).sr
     (current,) = sr.CurrentRequestedProcedureEvidenceSequence
     (other,) = sr.PertinentOtherEvidenceSequence
     assert current.StudyInstanceUID == sr.StudyInstanceUID
@@ -227,10 +227,37 @@ def test_a_signed_report_names_who_and_supersedes_the_draft(axial: Case, make_ca
     assert sr.SOPInstanceUID != axial.results.sr.SOPInstanceUID
 
 
+@pytest.mark.parametrize(
+    ("institution", "setting", "organization"),
+    [
+        ("Hospital", "Reading group", "Reading group"),
+        ("Hospital", "", "Hospital"),
+        (None, "", "Operator of this Tumorline installation"),
+    ],
+)
+def test_the_verifying_organization_is_set_or_the_images_institution(
+    tmp_path, institution, setting, organization
+):
+    source = Phantom(attributes={"InstitutionName": institution}).write(tmp_path)
+    signed = time_point_report(source, [], status=ReviewStatus.SIGNED, signed_by="Reader^Rosa")
+    settings = replace(PLAIN, verifying_organization=setting)
+    results = build_results(signed, [source], settings=settings)
+    assert results.sr.VerifyingObserverSequence[0].VerifyingOrganization == organization
+    assert validate(results).is_valid
+
+
+def test_a_study_without_a_date_gets_none(tmp_path):
+    source = Phantom(spheres=SPHERES, attributes={"StudyDate": "", "StudyTime": ""}).write(tmp_path)
+    report = time_point_report(source, three_lesions(source.volume))
+    results = build_results(report, [source], settings=ResultSettings(writes_key_images=True))
+    assert {str(made.get("StudyDate") or "") for made in results.all} == {""}
+    assert validate(results).is_valid
+
+
 def test_a_signature_without_a_name_is_refused(axial: Case):
     nameless = replace(axial.report, status=ReviewStatus.SIGNED, signed_by=None)
     with pytest.raises(UnsuitableInputError, match="not by whom"):
-        build_results(nameless, axial.source, settings=PLAIN)
+        build_results(nameless, [axial.source], settings=PLAIN)
 
 
 def test_equipment_and_algorithm_agree_on_name_version_and_device(axial: Case):
@@ -251,31 +278,53 @@ def test_other_weights_are_another_device():
 
 
 def test_the_same_report_gives_the_same_bytes(case: Case):
-    again = build_results(case.report, case.source, settings=case.results.settings)
+    again = build_results(case.report, [case.source], settings=case.results.settings)
     assert [to_bytes(a) for a in again.all] == [to_bytes(b) for b in case.results.all]
 
 
-def test_signing_keeps_the_seg_and_renews_the_sr(axial: Case):
-    signed = replace(axial.report, status=ReviewStatus.SIGNED, signed_by="Reader^Rosa")
-    results = build_results(signed, axial.source, settings=PLAIN)
-    assert results.seg.SOPInstanceUID == axial.results.seg.SOPInstanceUID
-    assert results.sr.SOPInstanceUID != axial.results.sr.SOPInstanceUID
+def test_draft_and_signed_are_told_apart_in_a_viewers_list(axial: Case):
+    settings = ResultSettings(writes_key_images=True)
+    draft = build_results(axial.report, [axial.source], settings=settings)
+    report = replace(
+        axial.report, status=ReviewStatus.SIGNED, signed_by="Reader^Rosa", version=2,
+        signed_at=datetime(2026, 3, 3, 9, 5),
+    )  # fmt: skip
+    signed = build_results(report, [axial.source], settings=settings)
+    for role, made in draft.by_role.items():
+        other = signed.by_role[role]
+        assert made.SeriesDescription.endswith(", draft")
+        assert other.SeriesDescription.endswith(", signed by Rosa Reader on 2026-03-03")
+        for keyword in ("SOPInstanceUID", "SeriesInstanceUID", "SeriesNumber"):
+            assert made[keyword].value != other[keyword].value
+
+
+def test_a_second_draft_says_so(axial: Case):
+    results = build_results(replace(axial.report, version=2), [axial.source], settings=PLAIN)
+    assert results.sr.SeriesDescription == "Tumorline measurements, draft, version 2"
+    assert (results.seg.SeriesNumber, results.sr.SeriesNumber) == (9200, 9201)
+
+
+def test_a_long_name_fits_the_series_description(axial: Case):
+    report = replace(axial.report, status=ReviewStatus.SIGNED, signed_by=f"{'Long' * 14}^Rosa")
+    results = build_results(report, [axial.source], settings=PLAIN)
+    assert len(results.sr.SeriesDescription) <= 64
+    assert validate(results).is_valid
 
 
 def test_times_follow_the_scanners_clock(tmp_path):
     source = Phantom(attributes={"TimezoneOffsetFromUTC": "+0100"}).write(tmp_path)
     report = time_point_report(source, [], created_at=datetime(2026, 3, 2, 23, 30, tzinfo=UTC))
-    sr = build_results(report, source, settings=PLAIN).sr
+    sr = build_results(report, [source], settings=PLAIN).sr
     assert (str(sr.ContentDate), str(sr.ContentTime)) == ("20260303", "003000")
     assert sr.TimezoneOffsetFromUTC == "+0100"
 
 
 def test_a_report_without_a_time_takes_the_studys(tmp_path):
     source = Phantom().write(tmp_path)
-    sr = build_results(time_point_report(source, [], created_at=None), source, settings=PLAIN).sr
+    sr = build_results(time_point_report(source, [], created_at=None), [source], settings=PLAIN).sr
     assert (str(sr.ContentDate), str(sr.ContentTime)) == ("20260302", "101500")
 
 
 def test_a_report_on_another_series_is_refused(axial: Case):
     with pytest.raises(ValueError, match=r"2\.25\.9"):
-        build_results(replace(axial.report, series_instance_uid="2.25.9"), axial.source, settings=PLAIN)
+        build_results(replace(axial.report, series_instance_uid="2.25.9"), [axial.source], settings=PLAIN)

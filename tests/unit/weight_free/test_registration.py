@@ -8,9 +8,9 @@ import pytest
 from models.weight_free.registration import Registration, register
 from workflow.domain.errors import UnsuitableInputError
 from workflow.domain.geometry import FloatArray, Volume
-from workflow.images import read_image
 from workflow.simulation.breathing import breathing_of
 from workflow.simulation.sources import load_lung_pair
+from workflow.use_cases.images import read_image
 
 
 def chest(

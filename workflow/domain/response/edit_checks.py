@@ -158,17 +158,21 @@ CHECKS: Mapping[str, tuple[str, str]] = MappingProxyType(
 
 VISIT_DAYS = 7
 _UNSEEN = (LesionState.NOT_EVALUABLE, LesionState.TRACKING_FAILED)
-# Criteria that share RECIST's targets, sizes and nodes.
+# Criteria that share RECIST 1.1's targets, sizes and nodes.
 _RECIST_LIKE = frozenset(
     {
         Criteria.RECIST_1_1,
         Criteria.IRECIST,
-        Criteria.MRECIST,
         Criteria.IMRECIST,
+        Criteria.MRECIST,
         Criteria.PCWG3,
         Criteria.GCIG,
     }
 )
+# By uptake a lesion may have disappeared and keep its size.
+_BY_UPTAKE = frozenset({Criteria.PERCIST, Criteria.LUGANO, Criteria.LYRIC})
+# Progression that need not be confirmed ends the course.
+_ENDING = frozenset({Criteria.RECIST_1_1, Criteria.MRECIST, Criteria.GCIG})
 
 
 class Finding(NamedTuple):
@@ -182,6 +186,11 @@ class Finding(NamedTuple):
     def warning(self) -> str:
         """As results show it: "axes: T1: the short axis ..."."""
         return f"{self.check}: {self.text}"
+
+
+def is_finding(warning: str) -> bool:
+    """Whether a warning of a result comes from an edit check."""
+    return warning.split(":", 1)[0] in CHECKS
 
 
 _Found = Iterator[tuple[str, str]]
@@ -212,7 +221,7 @@ def edit_checks(
     evidence, sizes = _Evidence(timeline, protocol), dict[str, int]()
     before: Assessment | None = None
     for point, assessment in zip(timeline.time_points, assessments, strict=True):
-        here = [*_dates(point), *_observations(point, lesions, is_recist=is_recist)]
+        here = [*_dates(point), *_observations(point, lesions, protocol.criteria)]
         here += _sizes(point, lesions, sizes)
         if not assessment.is_baseline:
             here += _given(point, assessment, timeline)
@@ -305,10 +314,11 @@ def _dates(point: TimePoint) -> _Found:
         yield "visit_days", f"scans from {point.date} to {point.last_date}, {days} days apart: one visit?"
 
 
-def _observations(point: TimePoint, lesions: Mapping[str, Lesion], *, is_recist: bool) -> _Found:
+def _observations(point: TimePoint, lesions: Mapping[str, Lesion], criteria: Criteria) -> _Found:
+    has_state, is_recist = criteria not in _BY_UPTAKE, criteria in _RECIST_LIKE
     for seen in point.observations:
         lesion, state = lesions[seen.lesion], seen.state
-        if is_recist and state is not None and seen.viable_um is None:
+        if has_state and state is not None and seen.viable_um is None:
             problem = _state_problem(lesion, seen, state)
             if problem:
                 yield "state_against_diameter", f"{lesion.id} is called {problem}"
@@ -457,8 +467,7 @@ class _Evidence:
         self._smallest: dict[str, int] = {}
         self._overalls: list[Dated] = []
         self._ended = ""
-        # Under iRECIST progression ends nothing until it is confirmed.
-        self._ends = protocol.criteria is not Criteria.IRECIST
+        self._ends = protocol.criteria in _ENDING
 
     def at(self, point: TimePoint, assessment: Assessment) -> _Found:
         yield from self._growth(point, assessment)

@@ -25,8 +25,8 @@ from workflow.domain.response import (
 from workflow.domain.response.course import Assessment, Course
 from workflow.domain.response.edit_checks import Finding, edit_checks
 from workflow.domain.response.inputs import inputs_of, missing_inputs
-from workflow.domain.response.interventions import as_judged
 from workflow.domain.response.irecist_best import assess_irecist
+from workflow.domain.response.judged import as_judged, with_lasting_doubts
 from workflow.domain.response.other_lesions import says_something
 from workflow.domain.response.policy import Criteria, Protocol
 from workflow.domain.response.survival import before_new_therapy, progression_free_survival
@@ -43,6 +43,7 @@ def assess(timeline: Timeline, protocol: Protocol | None = None) -> Course:
     `protocol` is RECIST 1.1 with the default policies unless given.
     """
     chosen = protocol or Protocol()
+    timeline = with_lasting_doubts(timeline)
     judged = as_judged(timeline, chosen.policies)
     course = _until_new_therapy(judged, chosen)
     assessments = tuple(
@@ -50,23 +51,18 @@ def assess(timeline: Timeline, protocol: Protocol | None = None) -> Course:
         for assessment, point in zip(course.assessments, judged.time_points, strict=True)
     )
     found = edit_checks(timeline, chosen, assessments)
+    available = inputs_of(timeline)
+    lacking = missing_inputs(chosen.criteria, available) if available else ""
     return replace(
         course,
         assessments=_with_warnings(assessments, found),
         progression_free_survival=progression_free_survival(judged, course),
         warnings=(
             *course.warnings,
-            *_lacking(timeline, chosen),
+            *([lacking] if lacking else []),
             *(f.warning for f in found if f.time_point is None),
         ),
     )
-
-
-def _lacking(timeline: Timeline, protocol: Protocol) -> tuple[str, ...]:
-    """What the criteria need and the timeline does not hold; a timeline of responses alone needs nothing."""
-    available = inputs_of(timeline)
-    lacking = missing_inputs(protocol.criteria, available) if available else ""
-    return (lacking,) if lacking else ()
 
 
 def _until_new_therapy(timeline: Timeline, protocol: Protocol) -> Course:

@@ -12,7 +12,6 @@ from dataclasses import dataclass, field
 from workflow.domain.lesion import LesionState
 from workflow.domain.report import LesionRole
 from workflow.domain.response.course import Assessment
-from workflow.domain.response.doubt import with_lasting_doubt
 from workflow.domain.response.other_lesions import assess_non_target, is_assessed
 from workflow.domain.response.overall import overall_response
 from workflow.domain.response.perpendicular import (
@@ -85,7 +84,6 @@ def targets_of(timeline: Timeline) -> tuple[Lesion, ...]:
 
 def assess_time_points(timeline: Timeline) -> tuple[Assessment, ...]:
     """The response of every time point: CR, PR, SD, PD or NE; `target` has the word of PET or CT."""
-    timeline = with_lasting_doubt(timeline)
     targets = targets_of(timeline)
     history = history_of(targets, timeline.baseline)
     assessments = [assess_baseline(timeline.baseline, history)] if timeline.baseline is not None else []

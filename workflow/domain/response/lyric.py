@@ -23,7 +23,6 @@ from dataclasses import dataclass, replace
 from workflow.domain.response import lugano
 from workflow.domain.response.confirmation import days_between
 from workflow.domain.response.course import Assessment
-from workflow.domain.response.doubt import with_lasting_doubt
 from workflow.domain.response.perpendicular import (
     Size,
     area_text,
@@ -61,7 +60,6 @@ class _Open:
 
 def assess_time_points(timeline: Timeline) -> tuple[Assessment, ...]:
     """The response of every time point: Lugano's, or IR1, IR2, IR3 where that is PD for the first time."""
-    timeline = with_lasting_doubt(timeline)
     targets = lugano.targets_of(timeline)
     history = lugano.history_of(targets, timeline.baseline)
     assessments = [lugano.assess_baseline(timeline.baseline, history)] if timeline.baseline else []

@@ -33,9 +33,8 @@ def viable_timeline(timeline: Timeline) -> Timeline:
     lesions = tuple(_as_node(lesion) for lesion in timeline.lesions)
     by_id = {lesion.id: lesion for lesion in lesions}
     measured = _with_viable_part(timeline.time_points)
-    doubted = frozenset(o.lesion for p in timeline.time_points for o in p.observations if o.is_equivocal)
     points = tuple(
-        replace(point, observations=tuple(_seen(o, by_id, measured, doubted) for o in point.observations))
+        replace(point, observations=tuple(_seen(o, by_id, measured) for o in point.observations))
         for point in timeline.time_points
     )
     return replace(timeline, lesions=lesions, time_points=points)
@@ -62,18 +61,14 @@ def _with_viable_part(points: Sequence[TimePoint]) -> frozenset[str]:
     return frozenset(o.lesion for p in points for o in p.observations if o.viable_um is not None)
 
 
-def _seen(
-    seen: Observation, lesions: dict[str, Lesion], measured: frozenset[str], doubted: frozenset[str]
-) -> Observation:
+def _seen(seen: Observation, lesions: dict[str, Lesion], measured: frozenset[str]) -> Observation:
     lesion = lesions.get(seen.lesion)
     viable = _viable(seen, measured)
     if lesion is None:
         return viable
     if is_hilar_node(lesion) and lesion.role is not LesionRole.TARGET:
         return _reactive(viable)
-    if lesion.role is not LesionRole.NEW:
-        return viable
-    return _doubted(viable, lesion, is_reader_in_doubt=lesion.id in doubted)
+    return _doubted(viable, lesion) if lesion.role is LesionRole.NEW else viable
 
 
 def _viable(seen: Observation, measured: frozenset[str]) -> Observation:
@@ -95,13 +90,14 @@ def _reactive(seen: Observation) -> Observation:
     return replace(seen, state=LesionState.DISAPPEARED)
 
 
-def _doubted(seen: Observation, lesion: Lesion, *, is_reader_in_doubt: bool) -> Observation:
-    """A new finding that is no HCC yet as equivocal, decided by its size; the reader's own word stands."""
+def _doubted(seen: Observation, lesion: Lesion) -> Observation:
+    """A new finding that is no HCC yet as an equivocal one; the reader's "unequivocal" stands."""
     if seen.has_progressed:
         return seen
-    if any(word in lesion.organ.lower() for word in _FLUID):
-        return replace(seen, is_equivocal=True)
     size = diameter_um(seen, is_nodal=lesion.is_nodal)
-    if is_reader_in_doubt or rule_organ(lesion) != "liver" or not size:
-        return seen
-    return replace(seen, is_equivocal=size < NODULE_UM)
+    is_nodule = rule_organ(lesion) == "liver" and size is not None and size > 0
+    is_fluid = any(word in lesion.organ.lower() for word in _FLUID)
+    if is_fluid or (is_nodule and size is not None and size < NODULE_UM):
+        return replace(seen, is_equivocal=True)
+    # A nodule that has reached 10 mm ends the doubt that it was followed for; a reader's own stands.
+    return replace(seen, is_equivocal=False) if is_nodule and seen.is_equivocal is None else seen

@@ -110,16 +110,9 @@ def _trace(lesion: Lesion, points: Sequence[TimePoint]) -> list[NewLesion]:
         if seen is Seen.GONE:
             last = NewLesion.NO
         elif seen is not Seen.UNSEEN and observation is not None:
-            last = _doubt(observation.is_equivocal, last)
+            last = NewLesion.EQUIVOCAL if observation.is_equivocal else NewLesion.YES
         trace.append(last)
     return trace
-
-
-def _doubt(is_equivocal: bool | None, last: NewLesion) -> NewLesion:
-    """A doubt lasts until somebody decides: a lesion that is merely still there proves nothing."""
-    if is_equivocal is None:
-        return NewLesion.EQUIVOCAL if last is NewLesion.EQUIVOCAL else NewLesion.YES
-    return NewLesion.EQUIVOCAL if is_equivocal else NewLesion.YES
 
 
 def _finding(

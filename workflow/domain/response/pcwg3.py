@@ -16,7 +16,6 @@ from workflow.domain.report import LesionRole
 from workflow.domain.response import recist11
 from workflow.domain.response.confirmation import days_between
 from workflow.domain.response.course import Assessment
-from workflow.domain.response.doubt import with_lasting_doubt
 from workflow.domain.response.organs import rule_organ
 from workflow.domain.response.other_lesions import assess_non_target
 from workflow.domain.response.policy import Policies
@@ -105,7 +104,6 @@ def combined(soft: Response, bone: Response, *, has_target: bool) -> Response:
 
 def bone_responses(timeline: Timeline, policies: Policies) -> dict[str, BoneAssessment]:
     """The bone response of every follow-up by time point; None where the patient has no bone scan at all."""
-    timeline = with_lasting_doubt(timeline)
     scans = _scans(timeline)
     has_scans = bool(scans) or any(p.bone is not None for p in timeline.time_points)
     progressed = _progression(timeline, scans, policies)

@@ -14,7 +14,6 @@ from workflow.domain.lesion import LesionState
 from workflow.domain.report import LesionRole
 from workflow.domain.response.confirmation import days_between
 from workflow.domain.response.course import Assessment
-from workflow.domain.response.doubt import with_lasting_doubt
 from workflow.domain.response.other_lesions import NonTargetAssessment, assess_non_target, is_assessed
 from workflow.domain.response.perpendicular import (
     area_text,
@@ -81,7 +80,6 @@ class _Component:
 
 def assess_time_points(timeline: Timeline, policies: Policies) -> tuple[Assessment, ...]:
     """The response of every time point: CR, PR, MR, SD, PD, NE, or PDu for progression to be confirmed."""
-    timeline = with_lasting_doubt(timeline)
     components = _components(timeline)
     assessments: list[Assessment] = []
     if timeline.baseline is not None:

@@ -1,0 +1,204 @@
+"""The job table: ask for work, find what is due, claim it, end it, try it again, take it over.
+
+The database is the truth and the broker a hint (design, decision 1): a lost or doubled message
+costs nothing, because only a claimed row is worked on and only a due row can be claimed.
+States are UPS's (PS3.4 CC.1.1): SCHEDULED, IN PROGRESS, COMPLETED, CANCELED.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import uuid
+from collections.abc import Callable
+from datetime import datetime, timedelta
+
+from sqlalchemy import and_, exists, or_, select, update
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Session, aliased
+
+from db.session import UnitOfWork
+from db.tables import JobRow
+from workflow.domain.errors import TransientError
+from workflow.ports import Job
+from workflow.settings import Worker
+
+log = logging.getLogger(__name__)
+
+SCHEDULED, IN_PROGRESS, COMPLETED, CANCELED = "SCHEDULED", "IN PROGRESS", "COMPLETED", "CANCELED"
+
+Clock = Callable[[], datetime]
+# Every process has a name of its own: two workers with one pid live in two containers.
+WORKER_NAME = f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:6]}"
+
+
+def enqueue(session: Session, *, stage: str, subject: str, lane: str, due_at: datetime) -> None:
+    """Ask for a stage on a subject; one that waits is enough, one that runs is followed by another.
+
+    Raises
+    ------
+    TransientError
+        If others ask for, and begin, the same work again and again in the meantime.
+    """
+    for _ in range(5):
+        # Locked, so that it begins only after this transaction: it must see what this one writes.
+        waiting = session.scalar(
+            select(JobRow)
+            .where(JobRow.stage == stage, JobRow.subject == subject, JobRow.state == SCHEDULED)
+            .with_for_update()
+        )
+        if waiting is not None:
+            waiting.due_at = min(waiting.due_at, due_at)
+            return
+        try:
+            with session.begin_nested():
+                session.add(
+                    JobRow(
+                        stage=stage,
+                        subject=subject,
+                        lane=lane,
+                        due_at=due_at,
+                        created_at=due_at,
+                        state=SCHEDULED,
+                    )
+                )
+            return
+        except IntegrityError:
+            log.debug("%s on %s was asked for at the same moment", stage, subject)
+    raise TransientError(f"{stage} on {subject} could not be queued beside others that ask for it; try again")
+
+
+def due_job_ids(session: Session, now: datetime, limit: int = 100) -> list[int]:
+    """Jobs that can be claimed now, oldest first: due, and no other job of the lane is running."""
+    other = aliased(JobRow)
+    busy = exists().where(other.lane == JobRow.lane, other.state == IN_PROGRESS)
+    query = (
+        select(JobRow.id)
+        .where(JobRow.state == SCHEDULED, JobRow.due_at <= now, ~busy)
+        .order_by(JobRow.due_at, JobRow.id)
+        .limit(limit)
+    )
+    return list(session.scalars(query))
+
+
+def claim(unit: UnitOfWork, job_id: int, clock: Clock, lease_s: float) -> Job | None:
+    """Take a due job for this process, or None if it is not due, taken, or its lane is busy."""
+    now = clock()
+    take = (
+        update(JobRow)
+        .where(and_(JobRow.id == job_id, JobRow.state == SCHEDULED, JobRow.due_at <= now))
+        .values(
+            state=IN_PROGRESS,
+            attempts=JobRow.attempts + 1,
+            worker=WORKER_NAME,
+            lease_until=now + timedelta(seconds=lease_s),
+            started_at=now,
+            progress=0.0,
+            doing="",
+            error="",
+        )
+    )
+    try:
+        with unit() as session:
+            if session.execute(take).rowcount != 1:  # type: ignore[attr-defined]
+                return None
+            row = session.get_one(JobRow, job_id)
+            return Job(id=row.id, stage=row.stage, subject=row.subject, attempts=row.attempts)
+    except IntegrityError:
+        return None  # another job of the lane is running
+
+
+def take_over_expired(
+    session: Session, now: datetime, maximum_losses: int, given_up: list[Job] | None = None
+) -> int:
+    """Put jobs of workers that went silent back into the queue; give up on one that keeps killing them.
+
+    Those are added to `given_up`.
+    """
+    expired = list(
+        session.scalars(
+            select(JobRow)
+            .where(JobRow.state == IN_PROGRESS, or_(JobRow.lease_until < now, JobRow.lease_until.is_(None)))
+            .with_for_update(skip_locked=True)  # its worker is just writing its end
+        )
+    )
+    for row in expired:
+        row.error = f"worker {row.worker} went silent"
+        row.losses += 1
+        if row.losses >= maximum_losses:
+            cancel(row, "dead", now)
+            if given_up is not None:
+                given_up.append(Job(id=row.id, stage=row.stage, subject=row.subject, attempts=row.attempts))
+            continue
+        twin = session.scalar(
+            select(JobRow.id).where(
+                JobRow.stage == row.stage, JobRow.subject == row.subject, JobRow.state == SCHEDULED
+            )
+        )
+        if twin is not None:  # the same work waits already
+            cancel(row, "replaced", now)
+        else:
+            row.state, row.due_at, row.lease_until = SCHEDULED, now, None
+        session.flush()
+    return len(expired)
+
+
+def replay(session: Session, job_id: int, now: datetime) -> None:
+    """Put a cancelled job back into the queue, with its attempts forgotten.
+
+    Raises
+    ------
+    ValueError
+        If the job was not cancelled.
+    """
+    row = session.get_one(JobRow, job_id)
+    if row.state != CANCELED:
+        raise ValueError(f"job {job_id} is {row.state}; only a cancelled one can be replayed")
+    enqueue(session, stage=row.stage, subject=row.subject, lane=row.lane, due_at=now)
+    row.outcome = "replayed"
+
+
+def cancel(row: JobRow, outcome: str, now: datetime) -> None:
+    """End a job for good without success; `outcome` says how."""
+    row.state, row.outcome, row.ended_at, row.lease_until = CANCELED, outcome, now, None
+
+
+def own(session: Session, job: Job) -> JobRow | None:
+    """The job's row, if this process still holds it: a lease that was lost stays lost."""
+    row = session.get_one(JobRow, job.id, with_for_update=True)
+    if row.state == IN_PROGRESS and row.worker == WORKER_NAME and row.attempts == job.attempts:
+        return row
+    log.warning("job %d was taken over; this end of it does not count", job.id)
+    return None
+
+
+def end(unit: UnitOfWork, job: Job, state: str, outcome: str, error: str, now: datetime) -> None:
+    """Write down how a job ended, if this process still holds it."""
+    with unit() as session:
+        if row := own(session, job):
+            row.state, row.outcome, row.error = state, outcome, error
+            row.ended_at, row.lease_until, row.progress = now, None, 1.0
+
+
+def retry(unit: UnitOfWork, job: Job, error: str, now: datetime, settings: Worker) -> None:
+    """Put a job back for later, with a wait that doubles."""
+    # Never given up: a PACS that is down over a weekend gets its results on Monday.
+    wait_s = min(settings.retry_base_s * 2.0 ** min(job.attempts - 1, 30), settings.retry_at_most_s)
+    log.info("%s on %s waits %.0f s: %s", job.stage, job.subject, wait_s, error)
+    with unit() as session:
+        row = own(session, job)
+        if row is None:
+            return
+        twin = session.scalar(
+            select(JobRow).where(
+                JobRow.stage == row.stage, JobRow.subject == row.subject, JobRow.state == SCHEDULED
+            )
+        )
+        if twin is not None:
+            twin.attempts = max(twin.attempts, row.attempts)
+            twin.due_at = max(twin.due_at, now + timedelta(seconds=wait_s))
+            cancel(row, "replaced", now)
+        else:
+            row.state, row.lease_until = SCHEDULED, None
+            row.due_at, row.error = now + timedelta(seconds=wait_s), error

@@ -1,0 +1,242 @@
+"""What people and scripts want to see of the database: the worklist, a patient's course, the state."""
+
+from __future__ import annotations
+
+from datetime import date
+from typing import Any
+
+from sqlalchemy import func, or_, select
+from sqlalchemy.orm import InstrumentedAttribute, Session, selectinload
+
+from db.tables import (
+    AnalysisRow,
+    InstanceRow,
+    JobRow,
+    PatientRow,
+    QuarantineRow,
+    ReportRow,
+    ResultObjectRow,
+    StudyRow,
+    TimePointRow,
+)
+from workflow.domain.states import StudyState, VisitState
+
+
+def worklist(session: Session) -> list[dict[str, Any]]:
+    """One entry per patient, the one with the latest study first; its time points in short.
+
+    Two statements, however many patients there are: the page asks for this every few seconds.
+    """
+    points: dict[int, list[dict[str, Any]]] = {}
+    rows = session.execute(
+        select(
+            TimePointRow.patient_key,
+            TimePointRow.id.label("key"),
+            TimePointRow.order,
+            StudyRow.study_instance_uid,
+            StudyRow.study_date,
+            StudyRow.description.label("study_description"),
+            StudyRow.accession_number,
+            TimePointRow.state,
+            TimePointRow.reason,
+            TimePointRow.attention,
+            ReportRow.document["assessment", "overall"].as_string().label("overall_response"),
+        )
+        .join(StudyRow, StudyRow.id == TimePointRow.study_id)
+        .join(ReportRow, ReportRow.id == TimePointRow.report_id, isouter=True)
+        .where(TimePointRow.state != VisitState.JOINED)
+        .order_by(TimePointRow.patient_key, TimePointRow.order)
+    )
+    for row in rows.mappings():
+        point = {**row, "study_date": _iso(row["study_date"]), "attention": list(row["attention"] or ())}
+        points.setdefault(point.pop("patient_key"), []).append(point)
+    entries = [
+        {
+            "patient_key": patient.id,
+            "patient_id": patient.patient_id,
+            "patient_name": readable_name(patient.patient_name),
+            "time_points": (known := points.get(patient.id, [])),
+            "latest_study_date": max((p["study_date"] or "" for p in known), default=""),
+        }
+        for patient in session.scalars(select(PatientRow))
+    ]
+    return sorted(entries, key=lambda e: (e["latest_study_date"], e["patient_key"]), reverse=True)
+
+
+def patient_course(session: Session, patient_key: int) -> dict[str, Any]:
+    """A patient's timeline with lesions, assessments and result objects (timeline.json)."""
+    patient = session.get_one(PatientRow, patient_key)
+    return {
+        "patient_key": patient.id,
+        "patient_id": patient.patient_id,
+        "issuer_of_patient_id": patient.issuer_of_patient_id,
+        "patient_name": readable_name(patient.patient_name),
+        "time_points": [time_point(point) for point in _points(session, patient_key)],
+    }
+
+
+def time_point(point: TimePointRow) -> dict[str, Any]:
+    """A visit with what is known of it; `report` is report.json, None until there is one.
+
+    `study_instance_uid`, `study_date` and so on are those of its first study; `studies` has them all.
+    """
+    report: ReportRow | None = point.report
+    studies = [_study(study) for study in point.studies or [point.study]]
+    return {
+        "id": report.document["time_point_id"] if report else None,
+        "key": point.id,
+        "order": point.order,
+        "study_instance_uid": point.study.study_instance_uid,
+        "study_date": min((s["study_date"] for s in studies if s["study_date"]), default=None),
+        "study_description": ", ".join(dict.fromkeys(s["study_description"] for s in studies)),
+        "accession_number": point.study.accession_number,
+        "state": point.state,
+        "reason": point.reason,
+        "attention": list(point.attention or ()),
+        "prior_study_instance_uid": point.prior.study.study_instance_uid if point.prior else None,
+        "studies": studies,
+        "series_choice": [line for study in studies for line in study["series_choice"]],
+        "notes": [
+            *(note for study in studies for note in study["notes"]),
+            *(point.analysis.notes if point.analysis else []),
+        ],
+        "is_complete": all(study["is_complete"] for study in studies),
+        "seconds": point.analysis.seconds if point.analysis else None,
+        "report": report.document if report else None,
+        "report_version": report.version if report else None,
+        "objects": [
+            {
+                "role": result.role,
+                "sop_instance_uid": result.sop_instance_uid,
+                "study_instance_uid": result.study_instance_uid,
+                "state": result.state,
+                "destination": result.destination,
+                "path": result.path,
+                "error": result.error,
+            }
+            for result in (report.objects if report else [])
+        ],
+    }
+
+
+def _study(study: StudyRow) -> dict[str, Any]:
+    revision = study.revisions[-1] if study.revisions else None
+    return {
+        "study_instance_uid": study.study_instance_uid,
+        "study_date": _iso(study.study_date),
+        "dated_by": study.dated_by,
+        "study_description": study.description,
+        "accession_number": study.accession_number,
+        "series_choice": revision.series_choice if revision else [],
+        "notes": list(revision.notes) if revision else [],
+        "is_complete": revision.is_complete if revision else True,
+    }
+
+
+def system_status(session: Session) -> dict[str, Any]:
+    """Counts of what waits, runs, failed and was kept for a person."""
+    jobs = session.execute(
+        select(JobRow.stage, JobRow.state, JobRow.outcome, func.count()).group_by(
+            JobRow.stage, JobRow.state, JobRow.outcome
+        )
+    )
+    running = session.scalars(select(JobRow).where(JobRow.state == "IN PROGRESS"))
+    retrying = session.scalars(select(JobRow).where(JobRow.state == "SCHEDULED", JobRow.error != ""))
+    stopped = session.scalars(
+        select(JobRow).where(JobRow.state == "CANCELED", JobRow.outcome.in_(("dead", "unsuitable")))
+    )
+    kept = session.scalars(select(QuarantineRow).where(QuarantineRow.resolved_at.is_(None)))
+    return {
+        "attention": _attention(session),
+        "instances": session.scalar(select(func.count(InstanceRow.id))),
+        "studies": _counts(session, StudyRow.state),
+        "jobs": [
+            {"stage": stage, "state": state, "outcome": outcome, "count": count}
+            for stage, state, outcome, count in jobs
+        ],
+        "running": [
+            {"id": j.id, "stage": j.stage, "subject": j.subject, "progress": j.progress, "doing": j.doing}
+            for j in running
+        ],
+        "retrying": [
+            {
+                "id": j.id,
+                "stage": j.stage,
+                "subject": j.subject,
+                "attempts": j.attempts,
+                "error": j.error,
+                "due_at": j.due_at.isoformat(),
+            }
+            for j in retrying
+        ],
+        "stopped": [
+            {"id": j.id, "stage": j.stage, "subject": j.subject, "outcome": j.outcome, "error": j.error}
+            for j in stopped
+        ],
+        "outbox": _counts(session, ResultObjectRow.state),
+        "quarantine": [
+            {"id": q.id, "what": q.what, "reason": q.reason, "path": q.path, "kept_at": q.kept_at.isoformat()}
+            for q in kept
+        ],
+    }
+
+
+def _attention(session: Session) -> list[dict[str, Any]]:
+    """What a person has to look at, visit by visit, and studies that are on no timeline."""
+    visits = session.execute(
+        select(
+            TimePointRow.patient_key, StudyRow.study_instance_uid, StudyRow.study_date, TimePointRow.attention
+        )
+        .join(StudyRow, StudyRow.id == TimePointRow.study_id)
+        .where(TimePointRow.attention.is_not(None))
+        .order_by(TimePointRow.patient_key, TimePointRow.order)
+    )
+    lines = [
+        {"patient_key": key, "study_instance_uid": uid, "study_date": _iso(day), "text": text}
+        for key, uid, day, texts in visits
+        for text in texts
+    ]
+    beside = session.scalars(
+        select(StudyRow)
+        .where(
+            StudyRow.state == StudyState.INGESTED, or_(StudyRow.copy_of.is_not(None), StudyRow.reason != "")
+        )
+        .order_by(StudyRow.patient_key, StudyRow.study_instance_uid)
+    )
+    for study in beside:
+        text = study.reason or (
+            f"holds the images of study {study.copy_of} again, under a new UID: it is not measured twice"
+        )
+        line = {"study_instance_uid": study.study_instance_uid, "study_date": _iso(study.study_date)}
+        lines.append({"patient_key": study.patient_key, **line, "text": text})
+    return lines
+
+
+def _counts(session: Session, column: InstrumentedAttribute[str]) -> dict[str, int]:
+    return {row[0]: row[1] for row in session.execute(select(column, func.count()).group_by(column))}
+
+
+def readable_name(patient_name: str) -> str:
+    """A person name as people write it: "Doe^Jane" is "Doe, Jane" (PS3.5 6.2.1)."""
+    components = [part.strip() for part in patient_name.split("=")[0].split("^")]
+    family, given = components[0], " ".join(part for part in components[1:3] if part)
+    return f"{family}, {given}" if family and given else family or given
+
+
+def _points(session: Session, patient_key: int) -> list[TimePointRow]:
+    """A patient's time points with what `time_point` reads, and without the masks."""
+    rows = session.scalars(
+        select(TimePointRow)
+        .where(TimePointRow.patient_key == patient_key, TimePointRow.state != VisitState.JOINED)
+        .order_by(TimePointRow.order)
+        .options(
+            selectinload(TimePointRow.studies).selectinload(StudyRow.revisions),
+            selectinload(TimePointRow.analysis).lazyload(AnalysisRow.observations),
+            selectinload(TimePointRow.report).selectinload(ReportRow.objects),
+        )
+    )
+    return list(rows)
+
+
+def _iso(day: date | None) -> str | None:
+    return day.isoformat() if day else None

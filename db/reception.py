@@ -1,0 +1,421 @@
+"""Received instances and studies in the database, on their way to a timeline."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Collection
+from dataclasses import asdict, dataclass
+from datetime import datetime
+
+from sqlalchemy import func, select
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Session
+
+from db import mapping
+from db.jobs import enqueue
+from db.records import received_files, write_audit
+from db.session import UnitOfWork
+from db.tables import (
+    InstanceRow,
+    PatientRow,
+    QuarantineRow,
+    ResultObjectRow,
+    RevisionRow,
+    StudyRow,
+)
+from workflow.domain.record import Revision
+from workflow.domain.series import PROMPT_MODALITIES
+from workflow.domain.states import StudyState, may_follow
+from workflow.domain.study_state import Readiness, ReceptionFacts
+from workflow.ports import AuditEntry, KnownPatient, Placement, QuietStudy, ReceivedInstance, ReceivedStudy
+
+# SQLite takes at most 32766 values in one statement.
+_AT_ONCE = 10_000
+
+
+@dataclass(frozen=True, kw_only=True)
+class StoredReception:
+    """The port `workflow.ports.Reception` on the database."""
+
+    unit: UnitOfWork
+    reading: UnitOfWork
+    clock: Callable[[], datetime]
+
+    def receive(self, received: ReceivedInstance) -> bool:
+        """Record an instance. Return whether it told us anything new.
+
+        The same instance again changes nothing; with other content it replaces the former (whose file stays)
+        and the study is looked at again. The same SOP Instance UID in another series or study is another
+        instance. Our own results, coming back from the PACS, are marked as such.
+        """
+        try:
+            with self.unit() as session:
+                return _receive(received, session, self.clock())
+        except IntegrityError:  # two associations brought the first instance of a study at once
+            with self.unit() as session:
+                return _receive(received, session, self.clock())
+
+    def reject(self, source: str, reason: str, path: str = "") -> None:
+        """See `workflow.ports.Reception.reject`."""
+        with self.unit() as session:
+            session.add(
+                QuarantineRow(what=f"object from {source}", reason=reason, path=path, kept_at=self.clock())
+            )
+
+    def receiving(self) -> list[int]:
+        """See `workflow.ports.Reception.receiving`."""
+        with self.reading() as session:
+            return list(session.scalars(select(StudyRow.id).where(StudyRow.state == StudyState.RECEIVING)))
+
+    def quiet_study(self, study_key: int) -> QuietStudy:
+        """See `workflow.ports.Reception.quiet_study`."""
+        with self.reading() as session:
+            study = session.get_one(StudyRow, study_key)
+            uid = study.study_instance_uid
+            count = session.scalar(
+                select(func.count(InstanceRow.id)).where(
+                    InstanceRow.study_instance_uid == uid, InstanceRow.is_own_result.is_(False)
+                )
+            )
+            own = session.scalars(
+                select(ResultObjectRow.series_instance_uid).where(ResultObjectRow.study_instance_uid == uid)
+            )
+            return QuietStudy(
+                study_instance_uid=uid,
+                instance_count=count or 0,
+                own_result_series=frozenset(own),
+                polled_at=study.polled_at,
+            )
+
+    def note_poll(self, study_key: int, count: int | None, *, agrees: bool) -> None:
+        """See `workflow.ports.Reception.note_poll`."""
+        with self.unit() as session:
+            study = session.get_one(StudyRow, study_key)
+            study.agreeing_polls = study.agreeing_polls + 1 if agrees else 0
+            study.pacs_count, study.polled_at = count, self.clock()
+
+    def close(
+        self, study_key: int, judge: Callable[[ReceptionFacts], tuple[Readiness, str]], *, pacs_is_asked: bool
+    ) -> bool:
+        """See `workflow.ports.Reception.close`."""
+        with self.unit() as session:
+            study = session.get_one(StudyRow, study_key, with_for_update=True)
+            if study.state != StudyState.RECEIVING:  # closed by another reconciler
+                return False
+            modalities = session.scalars(
+                select(InstanceRow.modality).where(InstanceRow.study_instance_uid == study.study_instance_uid)
+            )
+            facts = ReceptionFacts(
+                first_received_at=study.first_received_at,
+                last_received_at=study.last_received_at,
+                modalities=frozenset(modalities),
+                pacs_is_asked=pacs_is_asked,
+                agreeing_polls=study.agreeing_polls,
+            )
+            readiness, study.reason = judge(facts)
+            if readiness is Readiness.WAIT:
+                return False
+            is_whole = readiness is Readiness.READY
+            _set_state(study, StudyState.INGESTING if is_whole else StudyState.INGESTING_INCOMPLETE)
+            enqueue(
+                session, stage="ingest", subject=str(study.id), lane=f"study:{study.id}", due_at=self.clock()
+            )
+            return True
+
+    def study(self, study_key: int) -> ReceivedStudy:
+        """See `workflow.ports.Reception.study`."""
+        with self.reading() as session:
+            study = session.get_one(StudyRow, study_key)
+            files = received_files(session, [study.study_instance_uid])
+            rows = _instances(session, study.study_instance_uid)
+            return ReceivedStudy(
+                key=study_key,
+                study_instance_uid=study.study_instance_uid,
+                is_complete=study.state != StudyState.INGESTING_INCOMPLETE,
+                files=files,
+                unread=frozenset(
+                    row.sop_instance_uid
+                    for row in rows
+                    if row.modality in PROMPT_MODALITIES and row.refers_to is None
+                ),
+                undigested=frozenset(
+                    file.path for file, row in zip(files, rows, strict=True) if row.pixel_sha256 is None
+                ),
+            )
+
+    def patients(self, patient_id: str) -> list[KnownPatient]:
+        """See `workflow.ports.Reception.patients`."""
+        with self.reading() as session:
+            rows = session.scalars(
+                select(PatientRow).where(PatientRow.patient_id == patient_id).order_by(PatientRow.id)
+            )
+            return [KnownPatient(key=row.id, identity=mapping.identity_of(row)) for row in rows]
+
+    def pixel_digests(self, patient_key: int, but: str) -> dict[str, frozenset[str]]:
+        """See `workflow.ports.Reception.pixel_digests`."""
+        found: dict[str, set[str]] = defaultdict(set)
+        with self.reading() as session:
+            rows = session.execute(
+                select(InstanceRow.study_instance_uid, InstanceRow.pixel_sha256)
+                .join(StudyRow, StudyRow.study_instance_uid == InstanceRow.study_instance_uid)
+                .where(
+                    StudyRow.patient_key == patient_key,
+                    StudyRow.copy_of.is_(None),
+                    StudyRow.study_instance_uid != but,
+                    InstanceRow.pixel_sha256.is_not(None),
+                )
+            )
+            for uid, digest in rows:
+                found[uid].add(str(digest))
+        return {uid: frozenset(digests) for uid, digests in found.items()}
+
+    def strangers_with(self, digests: Collection[str], patient_key: int | None) -> int:
+        """See `workflow.ports.Reception.strangers_with`."""
+        wanted, count = sorted(set(digests)), 0
+        with self.reading() as session:
+            for start in range(0, len(wanted), _AT_ONCE):
+                count += (
+                    session.scalar(
+                        select(func.count(InstanceRow.pixel_sha256.distinct()))
+                        .join(StudyRow, StudyRow.study_instance_uid == InstanceRow.study_instance_uid)
+                        .where(
+                            InstanceRow.pixel_sha256.in_(wanted[start : start + _AT_ONCE]),
+                            StudyRow.patient_key.is_not(None),
+                            StudyRow.patient_key != (patient_key or -1),
+                        )
+                    )
+                    or 0
+                )
+        return count
+
+    def place(self, study_key: int, placement: Placement) -> None:
+        """See `workflow.ports.Reception.place`."""
+        now = self.clock()
+        with self.unit() as session:
+            study = session.get_one(StudyRow, study_key, with_for_update=True)
+            patient = _patient(session, placement)
+            former, study.patient_key = study.patient_key, patient.id
+            study.study_date, study.study_time = placement.study_date, placement.study_time
+            study.dated_by, study.copy_of = placement.dated_by or "StudyDate", placement.copy_of
+            for row in _instances(session, study.study_instance_uid):
+                if row.sop_instance_uid in placement.references:
+                    row.refers_to = list(placement.references[row.sop_instance_uid])
+            _set_digests(session, study, placement)
+            for uid in placement.copies:
+                other = session.scalar(select(StudyRow).where(StudyRow.study_instance_uid == uid))
+                if other is not None:
+                    other.copy_of = study.study_instance_uid
+            _resolve(session, study, now)
+            if placement.revision is not None:
+                _add_revision(session, study, placement, placement.revision)
+            if study.state.startswith(StudyState.INGESTING):  # else an instance came: it is looked at again
+                if placement.refusal:
+                    _keep_for_a_person(session, study, placement.refusal, now)
+                else:
+                    _set_state(study, StudyState.INGESTED)
+                    study.reason = ""
+            for patient_key in {patient.id, former or patient.id}:  # corrected: it left another's timeline
+                _look_at_timeline(session, patient_key, now)
+
+    def quarantine(self, study_key: int, reason: str, *, unless_kept: bool = False) -> None:
+        """See `workflow.ports.Reception.quarantine`."""
+        now = self.clock()
+        with self.unit() as session:
+            study = session.get_one(StudyRow, study_key, with_for_update=True)
+            if unless_kept and study.state == StudyState.QUARANTINED:
+                return
+            _resolve(session, study, now)  # the newest reason is enough
+            _keep_for_a_person(session, study, reason, now)
+            if study.patient_key is not None:  # nothing is compared with it any more
+                _look_at_timeline(session, study.patient_key, now)
+                study.patient_key, study.time_point_id = None, None
+
+
+# ---------------------------------------------------------------- instances
+
+
+def _receive(received: ReceivedInstance, session: Session, now: datetime) -> bool:
+    header = received.header
+    known = session.scalar(
+        select(InstanceRow).where(
+            InstanceRow.sop_instance_uid == header.sop_instance_uid,
+            InstanceRow.series_instance_uid == header.series_instance_uid,
+            InstanceRow.study_instance_uid == header.study_instance_uid,
+        )
+    )
+    if known is not None and known.sha256 == received.sha256:
+        return False
+    is_own = (
+        session.scalar(
+            select(ResultObjectRow.id).where(
+                ResultObjectRow.sop_instance_uid == header.sop_instance_uid,
+                ResultObjectRow.study_instance_uid == header.study_instance_uid,
+            )
+        )
+        is not None
+    )
+    if known is None:
+        known = InstanceRow(sop_instance_uid=header.sop_instance_uid)
+        session.add(known)
+    else:
+        replaced = {"former": known.sha256, "present": received.sha256}
+        entry = AuditEntry(
+            actor=received.source,
+            action="instance replaced",
+            about=header.sop_instance_uid,
+            detail=replaced,
+        )
+        write_audit(session, [entry], now)
+    known.sop_class_uid = header.sop_class_uid
+    known.study_instance_uid = header.study_instance_uid
+    known.series_instance_uid = header.series_instance_uid
+    known.transfer_syntax_uid = header.transfer_syntax_uid
+    known.modality = header.modality
+    known.path, known.sha256, known.size = str(received.path), received.sha256, received.size
+    known.source, known.received_at, known.is_own_result = received.source, now, is_own
+    known.refers_to, known.pixel_sha256 = None, None  # what it names and shows is read again
+    if is_own:
+        return False
+    # Locked: a study must not be closed on what it held before this instance.
+    study = session.scalar(
+        select(StudyRow).where(StudyRow.study_instance_uid == header.study_instance_uid).with_for_update()
+    )
+    if study is None:
+        study = StudyRow(
+            study_instance_uid=header.study_instance_uid,
+            first_received_at=now,
+            state=StudyState.RECEIVING.value,
+        )
+        session.add(study)
+    elif study.state != StudyState.RECEIVING:
+        study.first_received_at = now  # a late instance opens a new wait
+        _set_state(study, StudyState.RECEIVING)
+    study.last_received_at, study.reason, study.agreeing_polls = now, "", 0
+    # The newest word counts: a PACS corrects descriptions by sending the study again.
+    study.description = header.study_description or study.description
+    study.accession_number = header.accession_number or study.accession_number
+    return True
+
+
+def _instances(session: Session, study_instance_uid: str) -> list[InstanceRow]:
+    return list(
+        session.scalars(
+            select(InstanceRow)
+            .where(InstanceRow.study_instance_uid == study_instance_uid, InstanceRow.is_own_result.is_(False))
+            .order_by(
+                InstanceRow.study_instance_uid, InstanceRow.series_instance_uid, InstanceRow.sop_instance_uid
+            )
+        )
+    )
+
+
+def _set_digests(session: Session, study: StudyRow, placement: Placement) -> None:
+    by_path = {str(path): digest for path, digest in placement.pixel_digests.items()}
+    for row in _instances(session, study.study_instance_uid):
+        if row.path in by_path:
+            row.pixel_sha256 = by_path[row.path]
+
+
+# ---------------------------------------------------------------- studies and patients
+
+
+def _set_state(study: StudyRow, state: StudyState) -> None:
+    former = StudyState(study.state)
+    if not may_follow(former, state):
+        raise ValueError(f"study {study.study_instance_uid} is {former} and can't become {state}")
+    study.state = state.value
+
+
+def _patient(session: Session, placement: Placement) -> PatientRow:
+    """The patient's row, made or completed by what was missing in it."""
+    identity = placement.identity
+    if placement.patient is not None:
+        row = session.get_one(PatientRow, placement.patient)
+    else:
+        row = PatientRow(**asdict(identity))
+        try:
+            with session.begin_nested():
+                session.add(row)
+            return row
+        except IntegrityError:  # another study of a new patient was ingested at the same moment
+            row = session.scalars(
+                select(PatientRow).where(
+                    PatientRow.patient_id == identity.patient_id,
+                    PatientRow.issuer_of_patient_id == identity.issuer_of_patient_id,
+                )
+            ).one()
+    row.birth_date, row.sex = row.birth_date or identity.birth_date, row.sex or identity.sex
+    row.patient_name = row.patient_name or identity.patient_name
+    row.issuer_of_patient_id = row.issuer_of_patient_id or identity.issuer_of_patient_id
+    return row
+
+
+def _add_revision(session: Session, study: StudyRow, placement: Placement, revision: Revision) -> None:
+    """Write the revision unless the newest one is the same."""
+    described = [
+        {"series": mapping.series_to_json(series), "sha256": revision.digests.get(series.key)}
+        for series in revision.series
+    ]
+    latest = study.revisions[-1] if study.revisions else None
+    is_known = (
+        latest is not None
+        and latest.content_sha256 == revision.content_sha256
+        and latest.is_complete == revision.is_complete
+        and latest.described == described
+        and list(latest.doubts or ()) == list(revision.doubts)
+    )
+    if is_known:
+        return
+    best = placement.best
+    row = RevisionRow(
+        study=study,
+        number=len(study.revisions) + 1,
+        content_sha256=revision.content_sha256,
+        is_complete=revision.is_complete,
+        created_at=revision.created_at,
+        series_instance_uid=best.series_instance_uid if best else None,
+        series_stack=best.stack if best else 0,
+        series_sha256=revision.digests.get(best.key) if best else None,
+        series=mapping.series_to_json(best) if best else None,
+        series_choice=[dict(line) for line in revision.choice],
+        described=described,
+        notes=list(revision.notes),
+        doubts=list(revision.doubts),
+    )
+    session.add(row)
+    session.flush()
+    entry = AuditEntry(
+        actor="ingest",
+        action="study revision",
+        about=study.study_instance_uid,
+        detail={"number": row.number, "series": row.series_instance_uid},
+    )
+    write_audit(session, [entry], revision.created_at)
+
+
+def _look_at_timeline(session: Session, patient_key: int, now: datetime) -> None:
+    enqueue(session, stage="timeline", subject=str(patient_key), lane=f"patient:{patient_key}", due_at=now)
+
+
+def _resolve(session: Session, study: StudyRow, now: datetime) -> None:
+    """Close what was kept for a person about a study that is now in order."""
+    kept = session.scalars(
+        select(QuarantineRow).where(
+            QuarantineRow.study_instance_uid == study.study_instance_uid, QuarantineRow.resolved_at.is_(None)
+        )
+    )
+    for row in kept:
+        row.resolved_at = now
+
+
+def _keep_for_a_person(session: Session, study: StudyRow, reason: str, now: datetime) -> None:
+    _set_state(study, StudyState.QUARANTINED)
+    study.reason = reason
+    session.add(
+        QuarantineRow(
+            what=f"study {study.study_instance_uid}",
+            reason=reason,
+            study_instance_uid=study.study_instance_uid,
+            kept_at=now,
+        )
+    )

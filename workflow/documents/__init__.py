@@ -1,0 +1,1 @@
+"""The response documents: JSON, CSV and SDTM in, results and tables out."""

@@ -1,0 +1,1 @@
+"""How stages run: the job table, its reconciler, Celery tasks, services and their supervisor."""

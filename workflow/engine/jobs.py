@@ -1,0 +1,122 @@
+"""Carrying a job out: claim it, keep its lease while its stage works, and write down how it ended."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import traceback
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from datetime import datetime, timedelta
+
+from sqlalchemy.exc import IntegrityError
+
+from db.jobs import CANCELED, COMPLETED, Clock, claim, end, own, retry
+from db.session import UnitOfWork
+from workflow.domain.errors import ConfigurationError, TransientError, UnsuitableInputError
+from workflow.ports import Job
+from workflow.settings import Worker
+
+log = logging.getLogger(__name__)
+
+Stage = Callable[[Job], None]
+Failure = Callable[[Job, str], None]
+
+
+def execute(
+    job_id: int,
+    stages: Mapping[str, Stage],
+    unit: UnitOfWork,
+    clock: Clock,
+    settings: Worker,
+    failures: Mapping[str, Failure] | None = None,
+) -> bool:
+    """Claim a job and carry it out; its end is in its row. Return whether it was ours to do.
+
+    `failures` has, by stage, what is to be done when a job ended for good without success: its subject
+    must not look as if it were still being worked on.
+    """
+    job = claim(unit, job_id, clock, settings.lease_s)
+    if job is None:
+        return False
+    try:
+        with _heartbeat(job, unit, clock, settings.lease_s) as report_progress:
+            stages[job.stage](
+                Job(
+                    id=job.id,
+                    stage=job.stage,
+                    subject=job.subject,
+                    attempts=job.attempts,
+                    report_progress=report_progress,
+                )
+            )
+    except TransientError as error:
+        retry(unit, job, str(error), clock(), settings)
+    except IntegrityError as error:  # another worker wrote the same at the same moment; if not, it is a bug
+        if job.attempts < settings.maximum_losses:
+            retry(unit, job, f"written twice at once ({type(error.orig).__name__})", clock(), settings)
+        else:
+            _fail(unit, job, "dead", traceback.format_exc(limit=-8), clock(), failures)
+    except (UnsuitableInputError, ConfigurationError) as error:
+        log.warning("%s on %s stopped: %s", job.stage, job.subject, error)
+        _fail(unit, job, "unsuitable", str(error), clock(), failures)
+    except Exception:  # the edge of the process: the bug is kept in the row for replay
+        log.exception("%s on %s failed", job.stage, job.subject)
+        _fail(unit, job, "dead", traceback.format_exc(limit=-8), clock(), failures)
+    else:
+        end(unit, job, COMPLETED, "", "", clock())
+    return True
+
+
+def _fail(
+    unit: UnitOfWork,
+    job: Job,
+    outcome: str,
+    error: str,
+    now: datetime,
+    failures: Mapping[str, Failure] | None,
+) -> None:
+    on_failure = (failures or {}).get(job.stage)
+    if on_failure is not None:
+        reason = error if outcome == "unsuitable" else f"a defect of the software; see job {job.id}"
+        on_failure(job, reason)
+    end(unit, job, CANCELED, outcome, error, now)
+
+
+@contextmanager
+def _heartbeat(
+    job: Job, unit: UnitOfWork, clock: Clock, lease_s: float
+) -> Iterator[Callable[[float, str], None]]:
+    """Extend the lease while the stage works, and store its progress on the way.
+
+    A stage that reports progress on a job that was taken over is stopped there (`TransientError`): another
+    worker does the same now.
+    """
+    stop, is_lost = threading.Event(), threading.Event()
+    latest: list[tuple[float, str]] = [(0.0, "")]
+
+    def beat() -> None:
+        while not stop.wait(min(lease_s / 4, 2.0)):
+            try:
+                with unit() as session:
+                    row = own(session, job)
+                    if row is None:
+                        is_lost.set()
+                        return
+                    row.lease_until = clock() + timedelta(seconds=lease_s)
+                    row.progress, row.doing = latest[0]
+            except TransientError as error:
+                log.warning("job %d: heartbeat missed: %s", job.id, error)
+
+    def report_progress(share: float, what: str) -> None:
+        latest[0] = (share, what)
+        if is_lost.is_set():
+            raise TransientError(f"job {job.id} was taken over by another worker")
+
+    thread = threading.Thread(target=beat, name=f"heartbeat-{job.id}", daemon=True)
+    thread.start()
+    try:
+        yield report_progress
+    finally:
+        stop.set()
+        thread.join()

@@ -1,0 +1,1 @@
+"""What commands, pages and the Python API call."""
