@@ -135,9 +135,7 @@ def implanted(folder: Path, count: int, seed: int = 0) -> Iterator[Case]:
             yield _implant(volume, source, f"{patient} {modality} implant {number}", patient, modality)
 
 
-def _implant(
-    volume: Volume, source: np.random.Generator, name: str, patient: str, modality: str
-) -> Case:
+def _implant(volume: Volume, source: np.random.Generator, name: str, patient: str, modality: str) -> Case:
     spacing = np.asarray(volume.spacing_mm)
     inside = np.asarray(volume.array[::2, ::4, ::4], dtype=np.float32)
     tissue = np.argwhere(inside > np.quantile(inside, 0.6)) * (2, 4, 4)
@@ -306,10 +304,15 @@ def summary(found: Sequence[Row]) -> list[str]:
         lines.append(f"| {lesion} | " + " | ".join(f"{by[lesion, kind].dice:.2f}" for kind in kinds) + " |")
     means = [np.mean([by[lesion, kind].dice for lesion in lesions]) for kind in kinds]
     lines.append("| mean | " + " | ".join(f"{mean:.3f}" for mean in means) + " |")
-    lines += ["", "| prompt | n | Dice | confidence | off by | poor | of them flagged | false alarms | seconds |"]
+    lines += [
+        "",
+        "| prompt | n | Dice | confidence | off by | poor | of them flagged | false alarms | seconds |",
+    ]
     lines.append("|---|" + "---:|" * 8)
     for kind in [*kinds[1:], "all"]:
-        lines.append(_confidence_line(kind, [r for r in found if kind in (r.kind, "all") and r.kind != "ellipsoid"]))
+        lines.append(
+            _confidence_line(kind, [r for r in found if kind in (r.kind, "all") and r.kind != "ellipsoid"])
+        )
     return lines
 
 
@@ -333,7 +336,9 @@ def main() -> None:
     """Print the tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--implanted", type=int, default=0, metavar="COUNT", help="instead of the real lesions")
+    parser.add_argument(
+        "--implanted", type=int, default=0, metavar="COUNT", help="instead of the real lesions"
+    )
     parser.add_argument("--seed", type=int, default=0, help="of the implanted lesions")
     parser.add_argument("--kinds", nargs="+", choices=KINDS, default=list(KINDS))
     parser.add_argument("--rows", type=Path, help="write every result here, JSON")

@@ -33,8 +33,7 @@ def filled(outlines: Sequence[OutlinePrompt], volume: Volume) -> Volume:
     depths = np.stack([_depth_2d(planes[key], spacing[plane_axes]) for key in keys])
     axes_mm = spacing[[normal_axis, *plane_axes]]
     layers = [
-        _layer(index, keys, depths, axes_mm)
-        for index in range(int(low[normal_axis]), int(high[normal_axis]))
+        _layer(index, keys, depths, axes_mm) for index in range(int(low[normal_axis]), int(high[normal_axis]))
     ]
     array = np.moveaxis(np.stack(layers), 0, normal_axis)
     affine = volume.affine.copy()

@@ -25,7 +25,7 @@ def other_tissue(patch: Patch, fields: Fields) -> BoolArray:
     """
     nothing = np.zeros(patch.array.shape, dtype=bool)
     core = patch.array[fields.inside & ~fields.outside]
-    if core.size == 0 or float(patch.array.min()) > _AIR_HU and float(patch.array.max()) < 2 * _BONE_HU:
+    if core.size == 0 or (float(patch.array.min()) > _AIR_HU and float(patch.array.max()) < 2 * _BONE_HU):
         return nothing
     middle = float(np.median(core))
     if not _SOFT_HU < middle < _BONE_HU or float(patch.array.min()) > _AIR_HU:
