@@ -83,7 +83,7 @@ def report_patient(job: Job, context: Context) -> None:
         job.report_progress(done / len(told), f"writing the report of {one.report.study_date}")
         try:
             if one.known is None:
-                _write(record, one, [other.report for other in told[: done + 1]], context)
+                record = _write(record, one, [other.report for other in told[: done + 1]], context)
             else:
                 context.records.change(patient_key, partial(_made_current, told=one))
         except UnsuitableInputError as error:  # one visit that can't be written stops no other
@@ -367,7 +367,9 @@ def _plain(model: ModelIdentity) -> dict[str, object]:
 # ---------------------------------------------------------------- writing
 
 
-def _write(record: PatientRecord, told: Told, course: Sequence[TimePointReport], context: Context) -> None:
+def _write(
+    record: PatientRecord, told: Told, course: Sequence[TimePointReport], context: Context
+) -> PatientRecord:
     """Write the objects into a folder that appears whole, then the rows that point to it."""
     report = told.report
     images = _read(report.volumes, context)
@@ -398,7 +400,9 @@ def _write(record: PatientRecord, told: Told, course: Sequence[TimePointReport],
         assessment=told.assessed.to_json(),
         protocol=told.assessed.course.protocol.to_dict(),
     )
-    context.records.change(record.key, lambda now: _with_report(now, told, written, content, folder, context))
+    return context.records.change(
+        record.key, lambda now: _with_report(now, told, written, content, folder, context)
+    )
 
 
 def _read(volumes: Sequence[MeasuredVolume], context: Context) -> list[ImageStack]:
