@@ -10,9 +10,11 @@ from scipy import ndimage
 
 from models.weight_free.appearance import Binned, noise_of
 from models.weight_free.cutting import detached, mask_of, touch
-from models.weight_free.hints import Fields, Hint, mask_hint, points_of, shape_hint, sphere_hint
+from models.weight_free.drawn import Drawn
+from models.weight_free.hints import Fields, Hint, ShapeHint, mask_hint, points_of, shape_hint, sphere_hint
 from models.weight_free.patch import Patch, cut_patch
 from models.weight_free.random_walk import random_walk
+from models.weight_free.tissue import other_tissue
 from workflow.domain.errors import UnsuitableInputError
 from workflow.domain.geometry import FloatArray, Mask, Volume, dice, mask_on_grid, union
 from workflow.domain.lesion import (
@@ -110,28 +112,25 @@ class WeightFreeSegmenter:
         )
 
     def _found(self, volume: Volume, prompt: LesionPrompt) -> tuple[Mask, float]:
-        clicks = points_of(prompt, positive=True)
-        beside = points_of(prompt, positive=False)
-        hint = shape_hint(prompt, volume)
-        if hint is None:
-            hint = self._hint_from_click(volume, clicks, beside)
-        return self.segment_hint(volume, hint, clicks, beside)
+        drawn = Drawn.of(prompt, volume)
+        hint = shape_hint(prompt, volume) or self._hint_from_click(volume, drawn)
+        return self.segment_hint(volume, hint, drawn)
 
-    def segment_hint(
-        self, volume: Volume, hint: Hint, clicks: Sequence[FloatArray] = (), beside: Sequence[FloatArray] = ()
-    ) -> tuple[Mask, float]:
+    def segment_hint(self, volume: Volume, hint: Hint, drawn: Drawn | None = None) -> tuple[Mask, float]:
         """The lesion that a hint describes, and the confidence in it."""
+        drawn = drawn or Drawn()
         patch = self._patch(volume, hint)
-        fields = _with_clicks(hint.fields(patch), patch, clicks, beside)
+        fields = self._fields(hint, patch, drawn)
         soft = self._solve(patch, fields, hint.radius_mm)
         mask, threshold = self._sized(soft, patch, volume, fields, hint)
+        mask = drawn.hold(mask, volume)
         if mask.is_empty:
             return mask, 0.0
         others = []
         for shift, scale in _perturbations(hint.radius_mm):
-            moved = _with_clicks(hint.perturbed(shift, scale).fields(patch), patch, clicks, beside)
+            moved = self._fields(hint.perturbed(shift, scale), patch, drawn)
             other = self._solve(patch, moved, hint.radius_mm, rounds=1, start=soft)
-            others.append(dice(mask, mask_of(other, patch, volume, moved, threshold)))
+            others.append(dice(mask, drawn.hold(mask_of(other, patch, volume, moved, threshold), volume)))
         return mask, float(np.mean(others))
 
     def _sized(
@@ -151,6 +150,14 @@ class WeightFreeSegmenter:
                 if fit > best[0]:
                     best = (fit, mask, threshold)
         return best[1], best[2]
+
+    @staticmethod
+    def _fields(hint: Hint, patch: Patch, drawn: Drawn) -> Fields:
+        fields = drawn.limit(hint.fields(patch), patch)
+        if drawn.slices and isinstance(hint, ShapeHint):  # outlined: the reader says what is in it
+            return fields
+        other = other_tissue(patch, fields) & ~fields.inside
+        return replace(fields, outside=fields.outside | other)
 
     def _patch(self, volume: Volume, hint: Hint) -> Patch:
         low, high = hint.extent_lps()
@@ -190,35 +197,28 @@ class WeightFreeSegmenter:
             soft = random_walk(image, target, certainty, noise=2.0 * noise, spacing_mm=patch.spacing_mm)
         return soft
 
-    def _hint_from_click(
-        self, volume: Volume, clicks: Sequence[FloatArray], beside: Sequence[FloatArray]
-    ) -> Hint:
+    def _hint_from_click(self, volume: Volume, drawn: Drawn) -> Hint:
         """Try balls of growing radius around the click and keep the one that the image agrees with best."""
-        if not clicks:
+        if not drawn.clicks:
             raise UnsuitableInputError(
                 "the prompt has only points beside the lesion; give a point in it, a line, a box or a mask"
             )
-        centre = np.mean(clicks, axis=0)
+        centre = np.mean(drawn.clicks, axis=0)
         best: tuple[float, Hint] | None = None
         for radius in (4.0, 6.0, 9.0, 13.0, 19.0, 28.0, 40.0):
             radius = max(radius, 0.9 * max(volume.spacing_mm))
-            found = self._agreement(volume, centre, radius, clicks, beside)
+            found = self._agreement(volume, centre, radius, drawn)
             if found is not None and (best is None or found[0] > best[0]):
                 best = found
         return best[1] if best else sphere_hint(centre, 6.0, slope=2.0, limit=1.8)
 
     def _agreement(
-        self,
-        volume: Volume,
-        centre: FloatArray,
-        radius: float,
-        clicks: Sequence[FloatArray],
-        beside: Sequence[FloatArray],
+        self, volume: Volume, centre: FloatArray, radius: float, drawn: Drawn
     ) -> tuple[float, Hint] | None:
         hint = sphere_hint(centre, radius, slope=1.5, limit=1.8)
         low, high = hint.extent_lps()
         patch = cut_patch(volume, low - 0.4 * radius, high + 0.4 * radius, largest_voxel_count=25_000)
-        fields = _with_clicks(hint.fields(patch), patch, clicks, beside)
+        fields = self._fields(hint, patch, drawn)
         soft = self._solve(patch, fields, radius, rounds=2)
         body = detached(soft > 0.5, patch, fields)
         if not body.any():
@@ -244,19 +244,6 @@ def _edge_contrast(patch: Patch, body: np.ndarray) -> float:
 def _perturbations(radius_mm: float) -> list[tuple[FloatArray, float]]:
     step = 0.15 * radius_mm / np.sqrt(3)
     return [(np.full(3, step), 1.0), (np.full(3, -step), 1.15), (np.zeros(3), 0.87)]
-
-
-def _with_clicks(
-    fields: Fields, patch: Patch, clicks: Sequence[FloatArray], beside: Sequence[FloatArray]
-) -> Fields:
-    inside, outside = fields.inside.copy(), fields.outside.copy()
-    reach = 1.5 * max(patch.spacing_mm)
-    for points, decided, other in ((clicks, inside, outside), (beside, outside, inside)):
-        for point in points:
-            near = np.linalg.norm(patch.positions_lps() - point, axis=-1) <= reach
-            decided |= near
-            other &= ~near
-    return replace(fields, inside=inside, outside=outside)
 
 
 def _adopted(volume: Volume, prompt: LesionPrompt) -> Mask:

@@ -139,6 +139,20 @@ def test_doubt_about_a_new_lesion_lasts_until_somebody_decides(criteria):
     assert overalls(found) == ["SD", "SD", "PD", "PD"]
 
 
+def test_lasting_doubt_outlives_an_absence_because_nobody_has_decided():
+    lesions = [A, Lesion(id="N", role=LesionRole.NEW, organ="bone")]
+    gone = Observation(lesion="N", state=LesionState.DISAPPEARED)
+    found = visits_of(
+        Criteria.LUGANO,
+        lesions,
+        [measured()],
+        [measured(), both_axes("N", 20, 20, is_equivocal=True)],
+        [measured(), gone],
+        [measured(), both_axes("N", 20, 20)],
+    )
+    assert overalls(found) == ["SD", "SD", "SD"]
+
+
 def test_equivocal_bone_lesions_are_not_counted_while_nobody_decides():
     lesions = [A, *(Lesion(id=x, role=LesionRole.NEW, organ="bone") for x in "XY")]
 

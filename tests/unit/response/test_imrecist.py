@@ -106,16 +106,3 @@ def test_new_lesion_that_is_not_evaluable_leaves_the_burden_unknown():
         [seen("A", 60), unseen],
     )
     assert overalls(found) == ["SD", "NE"]
-
-
-def test_given_sum_stands_for_the_targets():
-    def word(sum_um):
-        levels = {"V0": {"sum_um": 100 * MM}, "V1": {"sum_um": sum_um}}
-        return overalls(visits_of(Criteria.IMRECIST, [], [], [], **levels))
-
-    assert [word(mm * MM) for mm in (0, 70, 71, 120)] == [["CR"], ["PR"], ["SD"], ["PD"]]
-
-
-def test_visit_that_is_not_evaluable_neither_confirms_nor_takes_back():
-    found = imrecist({"A": 100}, {"A": 125}, {}, {"A": 110})
-    assert overalls(found) == ["PDu", "NE", "SD"]

@@ -214,16 +214,6 @@ def test_mrecist_node_at_the_porta_hepatis_is_disease_from_20_mm(name, node, siz
     assert hcc(node, *sizes) == expected, name
 
 
-def test_mrecist_node_at_the_porta_hepatis_counts_by_its_short_axis():
-    target = Observation(lesion="A", viable_um=40 * MM)
-
-    def word(short_um):
-        node = Observation(lesion="N", long_axis_um=30 * MM, short_axis_um=short_um)
-        return last(visits_of(Criteria.MRECIST, [Lesion(id="A"), HILAR], [target], [target, node]))
-
-    assert (word(19_999), word(20_000)) == ("SD", "PD")
-
-
 def test_mrecist_knows_the_porta_hepatis_without_being_told_that_it_is_a_node():
     assert hcc(Lesion(id="N", role=LesionRole.NEW, organ="hepatic hilum node"), 16) == ["SD"]
 

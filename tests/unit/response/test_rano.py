@@ -189,9 +189,3 @@ def test_best_response_in_the_words_of_rano():
     assert rano([[(40, 20)], [(30, 20)]], lesions=(FLAIR,)).best_overall_response.value == "MR"
     assert rano(GROWN, radiotherapy_end=day(0)).best_overall_response.value == "PDu"
     assert rano([[(40, 20)], [(20, 20)]]).best_overall_response.value == "PR"
-
-
-def test_visit_without_images_leaves_progression_to_be_confirmed_by_the_next():
-    found = rano([*GROWN, [None], [(50, 20)]], interval=28, radiotherapy_end=day(0))
-    assert overalls(found) == ["PD", "NE", "PD"]
-    assert found.progression.date == day(28)

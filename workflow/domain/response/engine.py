@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
@@ -208,13 +209,17 @@ def _on_their_days(
 ) -> tuple[Assessment, ...]:
     """The assessments with the day that a visit of several days counts as, by policy."""
     points = {point.id: point for point in timeline.time_points}
-    rule = protocol.policies.visit_date
     return tuple(
-        a
-        if a.is_baseline or a.overall is None
-        else replace(a, date=points[a.time_point].day(rule, has_progressed=plain(a.overall) is Response.PD))
-        for a in assessments
+        assessment
+        if assessment.is_baseline
+        else replace(assessment, date=_day(points[assessment.time_point], assessment, protocol))
+        for assessment in assessments
     )
+
+
+def _day(point: TimePoint, assessment: Assessment, protocol: Protocol) -> datetime.date | None:
+    has_progressed = assessment.overall is not None and plain(assessment.overall) is Response.PD
+    return point.day(protocol.policies.visit_date, has_progressed=has_progressed)
 
 
 def course_of(assessments: Sequence[Assessment], timeline: Timeline, protocol: Protocol) -> Course:

@@ -286,8 +286,8 @@ class Timeline:
         Start of another anticancer therapy: what is seen after this day counts for no best response.
     death_date
         An event of progression-free survival.
-    radiotherapy_end
-        The last day of radiotherapy (RANO 2.0).
+    `reference_date` is the day that durations count from (randomisation or start of treatment);
+    None takes the baseline's date. `radiotherapy_end` is the last day of radiotherapy (RANO 2.0).
 
     Raises
     ------
