@@ -1,13 +1,15 @@
 """What a reader drew holds on the slice that it was drawn on: outlines exactly, axes by their ends.
 
-A line is the longest diameter that the reader saw (RECIST 1.1, 4.2): both of its ends belong to the lesion, and
-no two of its pixels on that slice are further apart. With both axes drawn the lesion is as wide as the short one.
+A line is the longest diameter that the reader saw (RECIST 1.1, 4.2): both of its ends belong to the lesion,
+and no two of its pixels on that slice are further apart. With both axes drawn the lesion is as wide as the
+short one.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import combinations
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,13 +33,13 @@ class DrawnSlice:
     Attributes
     ----------
     least, most
-        Bool, shape (rows, columns) of a box that starts at `start`, (row, column); outside the box there is no
-        lesion. Equal for an outline.
+        Bool, shape (rows, columns) of a box that starts at `start`, (row, column); outside the box there is
+        no lesion. Equal for an outline.
     bounds_all
         Whether no other slice holds more than `most` either: with axes drawn where they are longest.
     bounds_search
-        Whether that is known from the start, not only in the end: with both axes. Cut to the length of its one
-        axis, every result would seem to have it.
+        Whether that is known from the start, not only in the end: with both axes. Cut to the length of its
+        one axis, every result would seem to have it.
     """
 
     least: BoolArray
@@ -101,7 +103,7 @@ class Drawn:
         return replace(fields, inside=inside, outside=outside)
 
     def hold(self, mask: Mask, volume: Volume) -> Mask:
-        """A mask on the volume with the drawn slices as they were drawn, and what is in one piece with them."""
+        """A mask on the volume with the drawn slices as drawn, and what is in one piece with them."""
         if not self.slices:
             return mask
         start, stop = _around(mask, self.slices)
@@ -157,7 +159,8 @@ def _limit_slice(inside: BoolArray, outside: BoolArray, patch: Patch, index: int
 def _around(mask: Mask, slices: Mapping[int, DrawnSlice]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Start and stop (slice, row, column) of the box that holds a mask and the drawn slices."""
     starts = [(index, *drawn.start) for index, drawn in slices.items()]
-    stops = [(i + 1, d.start[0] + d.most.shape[0], d.start[1] + d.most.shape[1]) for i, d in slices.items()]
+    sizes = [(1, drawn.most.shape[0], drawn.most.shape[1]) for drawn in slices.values()]
+    stops = [(s[0] + n[0], s[1] + n[1], s[2] + n[2]) for s, n in zip(starts, sizes, strict=True)]
     if not mask.is_empty:
         starts, stops = [*starts, mask.start_ijk], [*stops, mask.stop_ijk]
     return np.min(starts, axis=0), np.max(stops, axis=0)
@@ -211,7 +214,7 @@ def _measured(lines: Sequence[LinePrompt], volume: Volume) -> dict[int, DrawnSli
     return {
         index: DrawnSlice(
             least=least,
-            most=_within(flat, length, pixels, min(float(spacing.max()) / 2, 0.5)) | least,
+            most=_within(flat, length, pixels, spacing) | least,
             start=(int(low[0]), int(low[1])),
             bounds_all=True,
             bounds_search=line.short_axis_lps is not None,
@@ -225,29 +228,29 @@ def _spanned(flat: FloatArray, pixels: FloatArray, spacing: FloatArray) -> BoolA
     from skimage.draw import polygon
 
     at = np.round((flat - pixels[0, 0]) / spacing).astype(int)
-    least = np.zeros(pixels.shape[:2], dtype=bool)
+    height, width = pixels.shape[:2]
+    least = np.zeros((height, width), dtype=bool)
     if len(at) == 4:
         corners = at[[0, 2, 1, 3]]
-        least[polygon(corners[:, 0], corners[:, 1], least.shape)] = True
-    pairs = [(at[0], at[1])] if len(at) == 2 else [(one, other) for one in at for other in at]
-    for one, other in pairs:
-        rows, columns = pixels_between(*one, *other)
-        is_in = (rows >= 0) & (rows < least.shape[0]) & (columns >= 0) & (columns < least.shape[1])
+        least[polygon(corners[:, 0], corners[:, 1], (height, width))] = True
+    for one, other in combinations(at.tolist(), 2):
+        rows, columns = pixels_between(one[0], one[1], other[0], other[1])
+        is_in = (rows >= 0) & (rows < height) & (columns >= 0) & (columns < width)
         least[rows[is_in], columns[is_in]] = True
     return least
 
 
-def _within(flat: FloatArray, length: float, pixels: FloatArray, tolerance: float) -> BoolArray:
-    """Where no pixel makes the lesion longer or, if the short axis was drawn, wider than drawn."""
+def _within(flat: FloatArray, length: float, pixels: FloatArray, spacing: FloatArray) -> BoolArray:
+    """Where pixels leave the drawn axis the longest one and, if the short one was drawn, as wide."""
     start, end = flat[:2]
-    along = (end - start) / length
-    far = np.maximum(np.linalg.norm(pixels - start, axis=-1), np.linalg.norm(pixels - end, axis=-1))
-    most = far <= length + tolerance
+    # A quarter of a pixel less: among equals, another axis than the drawn one might be measured.
+    radius = 0.5 * length - 0.25 * float(spacing.min())
+    most = np.linalg.norm(pixels - (start + end) / 2, axis=-1) <= radius
     if len(flat) == 4:
+        tolerance = min(float(spacing.max()) / 2, 0.5)
+        along = (end - start) / length
         across = np.array([-along[1], along[0]])
         sides = np.sort((flat[2:] - start) @ across)
         beside = (pixels - start) @ across
         most &= (beside >= sides[0] - tolerance) & (beside <= sides[1] + tolerance)
-    # Of what the ends allow, two pixels on either side may still be too far apart.
-    most &= np.linalg.norm(pixels - (start + end) / 2, axis=-1) <= 0.5 * length + tolerance
     return np.asarray(most)
