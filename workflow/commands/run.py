@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from workflow.commands._exit import done as exit_code
 from workflow.commands._shared import (
     ConfigOption,
     JsonOption,
@@ -74,4 +75,4 @@ def register(app: typer.Typer) -> None:
                 results.print(f"results: {folder}", markup=False)
         for reason in done.needs_attention:
             messages.print(f"needs a person: {reason}", markup=False)
-        raise typer.Exit(1 if done.needs_attention else 0)
+        raise typer.Exit(exit_code(needs_a_person=bool(done.needs_attention)))

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from workflow.commands._exit import done
 from workflow.commands._shared import ConfigOption, JsonOption, messages, print_json, results, table
 
 
@@ -34,6 +35,7 @@ def register(app: typer.Typer) -> None:
         """
         from workflow.bootstrap import build
         from workflow.settings import load_settings
+        from workflow.use_cases.attention import needs_a_person
 
         context = build(load_settings(config))
         if replay is not None:
@@ -41,15 +43,10 @@ def register(app: typer.Typer) -> None:
             messages.print(f"job {replay} is queued again")
             return
         status, patients = context.overview.status(), context.overview.worklist()
-        needs_person = bool(
-            status["stopped"]
-            or status["quarantine"]
-            or status["attention"]
-            or any(status["outbox"].get(s) for s in ("HELD", "REFUSED"))
-        )
+        code = done(needs_a_person=bool(needs_a_person(status)))
         if as_json:
             print_json({**status, "worklist": patients})
-            raise typer.Exit(int(needs_person))
+            raise typer.Exit(code)
         rows = [
             (p["patient_id"], point["study_date"], point["state"], point["reason"])
             for p in patients
@@ -71,4 +68,4 @@ def register(app: typer.Typer) -> None:
             results.print(f"look at: study {line['study_instance_uid']}: {line['text']}", markup=False)
         for kept in status["quarantine"]:
             results.print(f"kept for a person: {kept['what']}: {kept['reason']}", markup=False)
-        raise typer.Exit(int(needs_person))
+        raise typer.Exit(code)
