@@ -34,6 +34,7 @@ def register(app: typer.Typer) -> None:
             tumorline status --replay 17
         """
         from workflow.bootstrap import build
+        from workflow.domain.states import RESULT_WORDS, VISIT_WORDS, ResultState, VisitState
         from workflow.settings import load_settings
         from workflow.use_cases.attention import needs_a_person
 
@@ -48,14 +49,20 @@ def register(app: typer.Typer) -> None:
             print_json({**status, "worklist": patients})
             raise typer.Exit(code)
         rows = [
-            (p["patient_id"], point["study_date"], point["state"], point["reason"])
+            (p["patient_id"], point["study_date"], VISIT_WORDS[VisitState(point["state"])], point["reason"])
             for p in patients
             for point in p["time_points"]
         ]
         results.print(table("worklist", ["patient", "date", "state", "reason"], rows))
         counts = [(j["stage"], j["state"], j["outcome"], j["count"]) for j in status["jobs"]]
         results.print(table("jobs", ["stage", "state", "outcome", "count"], counts))
-        results.print(table("outbox", ["state", "objects"], status["outbox"].items()))
+        results.print(
+            table(
+                "outbox",
+                ["state", "objects"],
+                [(RESULT_WORDS[ResultState(s)], n) for s, n in status["outbox"].items()],
+            )
+        )
         for job in status["retrying"]:
             results.print(
                 f"waits: {job['stage']} {job['subject']} until {job['due_at'][:19]}: {job['error']}",
