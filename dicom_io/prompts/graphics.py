@@ -332,7 +332,9 @@ def pair_axes(lines: Sequence[Drawing]) -> list[tuple[Drawing, Drawing | None]]:
     shorts = [line for line in lines if line.role is Role.SHORT_AXIS]
     if len(longs) == len(shorts) == 1 and longs[0].surface == shorts[0].surface:
         rest = [line for line in lines if line not in (longs[0], shorts[0])]
-        return [(longs[0], shorts[0]), *pair_axes(rest)]
+        # The long axis is the longer one, whatever an object calls it.
+        short, long = sorted((shorts[0], longs[0]), key=lambda line: line.length_mm)
+        return [(long, short), *pair_axes(rest)]
     if len(lines) > MAX_PAIRED_LINES:
         return [(line, None) for line in lines]
     partner: dict[int, Drawing] = {}

@@ -25,7 +25,7 @@ from dicom_io.prompts.plausibility import volume_contradiction, volume_mm3
 from dicom_io.prompts.reading import ProblemKind
 from dicom_io.prompts.rules import LesionRules
 from workflow.domain.errors import UnsuitableInputError
-from workflow.domain.geometry import FloatArray
+from workflow.domain.geometry import FloatArray, Volume
 from workflow.domain.lesion import (
     LesionPrompt,
     LinePrompt,
@@ -315,6 +315,12 @@ def _closed_shapes(
     roi: Roi, closed: Sequence[Contour], images: ReferencedImages, collector: Collector
 ) -> list[PromptShape]:
     planar = [planar_contour(c.points_lps, images.volume, is_xor=c.kind in _XOR) for c in closed]
+    cut_off = sum(_leaves(contour.points_lps, images.volume) for contour in closed)
+    if cut_off:
+        collector.doubt(
+            f"{roi.item}: {cut_off} of its contours leave {images.series.name} at the side and are cut off "
+            "there; look whether the lesion is"
+        )
     if None not in planar:
         planes, nested = drawn_planes([contour for contour in planar if contour is not None], images.volume)
         region = region_of(planes, images.volume)
@@ -335,6 +341,12 @@ def _closed_shapes(
             f"{roi.item}: {region.interpolated} undrawn slices between drawn ones are interpolated by shape"
         )
     return [MaskPrompt(volume=region.volume)]
+
+
+def _leaves(points_lps: FloatArray, volume: Volume) -> bool:
+    """Whether points (n, 3), LPS mm, lie more than a pixel outside the rows and columns of a volume."""
+    pixels = volume.ijk(points_lps)[:, 1:]
+    return bool(np.any(pixels < -1.5) or np.any(pixels > np.asarray(volume.shape[1:]) + 0.5))
 
 
 def _prompt(roi: Roi, shapes: tuple[PromptShape, ...], origin: Origin) -> LesionPrompt:
