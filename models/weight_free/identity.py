@@ -30,7 +30,7 @@ _LEAST_LUNG_VOXEL_COUNT = 3000  # more than the air between a patient and the ta
 
 # Similarity below which two images are not taken for one person's. Measured in
 # docs/decisions/weight-free-model.md, beside what pairs of one and of two persons have.
-LEAST_CT, LEAST_OTHER = 0.65, -0.13
+LEAST_CT, LEAST_OTHER = 0.65, -0.18
 
 
 @dataclass(frozen=True, kw_only=True)

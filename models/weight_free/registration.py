@@ -135,10 +135,19 @@ def register(prior: Volume, new: Volume, *, largest_voxel_count: float = 1.2e6) 
     finest_mm, scale = _finest_mm(prior, largest_voxel_count), _Scale.of(prior, new)
     prior, new = (_reduced(volume, finest_mm) for volume in (prior, new))
     affine, fixed, moving = _linear(prior, new, scale, finest_mm)
-    seen, covered = _through(affine, moving, fixed)
-    similarity = _structural_similarity(fixed, seen, covered)
-    _refuse_unlike(similarity, float(covered.mean()))
+    similarity, share = _match(affine, fixed, moving)
+    # The scanner's own coordinates are a map too: a head held in place needs no other, and gets no worse one.
+    own_similarity, own_share = _match(np.eye(4), fixed, moving)
+    if own_similarity > similarity and own_share > 0.8 * share:
+        affine, similarity, share = np.eye(4), own_similarity, own_share
+    _refuse_unlike(similarity, share)
     return _deform(prior, new, affine, scale, finest_mm, similarity)
+
+
+def _match(affine: FloatArray, fixed: Volume, moving: Volume) -> tuple[float, float]:
+    """Similarity of structures under an affine map, and the share of the prior that the new volume covers."""
+    seen, covered = _through(affine, moving, fixed)
+    return _structural_similarity(fixed, seen, covered), float(covered.mean())
 
 
 def _finest_mm(prior: Volume, largest_voxel_count: float) -> float:
@@ -392,6 +401,9 @@ def _deform(
     )
     moved = sitk.GetArrayFromImage(warped)
     displacement = sitk.GetArrayFromImage(field).astype(np.float32)
+    if _structural_similarity(fixed, moved, covered) < _structural_similarity(fixed, moving, covered):
+        # It has pulled noise and slice profiles together, and the structures apart.
+        displacement, moved = np.zeros_like(displacement), moving
     return Registration(
         affine=affine,
         displacement=displacement,
