@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from dicom_io.parsing import Attributes
 from dicom_io.prompts.collector import UnsupportedItemError
-from dicom_io.prompts.placement import as_point
+from dicom_io.prompts.image_planes import as_point
 from workflow.domain.errors import UnsuitableInputError
 from workflow.domain.geometry import FloatArray
 from workflow.domain.lesion import BoxPrompt, LinePrompt, OutlinePrompt, PointPrompt, PromptShape

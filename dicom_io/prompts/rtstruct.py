@@ -11,15 +11,9 @@ from dicom_io.parsing import Attributes
 from dicom_io.prompts.collector import Collector
 from dicom_io.prompts.contours import drawn_planes, planar_contour, region_across
 from dicom_io.prompts.graphics import require_sane
+from dicom_io.prompts.image_planes import ReferencedImages, as_point
 from dicom_io.prompts.origin import Origin, code_of, origin_of, site_from
-from dicom_io.prompts.placement import (
-    Home,
-    ImageIndex,
-    NotPlacedError,
-    ReferencedImages,
-    as_point,
-    inside_of,
-)
+from dicom_io.prompts.placement import Home, ImageIndex, NotPlacedError, inside_of
 from dicom_io.prompts.planes import region_of
 from dicom_io.prompts.plausibility import volume_contradiction, volume_mm3
 from dicom_io.prompts.reading import ProblemKind
