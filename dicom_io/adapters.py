@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from pydicom import Dataset
 
     from dicom_io.headers import InstanceHeader
-    from dicom_io.results import InstanceReference, ResultSettings
+    from dicom_io.results import InstanceReference, KeyImage, ResultSettings
     from dicom_io.volumes import SeriesVolume
 
 # PS3.5 9.1
@@ -149,10 +149,16 @@ class DicomResults:
         earlier = [r for made in prior for r in evidence_of(_reference(made), made.path)]
         with quiet():  # highdicom's warnings quote patient names
             results = build_results(
-                report, sources, settings=self._result_settings(), course=course, prior=earlier
+                report,
+                sources,
+                settings=self._result_settings(),
+                course=course,
+                prior=earlier,
+                earlier_pictures=_pictures_beside(prior),
             )
             checked = validate(results)
-        self._draw(report, images, course, folder)
+        for uid, picture in results.pictures.items():
+            (folder / f"{uid}.png").write_bytes(picture.png())
         return WrittenResults(
             objects=tuple(_written(role, made, folder) for role, made in results.by_role.items()),
             errors=tuple(f"{f.check.value}: {f.message}" for f in checked.findings),
@@ -192,30 +198,6 @@ class DicomResults:
             writes_key_images=self._settings.secondary_capture,
         )
 
-    def _draw(
-        self,
-        report: TimePointReport,
-        images: Sequence[ImageStack],
-        course: Sequence[TimePointReport],
-        folder: Path,
-    ) -> None:
-        """Key images for the page: the same field of view at every time point, so that they compare."""
-        from dicom_io.results.key_images import key_image_field_mm, render_key_image
-
-        by_key = {image.series.key: image for image in images}
-        for lesion in report.lesions:
-            seen = [o for r in course for o in r.lesions if o.tracking_uid == lesion.tracking_uid]
-            image = images[0] if lesion.measured_on is None else by_key[lesion.measured_on]
-            picture = render_key_image(
-                image.volume,
-                lesion,
-                modality=image.series.modality,
-                field_mm=max(key_image_field_mm(o) for o in (*seen, lesion)),
-                centre_lps=lesion.expected_lps,
-            )
-            if picture is not None:
-                (folder / f"{lesion.tracking_uid}.png").write_bytes(picture.png())
-
 
 def _identity(header: InstanceHeader) -> PatientIdentity:
     return PatientIdentity(
@@ -252,6 +234,15 @@ def _reference(made: WrittenObject) -> InstanceReference:
     return InstanceReference(
         made.study_instance_uid, made.series_instance_uid, made.sop_class_uid, made.sop_instance_uid
     )
+
+
+def _pictures_beside(prior: Sequence[WrittenObject]) -> list[KeyImage]:
+    """The pictures that lie with earlier reports."""
+    from dicom_io.results import KeyImage
+
+    folders = dict.fromkeys(made.path.parent for made in prior)
+    paths = [path for folder in folders for path in sorted(folder.glob("*.png"))]
+    return [image for path in paths if (image := KeyImage.from_png(path.read_bytes())) is not None]
 
 
 def _written(role: str, made: Dataset, folder: Path) -> WrittenObject:

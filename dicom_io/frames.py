@@ -415,6 +415,8 @@ def _marks(
 
 def _private_b_value(image: Attributes) -> str:
     """The b-value where Siemens, GE and Philips put it before the standard had an attribute."""
+    if image.remark("Modality") != "MR":
+        return ""
     for group, creator, element in _PRIVATE_B_VALUES:
         number = image.private_number(group, creator, element)
         if number is not None and number >= 0:

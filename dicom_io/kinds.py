@@ -48,22 +48,27 @@ class Geometry:
 
 @dataclass(frozen=True)
 class _Pattern:
-    """A kind of image: what ImageType (upper case, words) and the description (lower case) say of it."""
+    """A kind of image: what ImageType (upper case, words) and the description (lower case) say of it.
+
+    The description alone is enough for a refusal of up to `few` planes.
+    """
 
     name: str
     values: str
     words: str
     is_refused: bool = True
+    few: int = 0
     modalities: tuple[str, ...] = ("CT", "MR", "PT")
 
 
-_LOCALIZER = _Pattern(
-    "a localizer",
-    r"LOCALI[SZ]ERS?|SCOUT|TOPOGRAM|SURVIEW|SURVEY|SCANOGRAM",
-    r"locali[sz]er|scout|topogram|surview|survey|scanogram|plane?\s*loc|\b3[- ]?plane?\b|\btopo\b|\bloc\b|"
-    r"übersicht|rep[eé]rage|localizador",
-)
 _PATTERNS: tuple[_Pattern, ...] = (
+    _Pattern(
+        "a localizer",
+        r"LOCALI[SZ]ERS?|SCOUT|TOPOGRAM|SURVIEW|SURVEY|SCANOGRAM",
+        r"locali[sz]er|scout|topogram|surview|survey|scanogram|plane?\s*loc|\b3[- ]?plane?\b|\btopo\b|"
+        r"\bloc\b|übersicht|rep[eé]rage|localizador",
+        few=30,  # more planes are a scan, whatever it is called ("skeletal survey")
+    ),
     _Pattern(
         "a projection",
         r"MIPS?|MINIP|MIP THICK|MAX IP|MIN IP|MEAN IP|VRT?|SSD|VOLREN|VOLUME RENDER\w*|PROJECTION( IMAGE)?|"
@@ -76,6 +81,7 @@ _PATTERNS: tuple[_Pattern, ...] = (
         r"SCREEN ?(SAVE|SHOT|CAPTURE)|SAVE|CAPTURE|DOSE ?(REPORT|INFO|RECORD)|PATIENT ?PROTOCOL",
         r"screen[ -]?(save|shot|capture|grab)|dose[ -]?(report|info|record|summary)|"
         r"patient protocol|key ?images?\b",
+        few=5,
     ),
     _Pattern("a curved reformat", r"CPR|CURVED( MPR)?|STRAIGHTENED", r"\bcpr\b|curved|straightened"),
     _Pattern("a mosaic of many slices", r"MOSAIC", r"\bmosaic\b"),
@@ -120,8 +126,8 @@ _PATTERNS: tuple[_Pattern, ...] = (
 )
 # Words before or after which a name means what is to be made of these slices.
 _SOURCE = re.compile(r"(\b(for|f(ü|ue?)r|zu[rm])\b|source|\braw\b|quell)", re.I)
-# So many planes are a scan, whatever its description calls it ("skeletal survey").
-_MOST_LOCALIZER_PLANES, _MOST_CAPTURES = 30, 5
+# "OPP_PHASE" is no phase image, "IODINE_REMOVED" no iodine map.
+_NEGATED = re.compile(r"PHASE$|REMOVED|SUBTRACTED|SUPPRESSED|VIRTUAL")
 _FEW_PLANES = 5
 # Slabs this many times thicker than their distance, and this thick, are computed from thinner slices.
 _SLAB_OVERLAP, _SLAB_MM = 3.0, 5.0
@@ -130,56 +136,41 @@ _SLAB_OVERLAP, _SLAB_MM = 3.0, 5.0
 def kind_of(first: Frame, geometry: Geometry) -> Kind:
     """Tell the kind of a stack by its first plane and the geometry of all."""
     header = first.header
-    if header.sop_class_uid == _SECONDARY_CAPTURE or header.sop_class_uid.startswith(
-        f"{_SECONDARY_CAPTURE}."
-    ):
+    if f"{header.sop_class_uid}.".startswith(f"{_SECONDARY_CAPTURE}."):
         return Kind(refusal="a secondary capture (SOP class), not for measuring")
-    words = re.sub(r"[_^.\s]+", " ", (header.series_description or header.protocol_name).lower())
-    if found := _value(first, _LOCALIZER):
-        return Kind(refusal=f"a localizer (ImageType {found}), not for measuring")
+    for pattern in _PATTERNS:
+        if header.modality in pattern.modalities and (found := _value(first, pattern)):
+            return _kind(f"{pattern.name} (ImageType {found})", is_refused=pattern.is_refused)
     if geometry.plane in ("coronal", "sagittal") and geometry.planes == 1 and header.modality == "CT":
         return Kind(refusal="a localizer (one plane along the body), not for measuring")
-    if re.search(_LOCALIZER.words, words):
-        if geometry.planes <= _MOST_LOCALIZER_PLANES:
-            return Kind(refusal="a localizer (SeriesDescription), not for measuring")
-        return Kind(left_out="a localizer by its description, a scan by its number of planes")
-    for pattern in _PATTERNS:
-        if header.modality not in pattern.modalities:
-            continue
-        if found := _value(first, pattern):
-            what = f"{pattern.name} (ImageType {found})"
-            return (
-                Kind(refusal=f"{what}: no lesion has its size in it")
-                if pattern.is_refused
-                else Kind(left_out=what)
-            )
-    return _by_words(first, words, geometry) or Kind(left_out=_by_geometry(geometry) or _derived(first))
+    return _by_words(first, geometry) or Kind(left_out=_by_geometry(geometry) or _derived(first))
+
+
+def _kind(what: str, *, is_refused: bool) -> Kind:
+    return Kind(refusal=f"{what}, not for measuring") if is_refused else Kind(left_out=what)
 
 
 def _value(first: Frame, pattern: _Pattern) -> str | None:
     """The value of ImageType, or of what else names the kind, that the pattern fits, whole or in a word."""
     for value in first.kinds:
         plain = re.sub(r"[\W_]+", " ", value).strip()
-        # "OPP_PHASE" is no phase image, "IODINE_REMOVED" no iodine map; letters mean something only alone.
+        # Letters and pairs of them mean something only alone.
         words = [] if _NEGATED.search(plain) else [word for word in plain.split() if len(word) >= 3]
         if any(re.fullmatch(pattern.values, candidate) for candidate in (plain, *words)):
             return value
     return None
 
 
-_NEGATED = re.compile(r"PHASE$|REMOVED|SUBTRACTED|SUPPRESSED|VIRTUAL")
-
-
-def _by_words(first: Frame, words: str, geometry: Geometry) -> Kind | None:
+def _by_words(first: Frame, geometry: Geometry) -> Kind | None:
+    header = first.header
+    words = re.sub(r"[_^.\s]+", " ", (header.series_description or header.protocol_name).lower())
+    if _SOURCE.search(words):
+        return None
     for pattern in _PATTERNS:
-        found = re.search(pattern.words, words)
-        if found is None or first.header.modality not in pattern.modalities or _SOURCE.search(words):
-            continue
-        what = f"{pattern.name} (SeriesDescription)"
-        is_few = "capture" in pattern.name and geometry.planes <= _MOST_CAPTURES
-        if pattern.is_refused and (is_few or first.is_derived or _by_geometry(geometry)):
-            return Kind(refusal=f"{what}: no lesion has its size in it")
-        return Kind(left_out=what)
+        if header.modality in pattern.modalities and re.search(pattern.words, words):
+            is_sure = geometry.planes <= pattern.few or first.is_derived or bool(_by_geometry(geometry))
+            is_refused = pattern.is_refused and is_sure
+            return _kind(f"{pattern.name} (SeriesDescription)", is_refused=is_refused)
     return None
 
 

@@ -274,10 +274,14 @@ class Attributes:
     def private(self, group: int, creator: str, element: int) -> str:
         """The text of a private attribute in a creator's block (PS3.5 7.8), "" if absent or unreadable."""
         for block in range(0x10, 0x20):
+            named = BaseTag((group << 16) + block)
+            held = BaseTag((group << 16) + (block << 8) + element)
+            if named not in self.dataset or held not in self.dataset:
+                continue
             try:
-                if str(self.dataset[group, block].value).strip() != creator:
+                if str(self.dataset[named].value).strip() != creator:
                     continue
-                value = self.dataset[group, (block << 8) + element].value
+                value = self.dataset[held].value
             except PARSER_FAILURES:
                 continue
             if isinstance(value, bytes):

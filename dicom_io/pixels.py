@@ -105,6 +105,40 @@ def read_planes(frames: Sequence[Frame]) -> Iterator[tuple[int, PlaneArray]]:
             yield from zip(places, _decode(path, [frames[i] for i in places]), strict=True)
 
 
+def equal_duplicates(frames: Sequence[Frame], duplicates: Sequence[tuple[int, Frame]]) -> tuple[str, ...]:
+    """Compare planes with those whose place they share, by rescaling and stored numbers.
+
+    Parameters
+    ----------
+    frames
+        One per place.
+    duplicates
+        (number in `frames`, plane).
+
+    Returns
+    -------
+    tuple
+        The duplicates' labels.
+
+    Raises
+    ------
+    UnsuitableInputError
+        If two planes at one place differ, or one can't be read.
+    """
+    kept = sorted({place for place, _ in duplicates})
+    originals = {kept[i]: stored for i, stored in read_planes([frames[place] for place in kept])}
+    for i, stored in read_planes([frame for _, frame in duplicates]):
+        place, frame = duplicates[i]
+        other = frames[place]
+        same_scale = (frame.slope, frame.intercept) == (other.slope, other.intercept)
+        if not same_scale or not np.array_equal(stored, originals[place]):
+            raise UnsuitableInputError(
+                f"{other.label} and {frame.label} lie at one place and differ, and nothing in their "
+                "headers tells them apart; use a series with one image per place"
+            )
+    return tuple(frame.label for _, frame in duplicates)
+
+
 def pixel_digest(path: Path) -> str | None:
     """Digest an image's stored pixels, their place and their time; None if it is no CT, MR or PET image.
 

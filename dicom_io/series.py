@@ -14,6 +14,8 @@ from dicom_io.frames import MEASURED_MODALITIES, Frame, read_frames
 from dicom_io.grid import SAME_PLACE_MM, Grid
 from dicom_io.headers import InstanceHeader
 from dicom_io.kinds import Geometry, kind_of
+from dicom_io.parsing import quiet
+from dicom_io.pixels import equal_duplicates
 from dicom_io.stacks import Stack, orientation_name, split_into_stacks
 from dicom_io.suv import SuvScale, suv_scale
 from workflow.domain.errors import UnsuitableInputError
@@ -57,7 +59,9 @@ def describe_study(paths: Iterable[Path]) -> list[SeriesDescription]:
 
 
 def scan_files(paths: Iterable[Path]) -> Scan:
-    """Read the headers of some files and split their images into stacks; nothing is decoded.
+    """Read the headers of some files and split their images into stacks.
+
+    Pixels are only looked at where several images share a place: equal ones are copies, others a conflict.
 
     Raises
     ------
@@ -162,7 +166,7 @@ def _describe(stack: Stack, number: int, count: int, directions: int) -> SeriesD
     scale = suv_scale([frame.pet for frame in frames if frame.pet is not None])
     unusable = next((frame.unusable for frame in stack.frames if frame.unusable), None)
     frames_of_reference = [frame.header.frame_of_reference_uid for frame in frames]
-    refusal = kind.refusal or unusable or stack.refusal or scale.refusal
+    refusal = kind.refusal or unusable or stack.refusal or scale.refusal or _conflict(stack)
     described = replace(
         _identity(first.header),
         sop_instance_uids=_uids(frame.header for frame in frames),
@@ -182,6 +186,16 @@ def _describe(stack: Stack, number: int, count: int, directions: int) -> SeriesD
         doubts=_doubts(stack, scale),
     )
     return described if stack.grid is None else _with_grid(described, stack.grid)
+
+
+def _conflict(stack: Stack) -> str | None:
+    """Why planes that share a place can't be told apart: the only question that headers don't answer."""
+    try:
+        with quiet():
+            equal_duplicates(stack.frames, stack.duplicates)
+    except UnsuitableInputError as error:
+        return str(error)
+    return None
 
 
 def _value_unit(stack: Stack, scale: SuvScale) -> str:

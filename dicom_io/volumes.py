@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from dicom_io.frames import Frame
 from dicom_io.grid import Grid
 from dicom_io.parsing import quiet
-from dicom_io.pixels import PlaneArray, read_planes
+from dicom_io.pixels import PlaneArray, equal_duplicates, read_planes
 from dicom_io.plausibility import why_not_hounsfield, why_not_suv
 from dicom_io.series import Scan, ScannedSeries, scan_files
 from dicom_io.stacks import Stack
@@ -94,7 +94,10 @@ def read_volume(paths: Iterable[Path], series: SeriesDescription | None = None) 
     files = sorted(paths)
     scan = scan_files(files)
     if series is not None:
-        return _read(_find(scan, series))
+        read = _read(_find(scan, series))
+        # From the files of one stack alone it would be called the only one of its series.
+        named = replace(read.series, stack=series.stack, stack_label=series.stack_label)
+        return replace(read, series=named)
     return _read(_best(scan, None, where=str(files[0]) if len(files) == 1 else f"{len(files)} files"))
 
 
@@ -217,7 +220,7 @@ class _Filling:
         if grid.is_tilted:
             self.array.fill(self.outside)
         self._padded = self._ignored_padding = 0
-        self.duplicates: list[str] = []
+        self.duplicates: tuple[str, ...] = ()
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -243,7 +246,7 @@ class _Filling:
         slice_of = {plane: k for k, plane in enumerate(self.grid.planes) if plane is not None}
         for place, stored in read_planes(self.stack.frames):
             self._place(slice_of[place], place, stored)
-        self._compare_duplicates(slice_of)
+        self.duplicates = equal_duplicates(self.stack.frames, self.stack.duplicates)
         for k, plane in enumerate(self.grid.planes):
             if plane is None:
                 self._between(k)
@@ -289,25 +292,6 @@ class _Filling:
     def _between(self, k: int) -> None:
         mean = (self.array[k - 1].astype(np.float32) + self.array[k + 1]) / 2
         self.array[k] = np.rint(mean) if self.array.dtype == np.int16 else mean
-
-    def _compare_duplicates(self, slice_of: dict[int, int]) -> None:
-        """Drop planes whose pixels equal those at their place; the stored numbers are compared."""
-        if not self.stack.duplicates:
-            return
-        kept = sorted({place for place, _ in self.stack.duplicates})
-        originals = {
-            kept[i]: stored for i, stored in read_planes([self.stack.frames[place] for place in kept])
-        }
-        for i, stored in read_planes([frame for _, frame in self.stack.duplicates]):
-            place, frame = self.stack.duplicates[i]
-            other = self.stack.frames[place]
-            same_scale = (frame.slope, frame.intercept) == (other.slope, other.intercept)
-            if not same_scale or not np.array_equal(stored, originals[place]):
-                raise UnsuitableInputError(
-                    f"{other.label} and {frame.label} lie at one place and differ, and nothing in their "
-                    "headers tells them apart; use a series with one image per place"
-                )
-            self.duplicates.append(frame.label)
 
 
 def _rescale(stored: PlaneArray, slope: float, intercept: float, values: NDArray[Any]) -> None:

@@ -15,6 +15,7 @@ from db.session import migrate, open_engine, reading, unit_of_work
 from dicom_io.adapters import DicomImages, DicomPrompts, DicomResults
 from workflow.engine.context import Context
 from workflow.ports import Destination, Segmenter, Tracker
+from workflow.response import protocol_of
 from workflow.settings import Node, Settings
 
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ def build(settings: Settings, *, destination: Destination | None = None) -> Cont
 
     Nothing heavy is imported here: models and DICOM encoders come when a stage first asks for them.
     """
+    protocol_of(settings.response)  # refused at start, not when the first report is due
     settings.home.mkdir(parents=True, exist_ok=True)
     migrate(settings.resolved_database_url)
     engine = open_engine(settings.resolved_database_url)

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from workflow.domain.errors import ConfigurationError
 from workflow.domain.lesion import LesionState
 from workflow.domain.lesion_life import Decision, Override, apply_overrides, doubtful_transitions, in_force
 from workflow.domain.record import LesionIdentity, PatientRecord, Visit
@@ -29,6 +30,7 @@ from workflow.domain.response import (
     millimetres,
 )
 from workflow.domain.response.edit_checks import is_finding
+from workflow.domain.response.inputs import Input, missing_inputs
 from workflow.domain.series import SeriesDescription, slice_interval
 from workflow.domain.states import LESION_WORDS
 from workflow.settings import Response as ResponseSettings
@@ -97,15 +99,30 @@ class VisitAssessment:
         )
 
 
+# What the pipeline measures by itself.
+SUPPLIED = frozenset({Input.DIAMETER, Input.PERPENDICULAR_DIAMETERS, Input.ATTENUATION})
+
+
 def protocol_of(settings: ResponseSettings) -> Protocol:
     """The study's protocol as the settings have it.
 
     Raises
     ------
-    ValueError
-        If criteria or a policy are unknown; the message lists the known ones.
+    ConfigurationError
+        If criteria or a policy are unknown, or the criteria need what the pipeline does not measure.
     """
-    return Protocol(criteria=criteria_of(settings.criteria), policies=Policies.from_mapping(settings.policy))
+    try:
+        protocol = Protocol(
+            criteria=criteria_of(settings.criteria), policies=Policies.from_mapping(settings.policy)
+        )
+    except ValueError as error:
+        raise ConfigurationError(f"response: {error}") from error
+    if lacking := missing_inputs(protocol.criteria, SUPPLIED):
+        raise ConfigurationError(
+            f"response.criteria: {lacking}, which the pipeline does not measure; "
+            "assess such courses with `tumorline recist`"
+        )
+    return protocol
 
 
 def assess_visit(
@@ -224,9 +241,17 @@ def _observation(seen: SeenAtVisit, stack: SeriesDescription | None) -> Observat
         is_equivocal=True if seen.is_equivocal else None,
         long_axis_um=micrometres(size.long_axis.length_mm) if size and is_measured else None,
         short_axis_um=micrometres(size.short_axis.length_mm) if size and is_measured else None,
+        attenuation_milli_hu=_attenuation(seen, stack) if is_measured else None,
         # Of the stack that it is measured on, which decides how large a target must be.
         slice_interval_um=micrometres(interval_mm) if interval_mm else None,
     )
+
+
+def _attenuation(seen: SeenAtVisit, stack: SeriesDescription | None) -> int | None:
+    """Mean attenuation in thousandths of a HU, as Choi compares it: of the portal venous phase."""
+    mean = seen.measurement.mean_hu if seen.measurement else None
+    is_portal = stack is not None and stack.value_unit == "HU" and stack.contrast_phase == "portal venous"
+    return round(1000 * mean) if mean is not None and is_portal else None
 
 
 def _own_response(timeline: Timeline, lesion: Lesion, protocol: Protocol) -> str:

@@ -9,7 +9,7 @@ that two lesions in one region are not joined across the slices that lie between
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,6 +26,8 @@ SAME_PLANE = 0.02
 MAX_VOXELS = 2**28
 # Planes drawn at one larger spacing throughout are a habit of drawing up to this spacing, mm.
 WIDEST_HABIT_MM = 15.0
+# Nobody draws so many parts: a thresholded map does, and following each through all planes would take hours.
+MAX_COMPONENTS = 2000
 _DIAGONAL = np.ones((3, 3), dtype=bool)
 
 
@@ -140,6 +142,9 @@ def _levels(planes: Sequence[DrawnPlane], corner: FloatArray, size: tuple[int, i
         labels, count = label(pixels, structure=_DIAGONAL)
         reach = max(plane.reach for plane in group)
         levels.append(_Level(position=position, reach=reach, labels=labels, count=count))
+    if sum(level.count for level in levels) > MAX_COMPONENTS:
+        whole = [(level.labels > 0).astype(np.int32) for level in levels]
+        levels = [replace(one, labels=mask, count=1) for one, mask in zip(levels, whole, strict=True)]
     return levels
 
 

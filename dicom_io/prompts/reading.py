@@ -61,7 +61,8 @@ class PromptProblem:
         return _NEXT_STEPS.get(self.kind, "")
 
     def __str__(self) -> str:
-        return f"{self.item} of {self.sop_instance_uid} {self.kind}: {self.reason}"
+        where = f"{self.item} of {self.sop_instance_uid}" if self.sop_instance_uid else self.item
+        return f"{where} {self.kind}: {self.reason}"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -65,6 +65,11 @@ class Lesion:
     segments: list[PlacedSegment] = field(default_factory=list)
 
     @property
+    def name(self) -> str:
+        """How a doubt calls it: its place in the document and its label."""
+        return f"{self.nodes[0].item} {_label(self.nodes)}".strip()
+
+    @property
     def homes(self) -> list[Home]:
         """Where its parts were drawn, the masks' first: a line beside one says less."""
         return [segment.home for segment in self.segments] + [drawing.home for drawing in self.drawings]
@@ -156,7 +161,7 @@ class _Reader:
             kind = ProblemKind.DOUBTFUL_LESION if choice.doubt else ProblemKind.NOT_A_LESION
             self.collector.problem(item, kind, choice.reason)
         elif choice.doubt:
-            self.collector.doubt(f"{item}: {choice.doubt}")
+            self.collector.doubt(f"{lesion.name}: {choice.doubt}")
         return choice.is_lesion
 
     def _of_vessel(self, lesion: Lesion) -> LesionChoice | None:
@@ -207,9 +212,9 @@ class _Reader:
         lesion.drawings += [PlacedDrawing(drawing=drawing, home=home) for drawing in drawings]
         measured = numeric_of(node.parent) if node.parent is not None else None
         if measured is not None and len(drawings) == 1:
-            self._compare(node, measured, drawings[0])
+            self._compare(lesion, node, measured, drawings[0])
 
-    def _compare(self, node: Node, measured: Numeric, drawing: Drawing) -> None:
+    def _compare(self, lesion: Lesion, node: Node, measured: Numeric, drawing: Drawing) -> None:
         """Say so where a number is not that of its own coordinates."""
         contradiction = ""
         if drawing.kind == "line" and measured.length_mm is not None:
@@ -219,7 +224,7 @@ class _Reader:
         elif drawing.kind == "outline" and measured.area_mm2 is not None:
             contradiction = area_contradiction(measured.area_mm2, polygon_area_mm2(drawing.points_lps))
         if contradiction:
-            self.collector.doubt(f"{node.item}: {contradiction}")
+            self.collector.doubt(f"{lesion.name}, {node.item}: {contradiction}")
 
     def _is_drawing(self, node: Node) -> bool:
         """Coordinates, a segment, or a reference to coordinates elsewhere in the document."""
@@ -266,7 +271,7 @@ class _Reader:
     def _add(self, lesion: Lesion) -> None:
         """Add the lesion on one stack: a prompt has one, and what lies on others is said."""
         home, *others = lesion.homes
-        item, key = lesion.nodes[0].item, home.images.series.key
+        key = home.images.series.key
         drawings = [d.drawing for d in lesion.drawings if d.home.images.series.key == key]
         masks = [s.mask for s in lesion.segments if s.home.images.series.key == key]
         elsewhere = {
@@ -277,7 +282,7 @@ class _Reader:
         # A mask on one stack and the axes on another show one lesion; two drawings are two measurements.
         if elsewhere and (drawings or len(masks) > 1 or len(elsewhere) > 1):
             self.collector.doubt(
-                f"{item}: it was measured on {home.images.series.name} and on "
+                f"{lesion.name}: it was measured on {home.images.series.name} and on "
                 f"{', '.join(elsewhere.values())}; the first is taken"
             )
         shapes = (*shapes_of(drawings), *masks)
@@ -297,7 +302,7 @@ class _Reader:
                     numeric.length_mm, lines[0].length_mm, rounding_mm=numeric.rounding_mm
                 )
             if contradiction:
-                self.collector.doubt(f"{lesion.nodes[0].item}: {contradiction}")
+                self.collector.doubt(f"{lesion.name}: {contradiction}")
 
     def _prompt(self, lesion: Lesion, shapes: tuple[PromptShape, ...]) -> LesionPrompt:
         label = _label(lesion.nodes)

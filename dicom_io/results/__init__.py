@@ -1,6 +1,7 @@
 """What goes back into the PACS: SEG, SR and PDF of a time point, checked before they leave."""
 
 from dicom_io.results.common import to_bytes
+from dicom_io.results.key_images import KeyImage
 from dicom_io.results.objects import ResultObjects, build_results
 from dicom_io.results.settings import ResultSettings, SegmentationType, TrackingIdentifierForm
 from dicom_io.results.source import InstanceReference, ResultSource
@@ -11,6 +12,7 @@ from dicom_io.results.validation import Finding, ValidationReport, validate
 __all__ = [
     "Finding",
     "InstanceReference",
+    "KeyImage",
     "ResultObjects",
     "ResultSettings",
     "ResultSource",

@@ -5,19 +5,21 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import lru_cache
 from io import BytesIO
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from dicom_io.results.fonts import font_path
 from workflow.domain.geometry import FloatArray, Point, Volume
 from workflow.domain.palette import RGB, colour_of
 from workflow.domain.report import ReportedLesion
 
 _BLACK: RGB = (0, 0, 0)
 _WHITE: RGB = (255, 255, 255)
+_SAID_IN_PNG = ("tracking_uid", "label", "slice_index", "field_mm", "time_point_id", "place")
 _MINIMUM_FIELD_MM = 80.0
+_LOCATOR_PIXELS = 240
 _LESION_SHARE = 0.4  # of the field, at most: the rest shows where the lesion is
 
 # Centre and width in HU; lung and bone are read in windows of their own.
@@ -37,6 +39,8 @@ class KeyImage:
         The slice of the volume that is shown.
     field_mm
         Side of the shown square.
+    time_point_id, place
+        When and where it was taken, for people: "TP2", "series 3, image 87".
     """
 
     tracking_uid: str
@@ -44,14 +48,41 @@ class KeyImage:
     slice_index: int
     field_mm: float
     pixels: NDArray[np.uint8]
+    time_point_id: str = ""
+    place: str = ""
 
     def png(self) -> bytes:
-        """The picture as a PNG file."""
+        """The picture as a PNG file, which `from_png` reads back."""
         from PIL import Image
+        from PIL.PngImagePlugin import PngInfo
 
+        said = PngInfo()
+        for name in _SAID_IN_PNG:
+            said.add_itxt(name, str(getattr(self, name)))
         file = BytesIO()
-        Image.fromarray(self.pixels).save(file, format="PNG", compress_level=6)
+        Image.fromarray(self.pixels).save(file, format="PNG", compress_level=6, pnginfo=said)
         return file.getvalue()
+
+    @classmethod
+    def from_png(cls, data: bytes) -> KeyImage | None:
+        """A picture as `png` wrote it; None for any other file."""
+        from PIL import Image, UnidentifiedImageError
+
+        try:
+            with Image.open(BytesIO(data)) as image:
+                said = dict(image.info)
+                pixels = np.asarray(image.convert("RGB"), dtype=np.uint8)
+            return cls(
+                tracking_uid=said["tracking_uid"],
+                label=said["label"],
+                slice_index=int(said["slice_index"]),
+                field_mm=float(said["field_mm"]),
+                pixels=pixels,
+                time_point_id=said["time_point_id"],
+                place=said["place"],
+            )
+        except (UnidentifiedImageError, OSError, KeyError, ValueError):
+            return None
 
 
 def render_key_image(
@@ -93,6 +124,27 @@ def render_key_image(
     grey = _window(grid.sample(volume.array[slice_index]), lesion, modality)
     pixels = _draw(grey, lesion, grid, slice_index)
     return KeyImage(lesion.tracking_uid, lesion.label, slice_index, field, pixels)
+
+
+def render_locator(volume: Volume, image: KeyImage, lesion: ReportedLesion, *, modality: str) -> bytes:
+    """The whole slice of a key image, small, with a square where the key image is; a PNG file."""
+    from PIL import Image, ImageDraw
+
+    _, row_mm, column_mm = volume.spacing_mm
+    grey = _window(volume.array[image.slice_index].astype(np.float64), lesion, modality)
+    height, width = grey.shape[0] * row_mm, grey.shape[1] * column_mm
+    scale = _LOCATOR_PIXELS / max(height, width)
+    size = max(1, round(width * scale)), max(1, round(height * scale))
+    picture = Image.fromarray(grey).resize(size, Image.Resampling.BILINEAR).convert("RGB")
+    centre = _centre_ijk(volume, lesion, lesion.expected_lps)
+    if centre is not None:
+        x, y, half = centre[2] * column_mm * scale, centre[1] * row_mm * scale, image.field_mm * scale / 2
+        pen = ImageDraw.Draw(picture)
+        box = (x - half, y - half, x + half, y + half)
+        pen.rectangle(box, outline=colour_of(lesion.role, lesion.label), width=3)
+    file = BytesIO()
+    picture.save(file, format="PNG")
+    return file.getvalue()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -229,14 +281,6 @@ def direction_letter(direction_lps: FloatArray) -> str:
     """The patient's side that a direction mostly points to: L, R, A, P, H (head) or F (foot)."""
     axis = int(np.argmax(np.abs(direction_lps)))
     return ("LR", "PA", "HF")[axis][0 if direction_lps[axis] > 0 else 1]
-
-
-def font_path(bold: bool = False) -> Path:
-    """DejaVu Sans, as matplotlib brings it: the same letters on every machine."""
-    import matplotlib
-
-    name = "DejaVuSans-Bold.ttf" if bold else "DejaVuSans.ttf"
-    return Path(matplotlib.get_data_path()) / "fonts" / "ttf" / name
 
 
 @lru_cache(maxsize=8)

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 from pydicom import Dataset
 
 from dicom_io.parsing import quiet
-from dicom_io.results.key_images import KeyImage, render_key_image
+from dicom_io.results.key_images import KeyImage, key_image_field_mm, render_key_image
 from dicom_io.results.pdf import build_pdf
+from dicom_io.results.pdf_lesions import PictureStrip
 from dicom_io.results.secondary_capture import build_secondary_captures
 from dicom_io.results.seg import build_seg
 from dicom_io.results.settings import ResultSettings
-from dicom_io.results.source import InstanceReference, ResultSource
+from dicom_io.results.source import InstanceReference, ResultSource, SourceImages
 from dicom_io.results.sr import build_sr
 from dicom_io.results.visit import Visit, role_of, visit_of
 from workflow.domain.report import TimePointReport
@@ -33,6 +34,8 @@ class ResultObjects:
         The encapsulated PDF, in the first study, if the settings ask for it.
     key_images
         Secondary Captures per study of the visit, if the settings ask for them.
+    pictures
+        A picture of every lesion that has a place on its volume, by tracking UID, in the report's order.
     """
 
     visit: Visit
@@ -41,6 +44,7 @@ class ResultObjects:
     srs: tuple[Dataset, ...]
     pdf: Dataset | None = None
     key_images: tuple[tuple[Dataset, ...], ...] = ()
+    pictures: Mapping[str, KeyImage] = field(default_factory=dict)
 
     @property
     def report(self) -> TimePointReport:
@@ -85,6 +89,7 @@ def build_results(
     settings: ResultSettings | None = None,
     course: Sequence[TimePointReport] = (),
     prior: Sequence[InstanceReference] = (),
+    earlier_pictures: Sequence[KeyImage] = (),
 ) -> ResultObjects:
     """Write a report as DICOM objects. The same report and sources give the same bytes.
 
@@ -100,6 +105,9 @@ def build_results(
     prior
         What the PACS holds of earlier time points (reports, SEGs, measured images): pertinent evidence.
 
+    earlier_pictures
+        Pictures of the lesions at earlier time points, for the PDF.
+
     Raises
     ------
     ValueError
@@ -110,41 +118,59 @@ def build_results(
     settings = settings or ResultSettings()
     visit = visit_of(report, sources)
     with quiet():  # highdicom's warnings quote the patient's name
-        return _build(visit, settings, course, prior)
-
-
-def _build(
-    visit: Visit,
-    settings: ResultSettings,
-    course: Sequence[TimePointReport],
-    prior: Sequence[InstanceReference],
-) -> ResultObjects:
-    report = visit.report
-    segs = tuple(build_seg(report, volume, settings) for volume in visit.volumes)
-    by_volume = {volume.key: seg for volume, seg in zip(visit.volumes, segs, strict=True) if seg is not None}
-    srs = tuple(build_sr(visit, study, by_volume, settings, prior) for study in visit.studies)
-    pdf: Dataset | None = None
-    captures: tuple[tuple[Dataset, ...], ...] = ()
-    if settings.writes_pdf or settings.writes_key_images:
-        key_images = render_key_images(visit)
+        segs = tuple(build_seg(report, volume, settings) for volume in visit.volumes)
+        by_volume = {
+            volume.key: seg for volume, seg in zip(visit.volumes, segs, strict=True) if seg is not None
+        }
+        srs = tuple(build_sr(visit, study, by_volume, settings, prior) for study in visit.studies)
+        pictures = render_key_images(visit, course)
+        pdf: Dataset | None = None
         if settings.writes_pdf:
-            pdf = build_pdf(visit, srs, _in_order(report, course), list(key_images.values()), settings)
+            page = PictureStrip(visit=visit, now=pictures, earlier=earlier_pictures)
+            pdf = build_pdf(visit, srs, _in_order(report, course), page, settings)
+        captures: tuple[tuple[Dataset, ...], ...] = ()
         if settings.writes_key_images:
             captures = tuple(
-                build_secondary_captures(visit, study, key_images, settings) for study in visit.studies
+                build_secondary_captures(visit, study, pictures, settings) for study in visit.studies
             )
-    return ResultObjects(visit=visit, settings=settings, segs=segs, srs=srs, pdf=pdf, key_images=captures)
+    return ResultObjects(
+        visit=visit, settings=settings, segs=segs, srs=srs, pdf=pdf, key_images=captures, pictures=pictures
+    )
 
 
-def render_key_images(visit: Visit) -> dict[str, KeyImage]:
-    """A key image of every lesion that has a place on its volume, by tracking UID, in the report's order."""
+def render_key_images(visit: Visit, course: Sequence[TimePointReport] = ()) -> dict[str, KeyImage]:
+    """A picture of every lesion that has a place on its volume, by tracking UID, in the report's order.
+
+    The field of view is the same at every time point so far, so that pictures compare.
+    """
     found = {}
     for lesion in visit.report.lesions:
-        source = visit.volume_of(lesion).images.source
-        image = render_key_image(source.volume, lesion, modality=source.series.modality)
-        if image is not None and not lesion.is_rejected:
-            found[lesion.tracking_uid] = image
+        images = visit.volume_of(lesion).images
+        seen = [o for r in course for o in r.lesions if o.tracking_uid == lesion.tracking_uid]
+        image = render_key_image(
+            images.volume,
+            lesion,
+            modality=images.source.series.modality,
+            field_mm=max(key_image_field_mm(one) for one in (lesion, *seen)),
+            centre_lps=lesion.expected_lps,
+        )
+        if image is not None:
+            place = place_words(images, image.slice_index)
+            found[lesion.tracking_uid] = replace(image, time_point_id=visit.report.time_point_id, place=place)
     return found
+
+
+def place_words(images: SourceImages, index: int) -> str:
+    """Where a slice is found in a viewer: its series and image number, or its frame."""
+    header = images.image(index) if index < len(images.source.slices) else images.image(0)
+    series = f"series {header.SeriesNumber}" if header.get("SeriesNumber") is not None else "series"
+    if not images.is_on_acquired_grid([index]):
+        return f"{series}, resampled slice {index + 1}"
+    frame = images.source.slices[index].frame_number
+    if frame is not None:
+        return f"{series}, frame {frame}"
+    number = header.get("InstanceNumber")
+    return f"{series}, image {number}" if number is not None else f"{series}, slice {index + 1}"
 
 
 def _in_order(report: TimePointReport, course: Sequence[TimePointReport]) -> list[TimePointReport]:

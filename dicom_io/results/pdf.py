@@ -11,13 +11,13 @@ from pydicom.valuerep import DT
 from dicom_io import codes, uids
 from dicom_io.results.common import Kind, finish, series_description, series_number
 from dicom_io.results.document import Place, begin_document
-from dicom_io.results.key_images import KeyImage
+from dicom_io.results.pdf_lesions import PictureStrip
 from dicom_io.results.pdf_page import PatientHeader, render_pdf
 from dicom_io.results.settings import ResultSettings
 from dicom_io.results.source import SourceImages, moment_of
 from dicom_io.results.text import short
 from dicom_io.results.visit import Visit
-from dicom_io.results.words import written_date
+from dicom_io.results.words import patient_name, written_date
 from workflow.domain.report import ReviewStatus, TimePointReport
 
 
@@ -25,7 +25,7 @@ def build_pdf(
     visit: Visit,
     srs: Sequence[Dataset],
     course: Sequence[TimePointReport],
-    key_images: Sequence[KeyImage],
+    pictures: PictureStrip,
     settings: ResultSettings,
 ) -> Dataset:
     """Render the report as a DICOM object of the visit's first study that names the SRs it was made from."""
@@ -47,7 +47,7 @@ def build_pdf(
     document.VerificationFlag = "VERIFIED" if report.status is ReviewStatus.SIGNED else "UNVERIFIED"
     document.SourceInstanceSequence = [_reference(sr) for sr in srs]
     document.MIMETypeOfEncapsulatedDocument = "application/pdf"
-    pages = render_pdf(report, patient_header(images), course, key_images, settings, moment)
+    pages = render_pdf(report, patient_header(images), course, pictures, settings, moment)
     document.EncapsulatedDocumentLength = len(pages)
     document.EncapsulatedDocument = pages + b"\0" * (len(pages) % 2)
     finish(document, report, images, moment)
@@ -57,9 +57,8 @@ def build_pdf(
 def patient_header(images: SourceImages) -> PatientHeader:
     """Patient and study as the source has them, written for people."""
     header = images.header
-    name = str(header.PatientName).split("=")[0].split("^")
     return PatientHeader(
-        patient_name=", ".join(part for part in (name[0], " ".join(name[1:3]).strip()) if part),
+        patient_name=patient_name(str(header.PatientName or "")),
         patient_id=str(header.PatientID),
         birth_date=written_date(str(header.PatientBirthDate or "")),
         sex=str(header.PatientSex or ""),

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from dicom_io.results.key_images import font_path
+from dicom_io.results.fonts import REGULAR
 
 WIDTH_MM = 169.7  # A4 less margins and the frame's padding
+LARGEST_RESPONSE = 26  # points
 INK, MUTED, RULE = "#1b2733", "#5d6b79", "#c9d2da"
 
 
@@ -26,22 +27,11 @@ def table_of(
     table = Table(rows, colWidths=[WIDTH_MM * mm * share for share in shares], repeatRows=repeat)
     sides = ("LEFT", "RIGHT", "TOP", "BOTTOM")
     table.setStyle(
-        [("VALIGN", (0, 0), (-1, -1), "MIDDLE" if middle else "TOP")]
+        [("FONTNAME", (0, 0), (-1, -1), REGULAR)]  # also of empty cells: reportlab's own is not embedded
+        + [("VALIGN", (0, 0), (-1, -1), "MIDDLE" if middle else "TOP")]
         + [(f"{side}PADDING", (0, 0), (-1, -1), padding) for side in sides]
     )
     return table
-
-
-def register_fonts() -> None:
-    """Make DejaVu known to reportlab: it has Greek, Cyrillic and the signs that reports use."""
-    from reportlab.pdfbase import pdfmetrics
-    from reportlab.pdfbase.ttfonts import TTFont
-
-    if "DejaVu" in pdfmetrics.getRegisteredFontNames():
-        return
-    pdfmetrics.registerFont(TTFont("DejaVu", str(font_path())))
-    pdfmetrics.registerFont(TTFont("DejaVu-Bold", str(font_path(bold=True))))
-    pdfmetrics.registerFontFamily("DejaVu", normal="DejaVu", bold="DejaVu-Bold")
 
 
 def paragraph_styles() -> dict[str, Any]:
@@ -59,12 +49,13 @@ def paragraph_styles() -> dict[str, Any]:
         "right": style("right", 9, alignment=TA_RIGHT),
         "small": style("small", 8, textColor=MUTED),
         "small_right": style("small_right", 8, textColor=MUTED, alignment=TA_RIGHT),
+        "response_words": style("response_words", 8, textColor=MUTED),
         "banner": style("banner", 9),
-        "response": style("response", 26, leading=32),
+        "response": style("response", LARGEST_RESPONSE, leading=32),
         "body": style("body", 9),
         "head": style("head", 10.5, fontName="DejaVu-Bold", spaceBefore=6, spaceAfter=3),
         "cell": style("cell", 7.5),
-        "cell_head": style("cell_head", 7.5, textColor=MUTED),
+        "cell_head": style("cell_head", 7, textColor=MUTED),
         "bullet": style("bullet", 8, leftIndent=9, firstLineIndent=-7),
         "footnote": style("footnote", 7, textColor=MUTED, spaceBefore=8),
     }

@@ -28,6 +28,7 @@ def sum_plot_png(
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
 
     points = [(r, r.assessment.sum_mm) for r in course if r.assessment.sum_mm is not None]
     if not points:
@@ -58,6 +59,8 @@ def sum_plot_png(
     axes.set_ylim(0, top * 1.3)
     span = max(days[-1] - days[0], _SHORTEST_SPAN_DAYS)
     axes.set_xlim(days[0] - 0.08 * span, days[-1] + 0.12 * span)
+    axes.xaxis.set_major_locator(MaxNLocator(nbins=10, integer=True))
+    axes.set_xticks([tick for tick in axes.get_xticks() if days[0] <= tick <= days[-1] + 0.12 * span])
     axes.set_xlabel("days from baseline", fontsize=7.5)
     axes.set_ylabel("sum of diameters (mm)", fontsize=7.5)
     axes.tick_params(labelsize=7)

@@ -34,7 +34,7 @@ def build_secondary_captures(
     made: list[Dataset] = []
     for lesion in report.lesions:
         image, measured = key_images.get(lesion.tracking_uid), visit.volume_of(lesion)
-        if image is None or measured not in study.volumes:
+        if image is None or lesion.is_rejected or measured not in study.volumes:
             continue
         images = measured.images
         capture = SCImage.from_ref_dataset(

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from datetime import date
+from unicodedata import east_asian_width
 
 from pydicom.valuerep import PersonName
 
+from dicom_io.results.fonts import can_show
 from workflow.domain.report import (
     LesionRole,
     ReportedDecision,
@@ -23,6 +25,28 @@ def person(name: str) -> str:
     parts = PersonName(name)
     words = [parts.name_prefix, parts.given_name, parts.middle_name, parts.family_name, parts.name_suffix]
     return " ".join(word.strip() for word in words if word.strip())
+
+
+def patient_name(name: str) -> str:
+    """A patient's name for people: "Phantom^Ada" becomes "Phantom, Ada", another script follows in brackets.
+
+    What no font at hand can show is left out where there is another form of the name.
+    """
+    parts = PersonName(name)
+    forms = []
+    for group in (parts.alphabetic, parts.ideographic):
+        family, *given = str(group).split("^")
+        names = family.strip(), " ".join(part.strip() for part in given[:2] if part.strip())
+        # Chinese, Japanese and Korean names are written as one, the family name first.
+        words = ("" if _is_east_asian(str(group)) else ", ").join(part for part in names if part)
+        if words and words not in forms:
+            forms.append(words)
+    shown = [words for words in forms if can_show(words)] or forms[:1]
+    return shown[0] + "".join(f" ({other})" for other in shown[1:]) if shown else ""
+
+
+def _is_east_asian(text: str) -> bool:
+    return any(east_asian_width(letter) == "W" for letter in text)
 
 
 def said_of(decision: ReportedDecision) -> str:

@@ -264,7 +264,7 @@ def line_hint(line: LinePrompt, volume: Volume) -> EllipsoidHint:
     if line.short_axis_lps is not None:
         ends = np.asarray(line.short_axis_lps)
         short_mm = max(float(np.linalg.norm(ends[1] - ends[0])) / 2, 0.25 * half_mm)
-        slope, limit = 3.0, 1.5
+        slope, limit = 5.0, 1.4
     else:
         short_mm, slope, limit = 0.75 * half_mm, 2.0, 1.7
     radii = np.array([half_mm, short_mm, np.sqrt(half_mm * short_mm)])

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import ndimage
 
-from workflow.domain.geometry import FloatArray, Point, Volume
+from workflow.domain.geometry import BoolArray, FloatArray, Mask, Point, Volume
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -38,6 +38,23 @@ class Patch:
         """LPS mm of all voxel centres, shape (slices, rows, columns, 3)."""
         indices = np.moveaxis(np.indices(self.array.shape, dtype=np.float64), 0, -1)
         return indices @ self.affine[:3, :3].T + self.affine[:3, 3]
+
+    def of_mask(self, mask: Mask) -> BoolArray:
+        """A mask on the volume's grid, at the nearest voxel of it, on this patch."""
+        found = np.zeros(self.array.shape, dtype=bool)
+        if mask.is_empty:
+            return found
+        indices: list[np.ndarray] = [
+            np.round(self.start_ijk[axis] + self.step_ijk[axis] * np.arange(self.array.shape[axis])).astype(
+                int
+            )
+            for axis in range(3)
+        ]
+        axes = [index - start for index, start in zip(indices, mask.start_ijk, strict=True)]
+        kept = [(axis >= 0) & (axis < n) for axis, n in zip(axes, mask.voxels.shape, strict=True)]
+        inside = [axis[keep] for axis, keep in zip(axes, kept, strict=True)]
+        found[np.ix_(*kept)] = mask.voxels[np.ix_(*inside)]
+        return found
 
     def to_volume(self, field: np.ndarray, volume: Volume) -> tuple[np.ndarray, tuple[int, int, int]]:
         """A field on the patch (same shape), linearly interpolated at the volume's voxels inside it.

@@ -10,7 +10,7 @@ from scipy import ndimage
 
 from models.weight_free.appearance import Binned
 from models.weight_free.hints import ShapeHint
-from models.weight_free.registration import is_hu
+from models.weight_free.identity import is_hu
 from models.weight_free.sliding import slide
 from workflow.domain.geometry import FloatArray, Volume, lps_from_ijk
 

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from models.weight_free.identity import Identity, correlation, identity_of, is_hu
 from models.weight_free.sliding import slide
 from workflow.domain.errors import UnsuitableInputError
 from workflow.domain.geometry import FloatArray, Volume, ijk_from_lps, lps_from_ijk
@@ -25,6 +26,7 @@ _LEAST_STRETCH, _LARGEST_STRETCH = 0.75, 1.34
 _STRUCTURES_MM = (4.0, 20.0)
 _TISSUE = 0.2  # of the working range; below it are air and lung
 _SMALLEST_OVERLAP = 0.3  # of the smaller image
+_LARGEST_SAMPLE = 1e5
 _AIR_HU, _DENSE_HU = -1000.0, 100.0
 
 
@@ -47,6 +49,8 @@ class Registration:
         Normalised cross-correlation of `fixed` and `moved` where covered, -1 to 1.
     affine_similarity
         The same of structures between 4 and 20 mm within the bodies, before deformation.
+    identity
+        Whether both show one person, as `models.weight_free.identity` has it.
     """
 
     affine: FloatArray
@@ -56,6 +60,7 @@ class Registration:
     covered: NDArray[np.bool_]
     similarity: float
     affine_similarity: float
+    identity: Identity
 
     def map(self, positions_lps: FloatArray) -> FloatArray:
         """Positions of the prior (LPS mm, shape (n, 3)) in the new volume."""
@@ -98,7 +103,7 @@ class Registration:
             return -1.0, 0.0, 0.0
         seen = ball & self.covered[box]
         similarity = (
-            _correlation(self.fixed.array[box][seen], self.moved[box][seen]) if seen.sum() > 8 else -1.0
+            correlation(self.fixed.array[box][seen], self.moved[box][seen]) if seen.sum() > 8 else -1.0
         )
         return similarity, self._folding(box, ball), float(seen.sum() / ball.sum())
 
@@ -128,6 +133,7 @@ def register(prior: Volume, new: Volume, *, largest_voxel_count: float = 1.2e6) 
         If the volumes show no common region.
     """
     finest_mm, scale = _finest_mm(prior, largest_voxel_count), _Scale.of(prior, new)
+    prior, new = (_reduced(volume, finest_mm) for volume in (prior, new))
     affine, fixed, moving = _linear(prior, new, scale, finest_mm)
     seen, covered = _through(affine, moving, fixed)
     similarity = _structural_similarity(fixed, seen, covered)
@@ -138,6 +144,32 @@ def register(prior: Volume, new: Volume, *, largest_voxel_count: float = 1.2e6) 
 def _finest_mm(prior: Volume, largest_voxel_count: float) -> float:
     extent = np.prod(np.asarray(prior.shape) * np.asarray(prior.spacing_mm))
     return max(_FINEST_MM, float((extent / largest_voxel_count) ** (1 / 3)))
+
+
+def _reduced(volume: Volume, finest_mm: float) -> Volume:
+    """Means over blocks of voxels no larger than the finest working grid's: nothing finer is looked at.
+
+    What is left of a block at the far ends is left out, less than a working voxel.
+    """
+    sizes = [
+        min(max(int(finest_mm / mm), 1), n) for mm, n in zip(volume.spacing_mm, volume.shape, strict=True)
+    ]
+    if max(sizes) == 1:
+        return volume
+    count = [n // size for n, size in zip(volume.shape, sizes, strict=True)]
+    whole = volume.array[tuple(slice(n * size) for n, size in zip(count, sizes, strict=True))]
+    (a, b, c), (i, j, k) = count, sizes
+    # Slice by slice: the volume is never held in another type as a whole.
+    array = np.stack(
+        [
+            part.reshape(i, b, j, c, k).mean(axis=(0, 2, 4), dtype=np.float32)
+            for part in whole.reshape(a, i, *whole.shape[1:])
+        ]
+    )
+    affine = volume.affine.copy()
+    affine[:3, :3] *= sizes
+    affine[:3, 3] = volume.lps((np.asarray(sizes) - 1) / 2)
+    return Volume(array=array, affine=affine)
 
 
 def _linear(prior: Volume, new: Volume, scale: _Scale, finest_mm: float) -> tuple[FloatArray, Volume, Volume]:
@@ -177,11 +209,6 @@ class _Scale:
         return cls(_range_of(prior), _range_of(new))
 
 
-def is_hu(volume: Volume) -> bool:
-    """Whether a volume holds CT numbers: there is air in it."""
-    return float(volume.array[::2, ::4, ::4].min()) <= -500
-
-
 def _range_of(volume: Volume) -> tuple[float, float]:
     low, high = np.quantile(volume.array[::2, ::2, ::2].astype(np.float32), (0.02, 0.99))
     return float(low), float(max(high, low + 1e-6))
@@ -218,11 +245,6 @@ def _on_grid(volume: Volume, spacing_mm: float, intensities: tuple[float, float]
         smooth, step[:3, :3], step[:3, 3], output_shape=tuple(count), order=1, mode="constant", cval=0.0
     )
     return Volume(array=array.astype(np.float32), affine=affine)
-
-
-def _correlation(one: NDArray[Any], other: NDArray[Any]) -> float:
-    a, b = one - one.mean(dtype=np.float64), other - other.mean(dtype=np.float64)
-    return float((a * b).sum() / np.sqrt(max((a * a).sum() * (b * b).sum(), 1e-12)))
 
 
 # ---------------------------------------------------------------- translation
@@ -267,10 +289,13 @@ def _gauss_newton(
 ) -> FloatArray:
     """Least squares over the linear part that `generators` span and the translation, from a start."""
     slopes = np.stack(np.gradient(moving.array), axis=0)
-    index = np.indices(fixed.shape).reshape(3, -1).T
+    # A hundred thousand places tell twelve numbers; every n-th along each axis, always the same.
+    stride = max(1, round((fixed.array.size / _LARGEST_SAMPLE) ** (1 / 3)))
+    sample = (slice(None, None, stride),) * 3
+    index = np.indices(fixed.shape)[(slice(None), *sample)].reshape(3, -1).T
     positions = fixed.lps(index)
     middle = positions.mean(axis=0)
-    values = fixed.array.ravel()
+    values = fixed.array[sample].ravel()
     to_index = np.linalg.inv(moving.affine[:3, :3])
     best, best_error, damping = affine, np.inf, 1e-3
     candidate = affine
@@ -366,14 +391,24 @@ def _deform(
         moving_image, fixed_image, sitk.DisplacementFieldTransform(sitk.Image(field)), sitk.sitkLinear, 0.0
     )
     moved = sitk.GetArrayFromImage(warped)
+    displacement = sitk.GetArrayFromImage(field).astype(np.float32)
     return Registration(
         affine=affine,
-        displacement=sitk.GetArrayFromImage(field).astype(np.float32),
+        displacement=displacement,
         fixed=fixed,
         moved=moved,
         covered=covered,
-        similarity=_correlation(fixed.array[covered], moved[covered]) if covered.any() else -1.0,
+        similarity=correlation(fixed.array[covered], moved[covered]) if covered.any() else -1.0,
         affine_similarity=affine_similarity,
+        identity=identity_of(
+            prior,
+            new,
+            affine,
+            displacement,
+            fixed,
+            covered & (_body(fixed.array) | _body(moved)),
+            affine_similarity,
+        ),
     )
 
 
@@ -401,7 +436,7 @@ def _structural_similarity(fixed: Volume, seen: NDArray[Any], covered: NDArray[n
         ndimage.gaussian_filter(image, fine) - ndimage.gaussian_filter(image, coarse)
         for image in (fixed.array, seen)
     )
-    return _correlation(one[bodies], other[bodies])
+    return correlation(one[bodies], other[bodies])
 
 
 def _body(image: NDArray[Any]) -> NDArray[np.bool_]:

@@ -9,10 +9,19 @@ import numpy as np
 from scipy import ndimage
 
 from models.weight_free.appearance import Binned, noise_of
+from models.weight_free.calibration import (
+    DOUBTFUL_CLICK,
+    expected_dice,
+    expected_dice_of_click,
+    is_steady,
+)
 from models.weight_free.cutting import detached, mask_of, touch
-from models.weight_free.hints import Fields, Hint, mask_hint, points_of, shape_hint, sphere_hint
+from models.weight_free.drawn import Drawn
+from models.weight_free.hints import Fields, Hint, ShapeHint, mask_hint, points_of, shape_hint, sphere_hint
 from models.weight_free.patch import Patch, cut_patch
 from models.weight_free.random_walk import random_walk
+from models.weight_free.sizes import Candidate, Chosen, candidate, choose, edge_strength
+from models.weight_free.tissue import other_tissue
 from workflow.domain.errors import UnsuitableInputError
 from workflow.domain.geometry import FloatArray, Mask, Volume, dice, mask_on_grid, union
 from workflow.domain.lesion import (
@@ -27,7 +36,7 @@ from workflow.ports import Progress, no_progress
 
 VERSION = "1.0"
 
-_SIZE_COST = 0.3
+_BALLS_MM = (4.0, 6.0, 9.0, 13.0, 19.0, 28.0, 40.0)
 # Nearest to the middle first: it stays where several fit equally well.
 _THRESHOLDS = (0.5, 0.4, 0.6, 0.3, 0.7, 0.2, 0.8)
 
@@ -67,11 +76,27 @@ class SegmenterSettings:
     largest_voxel_count: float = 90_000
 
 
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Found:
+    """A lesion's mask on the volume's grid, and what there is to say of how good it is.
+
+    `confidence` is the Dice to be expected; `is_steady` says whether prompts moved and scaled a little give
+    the same, `is_doubtful` whether the confidence is too low for the prompt's kind, and `is_size_uncertain`
+    whether the image bears out another size as well.
+    """
+
+    mask: Mask
+    confidence: float
+    is_steady: bool = True
+    is_doubtful: bool = False
+    is_size_uncertain: bool = False
+
+
 class WeightFreeSegmenter:
     """Segments from points, lines, boxes, outlines and masks, on any grid and modality.
 
-    The confidence is the mean Dice between the result and those of prompts that were moved and scaled a
-    little; 1.0 for a mask that a reader drew, which is taken as it is.
+    The confidence is the Dice to be expected (see `models.weight_free.calibration`); 1.0 for a mask that a
+    reader drew, which is taken as it is.
     """
 
     def __init__(self, settings: SegmenterSettings | None = None) -> None:
@@ -98,41 +123,56 @@ class WeightFreeSegmenter:
     def _segment_one(self, volume: Volume, prompt: LesionPrompt, index: int) -> SegmentedLesion:
         _refuse_outside(volume, prompt, index)
         if any(isinstance(shape, MaskPrompt) for shape in prompt.shapes) and prompt.source in _DRAWN:
-            mask, confidence = _adopted(volume, prompt), 1.0
+            found = Found(mask=_adopted(volume, prompt), confidence=1.0)
         else:
-            mask, confidence = self._found(volume, prompt)
+            found = self._found(volume, prompt)
         return SegmentedLesion(
             index=index,
-            mask=mask,
-            confidence=confidence,
+            mask=found.mask,
+            confidence=found.confidence,
             model=self.identity,
-            flags=_flags(volume, mask, confidence),
+            flags=_flags(volume, found),
         )
 
-    def _found(self, volume: Volume, prompt: LesionPrompt) -> tuple[Mask, float]:
-        clicks = points_of(prompt, positive=True)
-        beside = points_of(prompt, positive=False)
+    def _found(self, volume: Volume, prompt: LesionPrompt) -> Found:
+        drawn = Drawn.of(prompt, volume)
         hint = shape_hint(prompt, volume)
-        if hint is None:
-            hint = self._hint_from_click(volume, clicks, beside)
-        return self.segment_hint(volume, hint, clicks, beside)
+        if hint is not None:
+            return self.segment_hint(volume, hint, drawn)
+        chosen = self._from_click(volume, drawn)
+        if chosen is None:
+            return Found(mask=Mask.empty(volume.shape), confidence=0.0)
+        hint = mask_hint(chosen.candidate.body, slope=0.8, limit=0.5)
+        found = self.segment_hint(volume, hint, drawn)
+        # How steady the result is says nothing of its size; the choice among sizes does.
+        expected = expected_dice_of_click(chosen.score)
+        return replace(
+            found,
+            confidence=expected,
+            is_steady=True,
+            is_doubtful=expected < DOUBTFUL_CLICK,
+            is_size_uncertain=chosen.is_uncertain,
+        )
 
-    def segment_hint(
-        self, volume: Volume, hint: Hint, clicks: Sequence[FloatArray] = (), beside: Sequence[FloatArray] = ()
-    ) -> tuple[Mask, float]:
-        """The lesion that a hint describes, and the confidence in it."""
+    def segment_hint(self, volume: Volume, hint: Hint, drawn: Drawn | None = None) -> Found:
+        """The lesion that a hint describes."""
+        drawn = drawn or Drawn()
         patch = self._patch(volume, hint)
-        fields = _with_clicks(hint.fields(patch), patch, clicks, beside)
+        fields = self._fields(hint, patch, drawn)
         soft = self._solve(patch, fields, hint.radius_mm)
         mask, threshold = self._sized(soft, patch, volume, fields, hint)
+        mask = drawn.hold(mask, volume)
         if mask.is_empty:
-            return mask, 0.0
+            return Found(mask=mask, confidence=0.0)
         others = []
         for shift, scale in _perturbations(hint.radius_mm):
-            moved = _with_clicks(hint.perturbed(shift, scale).fields(patch), patch, clicks, beside)
+            moved = self._fields(hint.perturbed(shift, scale), patch, drawn)
             other = self._solve(patch, moved, hint.radius_mm, rounds=1, start=soft)
-            others.append(dice(mask, mask_of(other, patch, volume, moved, threshold)))
-        return mask, float(np.mean(others))
+            others.append(dice(mask, drawn.hold(mask_of(other, patch, volume, moved, threshold), volume)))
+        stability, edge = float(np.mean(others)), edge_strength(patch, patch.of_mask(mask))
+        return Found(
+            mask=mask, confidence=expected_dice(stability, edge), is_steady=is_steady(stability, edge)
+        )
 
     def _sized(
         self, soft: np.ndarray, patch: Patch, volume: Volume, fields: Fields, hint: Hint
@@ -151,6 +191,14 @@ class WeightFreeSegmenter:
                 if fit > best[0]:
                     best = (fit, mask, threshold)
         return best[1], best[2]
+
+    @staticmethod
+    def _fields(hint: Hint, patch: Patch, drawn: Drawn) -> Fields:
+        fields = drawn.limit(hint.fields(patch), patch)
+        if drawn.slices and isinstance(hint, ShapeHint):  # outlined: the reader says what is in it
+            return fields
+        other = other_tissue(patch, fields) & ~fields.inside
+        return replace(fields, outside=fields.outside | other)
 
     def _patch(self, volume: Volume, hint: Hint) -> Patch:
         low, high = hint.extent_lps()
@@ -190,73 +238,30 @@ class WeightFreeSegmenter:
             soft = random_walk(image, target, certainty, noise=2.0 * noise, spacing_mm=patch.spacing_mm)
         return soft
 
-    def _hint_from_click(
-        self, volume: Volume, clicks: Sequence[FloatArray], beside: Sequence[FloatArray]
-    ) -> Hint:
-        """Try balls of growing radius around the click and keep the one that the image agrees with best."""
-        if not clicks:
+    def _from_click(self, volume: Volume, drawn: Drawn) -> Chosen | None:
+        """Try balls of growing radius around the click and choose what the image bears out best."""
+        if not drawn.clicks:
             raise UnsuitableInputError(
                 "the prompt has only points beside the lesion; give a point in it, a line, a box or a mask"
             )
-        centre = np.mean(clicks, axis=0)
-        best: tuple[float, Hint] | None = None
-        for radius in (4.0, 6.0, 9.0, 13.0, 19.0, 28.0, 40.0):
-            radius = max(radius, 0.9 * max(volume.spacing_mm))
-            found = self._agreement(volume, centre, radius, clicks, beside)
-            if found is not None and (best is None or found[0] > best[0]):
-                best = found
-        return best[1] if best else sphere_hint(centre, 6.0, slope=2.0, limit=1.8)
+        centre = np.mean(drawn.clicks, axis=0)
+        thickest = max(volume.spacing_mm)
+        return choose([self._candidate(volume, centre, max(r, 0.9 * thickest), drawn) for r in _BALLS_MM])
 
-    def _agreement(
-        self,
-        volume: Volume,
-        centre: FloatArray,
-        radius: float,
-        clicks: Sequence[FloatArray],
-        beside: Sequence[FloatArray],
-    ) -> tuple[float, Hint] | None:
-        hint = sphere_hint(centre, radius, slope=1.5, limit=1.8)
+    def _candidate(
+        self, volume: Volume, centre: FloatArray, ball_mm: float, drawn: Drawn
+    ) -> Candidate | None:
+        hint = sphere_hint(centre, ball_mm, slope=1.5, limit=1.8)
         low, high = hint.extent_lps()
-        patch = cut_patch(volume, low - 0.4 * radius, high + 0.4 * radius, largest_voxel_count=25_000)
-        fields = _with_clicks(hint.fields(patch), patch, clicks, beside)
-        soft = self._solve(patch, fields, radius, rounds=2)
-        body = detached(soft > 0.5, patch, fields)
-        if not body.any():
-            return None
-        contrast = _edge_contrast(patch, body)
-        equivalent = float((body.sum() * np.prod(patch.spacing_mm) * 3 / (4 * np.pi)) ** (1 / 3))
-        # Of two sizes that the image bears out, the smaller: a lesion lies in an organ, never the reverse.
-        score = min(contrast, 3.0) - abs(np.log(equivalent / radius)) - _SIZE_COST * np.log(radius / 4.0)
-        return score, mask_hint(Volume(array=body, affine=patch.affine), slope=0.8, limit=0.5)
-
-
-def _edge_contrast(patch: Patch, body: np.ndarray) -> float:
-    """How far the intensities just inside and just outside the surface are apart, in their own spreads."""
-    inner = body & ~ndimage.binary_erosion(body, iterations=2)
-    outer = ndimage.binary_dilation(body, iterations=2) & ~ndimage.binary_dilation(body)
-    if not inner.any() or not outer.any():
-        return 0.0
-    a, b = patch.array[inner], patch.array[outer]
-    spread = np.sqrt(a.var() + b.var()) + 1e-6
-    return float(abs(np.median(a) - np.median(b)) / spread)
+        patch = cut_patch(volume, low - 0.4 * ball_mm, high + 0.4 * ball_mm, largest_voxel_count=25_000)
+        fields = self._fields(hint, patch, drawn)
+        body = detached(self._solve(patch, fields, ball_mm, rounds=2) > 0.5, patch, fields)
+        return candidate(ball_mm, patch, body, volume) if body.any() else None
 
 
 def _perturbations(radius_mm: float) -> list[tuple[FloatArray, float]]:
     step = 0.15 * radius_mm / np.sqrt(3)
     return [(np.full(3, step), 1.0), (np.full(3, -step), 1.15), (np.zeros(3), 0.87)]
-
-
-def _with_clicks(
-    fields: Fields, patch: Patch, clicks: Sequence[FloatArray], beside: Sequence[FloatArray]
-) -> Fields:
-    inside, outside = fields.inside.copy(), fields.outside.copy()
-    reach = 1.5 * max(patch.spacing_mm)
-    for points, decided, other in ((clicks, inside, outside), (beside, outside, inside)):
-        for point in points:
-            near = np.linalg.norm(patch.positions_lps() - point, axis=-1) <= reach
-            decided |= near
-            other &= ~near
-    return replace(fields, inside=inside, outside=outside)
 
 
 def _adopted(volume: Volume, prompt: LesionPrompt) -> Mask:
@@ -278,15 +283,17 @@ def _refuse_outside(volume: Volume, prompt: LesionPrompt, index: int) -> None:
             )
 
 
-def _flags(volume: Volume, mask: Mask, confidence: float) -> frozenset[Flag]:
-    if mask.is_empty:
+def _flags(volume: Volume, found: Found) -> frozenset[Flag]:
+    if found.mask.is_empty:
         return frozenset({Flag.EMPTY, Flag.LOW_CONFIDENCE})
     flags = set()
-    if mask.start_ijk[0] == 0 or mask.stop_ijk[0] == volume.shape[0]:
+    if found.mask.start_ijk[0] == 0 or found.mask.stop_ijk[0] == volume.shape[0]:
         flags.add(Flag.TRUNCATED_AT_VOLUME_END)
-    if confidence < 0.75:
+    if found.is_size_uncertain:
+        flags.add(Flag.SIZE_UNCERTAIN)
+    if not found.is_steady:
         flags.add(Flag.PROMPT_SENSITIVE)
-    if confidence < 0.6:
+    if found.is_doubtful:
         flags.add(Flag.LOW_CONFIDENCE)
     return frozenset(flags)
 

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 
 from models.weight_free.hints import ShapeHint, mask_hint
+from models.weight_free.identity import Identity
 from models.weight_free.refinement import Finding, find_nearby, moved
 from models.weight_free.registration import Registration, register
 from models.weight_free.segmenter import WeightFreeSegmenter
+from models.weight_free.yardstick import moved_outline, offset_mm
 from workflow.domain.errors import UnsuitableInputError
 from workflow.domain.geometry import FloatArray, Mask, Point, Volume, lps_from_ijk
 from workflow.domain.lesion import (
@@ -90,6 +92,8 @@ class WeightFreeTracker:
             registration = register(prior, volume, largest_voxel_count=self._settings.largest_voxel_count)
         except UnsuitableInputError as error:
             return [self._failed(lesion, volume, str(error)) for lesion in prior_lesions]
+        if registration.identity.is_in_doubt:
+            return [self._of_another(lesion, volume, registration.identity) for lesion in prior_lesions]
         results = []
         for number, lesion in enumerate(prior_lesions):
             progress(0.7 + 0.3 * number / len(prior_lesions), f"finding lesion {number + 1} again")
@@ -107,7 +111,7 @@ class WeightFreeTracker:
         hint = mask_hint(_cropped(prior, lesion.mask), slope=0.6, limit=0.8)
         to_new = registration.local_affine(hint.centre_lps, hint.radius_mm + 3.0, hint.radius_mm + 14.0)
         expected = lps_from_ijk(hint.centre_lps, to_new)
-        similarity, folding, covered = registration.around(hint.centre_lps, hint.radius_mm + 15.0)
+        similarity, folding, _ = registration.around(hint.centre_lps, hint.radius_mm + 15.0)
         if not volume.contains(_point(expected)):
             return self._failed(
                 lesion, volume, "its place is outside the new volume; look in another series of the study"
@@ -124,7 +128,11 @@ class WeightFreeTracker:
                 / volume.voxel_volume_mm3
             ),
         )
-        return self._judged(lesion, volume, there, finding, quality, covered)
+
+        def offset() -> float:
+            return offset_mm(lesion.mask, self._segmenter.segment_hint(prior, hint).mask, prior)
+
+        return self._judged(lesion, volume, there, finding, quality, offset)
 
     def _judged(
         self,
@@ -133,7 +141,7 @@ class WeightFreeTracker:
         hint: ShapeHint,
         finding: Finding,
         quality: RegistrationQuality,
-        covered: float,
+        offset: Callable[[], float],
     ) -> TrackedLesion:
         settings = self._settings
         expected = _point(hint.centre_lps)
@@ -161,7 +169,8 @@ class WeightFreeTracker:
                 quality,
                 expected,
             )
-        mask, stability = self._segmenter.segment_hint(volume, hint)
+        found = self._segmenter.segment_hint(volume, hint)
+        mask, stability = moved_outline(found.mask, volume, offset()), found.confidence
         if mask.is_empty:
             return self._result(
                 lesion,
@@ -185,6 +194,17 @@ class WeightFreeTracker:
             quality,
             expected,
         )
+
+    def _of_another(self, lesion: PriorLesion, volume: Volume, identity: Identity) -> TrackedLesion:
+        """Of a lesion in images that may be another patient's nothing is said, least of all that it is gone."""
+        failed = self._failed(
+            lesion,
+            volume,
+            f"the images may show another patient than the prior's: {identity.by} match with "
+            f"{identity.similarity:.2f}, those of one patient with {identity.least:.2f} or more; "
+            "check whose images these are, and place the lesions by hand if they are this patient's",
+        )
+        return replace(failed, flags=failed.flags | {Flag.OTHER_PATIENT})
 
     def _failed(
         self,

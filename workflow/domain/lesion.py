@@ -174,6 +174,8 @@ class Flag(StrEnum):
     LOW_CONFIDENCE = "low confidence"
     REGISTRATION_FOLDING = "the registration folds the tissue here"
     DIFFERENT_ACQUISITION = "acquired differently from the prior"
+    OTHER_PATIENT = "the images may show another patient than the prior's"
+    SIZE_UNCERTAIN = "the image shows several sizes; the click does not tell which"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -176,7 +176,8 @@ def test_numbers_without_order_tell_nothing_apart(tmp_path):
         dataset.InstanceNumber = number
         save(dataset, path)
     (series,) = describe_study(paths)
-    assert "4 further images lie at places that are taken" in series.notes
+    assert series.refusal is not None
+    assert "lie at one place and differ" in series.refusal
     with pytest.raises(UnsuitableInputError, match="lie at one place and differ"):
         read_volume(paths, series)
 

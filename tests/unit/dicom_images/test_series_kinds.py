@@ -135,7 +135,7 @@ def test_a_description_alone_sets_a_series_aside_and_an_image_type_beside_it_ref
 
 def test_a_projection_by_its_words_and_its_overlapping_slabs_is_refused(tmp_path):
     series = described(tmp_path, SeriesDescription="MIP 10/2", SliceThickness=10.0)
-    assert series.refusal == "a projection (SeriesDescription): no lesion has its size in it"
+    assert series.refusal == "a projection (SeriesDescription), not for measuring"
 
 
 @pytest.mark.parametrize(
@@ -178,7 +178,7 @@ def test_a_description_of_few_planes_is_believed_to_be_a_localizers(tmp_path, wo
 def test_a_skeletal_survey_is_no_localizer_to_be_refused(tmp_path):
     series = described(tmp_path, slices=60, SeriesDescription="CT skeletal survey")
     assert series.refusal is None
-    assert series.left_out == "a localizer by its description, a scan by its number of planes"
+    assert series.left_out == "a localizer (SeriesDescription)"
 
 
 def test_a_ct_of_one_coronal_plane_is_a_localizer_whatever_it_says(tmp_path):

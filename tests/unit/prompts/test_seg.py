@@ -364,3 +364,12 @@ def test_unevenly_spaced_frames_across_the_slices_make_no_grid():
     dataset = segmentation(frames, spacing=(1.0, 1.0), orientation=(0, 1, 0, 0, 0, -1))
     (problem,) = read_prompts(dataset, [phantom_images()]).problems
     assert "not evenly spaced" in problem.reason
+
+
+def test_a_segment_of_thousands_of_specks_keeps_every_voxel():
+    specks = np.zeros((10, 64, 64), dtype=np.uint8)
+    specks[:, ::2, ::2] = 1  # 1024 a frame, none touching another
+    images = phantom_images()
+    frames = [(1, (-100.0, 40.0, -300.0 + 3 * k), plane) for k, plane in enumerate(specks)]
+    (prompt,) = read_prompts(segmentation(frames), [images]).prompts
+    np.testing.assert_array_equal(on_grid(prompt.shapes[0].volume, images.volume), specks)

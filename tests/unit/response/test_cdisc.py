@@ -124,10 +124,12 @@ def test_parts_of_a_split_lesion_have_rows_of_their_own():
         "S1,W8,2024-02-26,T01.2,LDIAM,11,11,mm,,",
         "S1,W16,2024-04-22,T01.1,LDIAM,12,12,mm,,",
         "S1,W16,2024-04-22,T01.2,LDIAM,,,,NOT DONE,SCAN NOT PERFORMED",
+        "S1,W24,2024-06-17,T01.1,LDIAM,,,,NOT DONE,SCAN NOT PERFORMED",
+        "S1,W24,2024-06-17,T01.2,LDIAM,11,11,mm,,",
     ]
     (result,) = results(tr(*rows))
-    assert [p["sum_mm"] for p in result["time_points"]] == [40.0, 23.0, None]
-    assert overalls(result) == [None, "PR", "NE"]
+    assert [p["sum_mm"] for p in result["time_points"]] == [40.0, 23.0, None, None]
+    assert overalls(result) == [None, "PR", "NE", "NE"]
 
 
 def test_a_lesion_with_a_dot_in_its_name_from_the_baseline_on_is_a_lesion():

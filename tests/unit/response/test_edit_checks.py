@@ -136,7 +136,7 @@ def test_a_given_overall_response_is_what_the_levels_below_give(levels, computed
 
 def test_a_first_time_point_that_is_judged_and_measured_keeps_its_place():
     course = course_of(visit(0, seen(30), overall=R.SD), visit(1, seen(30), overall=R.SD))
-    assert [a.overall for a in course.assessments] == [R.SD, R.SD]
+    assert [(a.overall, a.computed_overall) for a in course.assessments] == [(R.SD, R.NE)] * 2
 
 
 @pytest.mark.parametrize(
@@ -314,6 +314,12 @@ def test_a_response_after_progression_is_said_to_count_for_nothing():
     course = course_of(*points)
     assert (course.best_overall_response.value, found(course)) == (R.PD, {"after_progression"})
     assert found(course_of(*points, criteria=Criteria.IRECIST)) == set()
+
+
+def test_a_complete_response_before_an_earlier_progression_is_past():
+    course = course_of(*(visit(i, seen(mm)) for i, mm in enumerate([30, 0, 3, 30])))
+    asked = ["unconfirmed_complete_response" in " ".join(a.warnings) for a in course.assessments]
+    assert asked == [False, False, True, False]
 
 
 def test_a_tumour_marker_that_rises_is_said_and_decides_nothing():

@@ -121,3 +121,43 @@ def test_reason_tells_what_other_lesions_do(criteria):
 def test_deterioration_alone_is_progression_without_images(criteria):
     worse = {"clinical_status": ClinicalStatus.WORSE}
     assert overalls(visits_of(criteria, [A], [measured()], [], V1=worse)) == ["PD"]
+
+
+PER_VISIT = [Criteria.LUGANO, Criteria.RANO]
+
+
+@pytest.mark.parametrize("criteria", PER_VISIT)
+def test_doubt_about_a_new_lesion_lasts_until_somebody_decides(criteria):
+    lesions = [A, Lesion(id="N", role=LesionRole.NEW, organ="bone")]
+
+    def new(**more):
+        return [measured(), both_axes("N", 20, 20, **more)]
+
+    found = visits_of(
+        criteria, lesions, [measured()], new(is_equivocal=True), new(), new(is_equivocal=False), new()
+    )
+    assert overalls(found) == ["SD", "SD", "PD", "PD"]
+
+
+def test_lasting_doubt_outlives_an_absence_because_nobody_has_decided():
+    lesions = [A, Lesion(id="N", role=LesionRole.NEW, organ="bone")]
+    gone = Observation(lesion="N", state=LesionState.DISAPPEARED)
+    found = visits_of(
+        Criteria.LUGANO,
+        lesions,
+        [measured()],
+        [measured(), both_axes("N", 20, 20, is_equivocal=True)],
+        [measured(), gone],
+        [measured(), both_axes("N", 20, 20)],
+    )
+    assert overalls(found) == ["SD", "SD", "SD"]
+
+
+def test_equivocal_bone_lesions_are_not_counted_while_nobody_decides():
+    lesions = [A, *(Lesion(id=x, role=LesionRole.NEW, organ="bone") for x in "XY")]
+
+    def at(**more):
+        return [measured(), both_axes("X", 9, 9, **more), both_axes("Y", 9, 9, **more)]
+
+    found = visits_of(Criteria.PCWG3, lesions, [measured()], at(is_equivocal=True), at(), at())
+    assert [dict(a.components)["bone"] for a in found.assessments[1:]] == ["NED", "NED", "NED"]

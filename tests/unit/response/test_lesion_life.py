@@ -285,6 +285,20 @@ def test_a_resected_lesion_of_0_mm_is_no_complete_response():
     assert (last.overall, last.reason) == ("NE", "NE: nothing was assessed (B: surgery)")
 
 
+def test_treatment_before_the_baseline_leaves_the_lesion_evaluable():
+    seen = timeline(*[{"A": 30_000, "B": 30_000}] * 2)
+    before = intervention(InterventionKind.RADIOTHERAPY, 1, "V0")
+    biopsy = intervention(InterventionKind.BIOPSY, 2)
+    assert assess(apply_overrides(seen, [before, biopsy]).timeline).assessments[1].overall == "SD"
+
+
+def test_unequivocal_progression_of_a_treated_lesion_stands():
+    seen = timeline(*[{"A": 30_000, "B": 12_000}] * 2, roles={"B": LesionRole.NON_TARGET})
+    verdict = decide(Decision.UNEQUIVOCAL_PROGRESSION, "B", 2, time_point="V1")
+    decided = apply_overrides(seen, [intervention(InterventionKind.RADIOTHERAPY), verdict]).timeline
+    assert assess(decided).assessments[1].overall == "PD"
+
+
 def test_the_reason_why_a_lesion_is_not_evaluable_is_told():
     seen = timeline({"A": 30_000}, {"A": 12_000}, {"A": 12_000})
     decided = apply_overrides(seen, [decide(Decision.NOT_EVALUABLE, time_point="V1")]).timeline

@@ -231,6 +231,19 @@ def test_mrecist_new_nodule_in_the_liver_counts_from_10_mm(name, sizes, expected
     assert hcc(Lesion(id="N", role=LesionRole.NEW, organ="liver"), *sizes) == expected, name
 
 
+def test_mrecist_size_does_not_decide_what_a_reader_doubts():
+    target = [Observation(lesion="A", viable_um=40 * MM)]
+    new = Lesion(id="N", role=LesionRole.NEW, organ="liver")
+    sizes = [
+        Observation(lesion="N", diameter_um=12 * MM, is_equivocal=True),
+        Observation(lesion="N", diameter_um=15 * MM),
+    ]
+    found = visits_of(
+        Criteria.MRECIST, [Lesion(id="A", organ="liver"), new], target, *[[*target, seen] for seen in sizes]
+    )
+    assert overalls(found) == ["SD", "SD"]
+
+
 def test_mrecist_small_new_lesion_outside_the_liver_counts():
     assert hcc(Lesion(id="N", role=LesionRole.NEW, organ="bone"), 7) == ["PD"]
 

@@ -7,16 +7,19 @@ from collections.abc import Callable
 from dataclasses import replace
 from datetime import date, datetime
 from io import BytesIO
+from pathlib import Path
 
 import numpy as np
 import pytest
-from phantoms import LESION_CENTRES, Phantom, reported_lesion, sphere, time_point_report
+from phantoms import LESION_CENTRES, Phantom, reported_lesion, sphere, three_lesions, time_point_report
 from PIL import Image
-from result_cases import Case, program
+from result_cases import SPHERES, Case, program
 
-from dicom_io.results import ResultObjects, ResultSettings, build_results, to_bytes, validate
+from dicom_io.results import KeyImage, ResultObjects, ResultSettings, build_results, to_bytes, validate
+from dicom_io.results.fonts import can_show, visual_order
 from dicom_io.results.key_images import direction_letter, render_key_image
 from dicom_io.results.plots import sum_plot_png
+from dicom_io.results.words import patient_name
 from workflow.domain.palette import colour_of
 from workflow.domain.report import LesionRole, ReportedDecision, ReviewStatus, TimePointReport
 
@@ -69,9 +72,9 @@ def test_the_table_has_a_column_for_each_time_point_up_to_this_one(everything: R
     lines = pages(everything, tmp_path).splitlines()
     (head,) = [line.split() for line in lines if line.lstrip().startswith("Lesion ")]
     assert head == ["Lesion", "Site", "Part", "TP1", "TP2"]
-    (row,) = [line.split() for line in lines if line.lstrip().startswith("T01 ")]
+    row, *_ = [line.split() for line in lines if line.lstrip().startswith("T01 ")]
     assert row[-2:] == ["13.8", "13.8"]
-    (new,) = [line.split() for line in lines if line.lstrip().startswith("N01 ")]
+    new, *_ = [line.split() for line in lines if line.lstrip().startswith("N01 ")]
     assert new[-2] == "-"
 
 
@@ -85,7 +88,7 @@ def test_many_time_points_keep_the_baseline_and_the_latest(make_case: Callable[[
     text = pages(build_results(report, [case.source], course=course), tmp_path)
     (head,) = [line.split() for line in text.splitlines() if line.lstrip().startswith("Lesion ")]
     assert head[3:] == ["TP1", "TP5", "TP6", "TP7", "TP8", "TP9"]
-    assert "3 time points after the first are not shown" in text
+    assert "3 time points are not shown" in text
 
 
 def test_a_signed_report_says_by_whom_and_loses_its_banner(make_case: Callable[[str], Case], tmp_path):
@@ -232,5 +235,117 @@ def test_what_readers_decided_stands_on_the_page(make_case: Callable[[str], Case
     assert "overall response SD to PD, by Rosa Reader, 2026-03-03 09:05: clinical course" in text
     assert "T01: rejected, by Rosa Reader, 2026-03-03 09:05: it is a vessel" in text
     assert "T02 grew by 80 %" in text
-    (row,) = [line for line in text.splitlines() if line.strip().startswith("T01 ")]
+    row, *_ = [line for line in text.splitlines() if line.strip().startswith("T01 ")]
     assert row.rstrip().endswith("rejected")
+
+
+# ---------------------------------------------------------------- the page as a document
+
+
+def run(name: str, *arguments: object) -> str:
+    return subprocess.run([program(name), *arguments], capture_output=True, text=True, check=True).stdout
+
+
+@pytest.fixture
+def page_of(tmp_path) -> Callable[..., Path]:
+    """The PDF of a report on a patient with a name, as a file."""
+
+    def made(name: str, **said) -> Path:
+        attributes = {"PatientName": name, "SpecificCharacterSet": "ISO_IR 192"}
+        source = Phantom(spheres=SPHERES, attributes=attributes).write(tmp_path / "images")
+        report = time_point_report(source, three_lesions(source.volume))
+        report = replace(report, assessment=replace(report.assessment, **said))
+        pdf = build_results(report, [source]).pdf
+        (tmp_path / "page.pdf").write_bytes(pdf.EncapsulatedDocument)
+        return tmp_path / "page.pdf"
+
+    return made
+
+
+def test_every_font_is_embedded_and_the_structure_is_tagged(page_of):
+    path = page_of("Phantom^Ada")
+    fonts = [line.split() for line in run("pdffonts", path).splitlines()[2:]]
+    assert fonts
+    assert all("yes" in font[-5:-4] for font in fonts), fonts  # the column "emb"
+    assert "Tagged:          yes" in run("pdfinfo", path)
+    structure = run("pdfinfo", "-struct-text", path)
+    assert structure.index("H1") < structure.index('"Tumour response report"') < structure.index("T01")
+    assert "Figure" in structure
+
+
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [
+        ("Люксембург^Анна", "Люксембург, Анна"),
+        ("Wang^XiaoDong=王^小東", "Wang, XiaoDong (王小東)"),
+        ("王^小東", "王小東"),
+    ],
+)
+def test_names_in_other_scripts_are_shown_and_can_be_searched(page_of, name: str, shown: str):
+    if not can_show(shown):
+        pytest.skip("no TrueType font with Chinese letters is installed: fonts-wqy-microhei has them")
+    assert shown in run("pdftotext", "-layout", page_of(name), "-")
+
+
+def test_a_script_without_a_font_leaves_the_alphabetic_name(monkeypatch):
+    monkeypatch.setattr("dicom_io.results.words.can_show", lambda words: words.isascii())
+    assert patient_name("Wang^XiaoDong=王^小東") == "Wang, XiaoDong"
+
+
+@pytest.mark.parametrize(
+    ("text", "drawn"),
+    [
+        ("Ada 12 mm", "Ada 12 mm"),
+        ("\u0645\u062d\u0645\u062f", "\ufeaa\ufee4\ufea4\ufee3"),  # four letters: initial, 2 medial, final
+        ("\u0644\u0627", "\ufefb"),  # lam and alef are one sign
+        ("by \u05d0\u05d1, \u05d2 now", "by \u05d2 ,\u05d1\u05d0 now"),  # Hebrew, turned with its comma
+    ],
+)
+def test_what_runs_from_right_to_left_is_joined_and_turned(text: str, drawn: str):
+    assert visual_order(text) == drawn
+
+
+def test_a_long_response_stays_on_one_line(page_of):
+    text = run("pdftotext", "-layout", page_of("Phantom^Ada", overall="NON-CR/NON-PD"), "-")
+    assert "NON-CR/NON-PD" in text
+
+
+def test_criteria_have_their_names(page_of):
+    text = run("pdftotext", "-layout", page_of("Phantom^Ada", criteria="irecist"), "-")
+    assert "Overall response (iRECIST)" in text
+
+
+def test_a_picture_comes_back_from_its_file_with_what_it_shows(everything: ResultObjects):
+    for image in everything.pictures.values():
+        back = KeyImage.from_png(image.png())
+        assert back is not None
+        assert np.array_equal(back.pixels, image.pixels)
+        for name in ("tracking_uid", "label", "slice_index", "field_mm", "time_point_id", "place"):
+            assert getattr(back, name) == getattr(image, name)
+    assert KeyImage.from_png(b"no picture") is None
+
+
+def test_baseline_and_now_stand_side_by_side_at_one_scale(make_case: Callable[[str], Case], tmp_path):
+    case = make_case("axial")
+    before = baseline_of(case.report)
+    earlier = build_results(before, [case.source], settings=EVERYTHING).pictures
+    results = build_results(
+        case.report, [case.source], settings=EVERYTHING, course=[before],
+        earlier_pictures=tuple(earlier.values()),
+    )  # fmt: skip
+    text = pages(results, tmp_path)
+    (line,) = [line for line in text.splitlines() if "baseline, 2026-01-05: 13.8" in line]
+    assert "now, 2026-03-02: 13.8" in line
+    assert "series 2, image 9" in text
+    assert {i.field_mm for i in (*earlier.values(), *results.pictures.values())} == {80.0}
+
+
+def test_the_axis_of_days_begins_at_the_first_time_point(make_case: Callable[[str], Case], monkeypatch):
+    from matplotlib.axes import Axes
+
+    ticks: list[list[float]] = []
+    set_xticks = Axes.set_xticks
+    monkeypatch.setattr(Axes, "set_xticks", lambda axes, at: (ticks.append(at), set_xticks(axes, at))[1])
+    report = make_case("axial").report
+    assert sum_plot_png([baseline_of(report), report])
+    assert min(ticks[-1]) == 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
@@ -31,7 +32,7 @@ from workflow.domain.response.other_lesions import says_something
 from workflow.domain.response.policy import Criteria, Protocol
 from workflow.domain.response.survival import before_new_therapy, progression_free_survival
 from workflow.domain.response.timeline import Timeline, TimePoint
-from workflow.domain.response.values import NewLesion, Response
+from workflow.domain.response.values import NewLesion, Response, plain
 
 Engine = Callable[[Timeline, Protocol], Course]
 
@@ -200,18 +201,37 @@ def _course_of_open(
 ) -> Course:
     """The course where single time points are open; `dated` has each progression on its own day."""
     course = course_of(unconfirmed.counted(dated), timeline, protocol)
-    return unconfirmed.in_own_words(course, shown)
+    return unconfirmed.in_own_words(course, _on_their_days(shown, timeline, protocol))
+
+
+def _on_their_days(
+    assessments: Sequence[Assessment], timeline: Timeline, protocol: Protocol
+) -> tuple[Assessment, ...]:
+    """The assessments with the day that a visit of several days counts as, by policy."""
+    points = {point.id: point for point in timeline.time_points}
+    return tuple(
+        assessment
+        if assessment.is_baseline
+        else replace(assessment, date=_day(points[assessment.time_point], assessment, protocol))
+        for assessment in assessments
+    )
+
+
+def _day(point: TimePoint, assessment: Assessment, protocol: Protocol) -> datetime.date | None:
+    has_progressed = assessment.overall is not None and plain(assessment.overall) is Response.PD
+    return point.day(protocol.policies.visit_date, has_progressed=has_progressed)
 
 
 def course_of(assessments: Sequence[Assessment], timeline: Timeline, protocol: Protocol) -> Course:
     """The whole course from time points in RECIST's words."""
-    sequence = best_response.sequence_of(assessments, timeline.start, protocol.policies)
+    dated = _on_their_days(assessments, timeline, protocol)
+    sequence = best_response.sequence_of(dated, timeline.start, protocol.policies)
     best = best_response.best_overall_response(sequence)
     response = best_response.response_event(sequence)
     confirmed = best_response.confirmed_response_event(sequence)
     return Course(
         protocol=protocol,
-        assessments=tuple(assessments),
+        assessments=dated,
         best_overall_response=best,
         confirmed_best_overall_response=best_response.confirmed_best_overall_response(sequence),
         response=response,

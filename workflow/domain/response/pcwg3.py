@@ -21,7 +21,7 @@ from workflow.domain.response.other_lesions import assess_non_target
 from workflow.domain.response.policy import Policies
 from workflow.domain.response.recist11 import plain_or_none
 from workflow.domain.response.target import state_of
-from workflow.domain.response.timeline import Lesion, Timeline, TimePoint
+from workflow.domain.response.timeline import Lesion, Observation, Timeline, TimePoint
 from workflow.domain.response.values import NOT_EVALUABLE, Response
 
 R = Response
@@ -66,10 +66,15 @@ def _soft_tissue(timeline: Timeline) -> Timeline:
     kept = tuple(x for x in timeline.lesions if not _is_bone(x) or x.role is LesionRole.TARGET)
     names = {lesion.id for lesion in kept}
     points = tuple(
-        replace(p, observations=tuple(o for o in p.observations if o.lesion in names))
+        replace(p, observations=tuple(_within(o, names) for o in p.observations if o.lesion in names))
         for p in timeline.time_points
     )
     return replace(timeline, lesions=kept, time_points=points)
+
+
+def _within(seen: Observation, names: set[str]) -> Observation:
+    """The observation, whose lesion can't have merged with one that is judged elsewhere."""
+    return seen if seen.merged_into in names else replace(seen, merged_into=None)
 
 
 def _with_bone(soft: Assessment, bone: BoneAssessment, has_target: bool, is_given: bool) -> Assessment:
