@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from types import MappingProxyType
 
@@ -123,7 +123,8 @@ def received_files(session: Session, study_instance_uids: Collection[str]) -> tu
 def ask_for(session: Session, jobs: Sequence[NewJob], now: datetime) -> None:
     """Put jobs into the queue, in the transaction that made them necessary."""
     for job in jobs:
-        enqueue(session, stage=job.stage, subject=job.subject, lane=job.lane, due_at=now)
+        due_at = now + timedelta(seconds=job.delay_s)
+        enqueue(session, stage=job.stage, subject=job.subject, lane=job.lane, due_at=due_at)
 
 
 def write_audit(session: Session, entries: Sequence[AuditEntry], now: datetime) -> None:
@@ -284,6 +285,12 @@ def _visit_row(
     study = studies.get(visit.anchor)
     if row is None and study is not None:
         row = session.scalar(select(TimePointRow).where(TimePointRow.study_id == study.id))
+        if row is not None:  # the other patient's record loses it: who works on that one loads it again
+            session.execute(
+                update(PatientRow)
+                .where(PatientRow.id == row.patient_key)
+                .values(version=PatientRow.version + 1)
+            )
     if row is None:
         if study is None or not study.revisions:
             raise ValueError(f"visit {visit.anchor} has no study of this patient")

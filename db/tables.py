@@ -181,7 +181,8 @@ class TimePointRow(Table):
     study: Mapped[StudyRow] = relationship(lazy="joined", foreign_keys="TimePointRow.study_id")
     studies: Mapped[list[StudyRow]] = relationship(
         foreign_keys="StudyRow.time_point_id",
-        order_by="StudyRow.study_date, StudyRow.study_time",
+        # As `workflow.domain.record.Study.place_in_time` has it.
+        order_by="StudyRow.study_date, StudyRow.study_time.nulls_first(), StudyRow.study_instance_uid",
         viewonly=True,
     )
     revision: Mapped[RevisionRow] = relationship(lazy="joined")

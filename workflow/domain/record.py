@@ -67,13 +67,20 @@ class Study:
 
     @property
     def is_usable(self) -> bool:
-        """Whether the study can be part of a visit."""
+        """Whether the study can be part of a visit, unless it is a copy of one that is."""
         return (
             self.state is not StudyState.QUARANTINED
             and self.study_date is not None
             and self.revision is not None
-            and self.copy_of is None
         )
+
+    @property
+    def place_in_time(self) -> tuple[date, bool, time, str]:
+        """What studies are ordered by: date, then time (none is first), then UID; the store orders so too."""
+        if self.study_date is None:
+            raise ValueError(f"study {self.study_instance_uid} has no place in time")
+        at = self.study_time
+        return self.study_date, at is not None, at or time.min, self.study_instance_uid
 
     @property
     def series(self) -> tuple[SeriesDescription, ...]:
