@@ -196,7 +196,7 @@ class WeightFreeTracker:
         )
 
     def _of_another(self, lesion: PriorLesion, volume: Volume, identity: Identity) -> TrackedLesion:
-        """Where the images may be of another patient nothing is said of a lesion, least of all that it went."""
+        """Where the images may be of another patient nothing is said of a lesion, least that it went."""
         failed = self._failed(
             lesion,
             volume,
