@@ -7,21 +7,22 @@ from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from itertools import pairwise
+from types import SimpleNamespace
 
 import pytest
 import sqlalchemy as sa
 from alembic.config import Config
 from alembic.script import ScriptDirectory
-from hospital import Hospital, diameters
+from hospital import Hospital, diameters, rows
 from studies import BASELINE, FOLLOW_UP
 
 from alembic import command
-from db.jobs import claim, due_job_ids, enqueue
+from db.jobs import StoredJobs, claim, due_job_ids, enqueue
+from db.reception import _patient
 from db.session import migrate, migrations_folder, open_engine, unit_of_work
 from db.tables import JobRow, PatientRow
 from workflow.domain.errors import ConfigurationError, TransientError
 from workflow.engine.jobs import execute
-from workflow.ingest import _patient
 from workflow.settings import Worker
 
 pytestmark = pytest.mark.xdist_group("postgresql")
@@ -46,7 +47,7 @@ def engine(database_url):
 
 def _close(hospital: Hospital) -> None:
     """End the hospital's connections: psycopg warns of those that are left."""
-    with hospital.context.reading() as session:
+    with rows(hospital.context) as session:
         engine = session.get_bind()
     engine.dispose()
 
@@ -115,6 +116,7 @@ def _work(url: str) -> list[tuple[str, float, float]]:
     """Be a worker: carry out jobs until none is left; give lane, start and end of each."""
     engine = open_engine(url)
     unit, done = unit_of_work(engine), []
+    jobs = StoredJobs(unit=unit, reading=unit, clock=_now, settings=Worker())
 
     def stage(job) -> None:
         import time
@@ -131,7 +133,7 @@ def _work(url: str) -> list[tuple[str, float, float]]:
             engine.dispose()
             return done
         for job_id in due:
-            execute(job_id, {"infer": stage}, unit, _now, Worker())
+            execute(job_id, {"infer": stage}, jobs, Worker())
 
 
 def test_processes_share_the_jobs_and_no_lane_runs_two_at_once(engine, database_url):
@@ -180,7 +182,7 @@ def test_two_studies_of_a_new_patient_make_one_patient(engine):
 
     def place(_: int) -> int:
         with unit() as session:
-            return _patient(session, identity).id
+            return _patient(session, SimpleNamespace(identity=identity, patient=None)).id
 
     with ThreadPoolExecutor(6) as pool:
         assert len(set(pool.map(place, range(12)))) == 1
