@@ -24,6 +24,7 @@ from db.tables import (
     OverrideRow,
     PatientRow,
     ReportRow,
+    ResultObjectRow,
     SignatureRow,
     StudyRow,
     TimePointRow,
@@ -164,6 +165,15 @@ def load_record(session: Session, patient_key: int) -> PatientRecord:
     )
     lesions = session.scalars(select(LesionRow).where(LesionRow.patient_key == patient_key))
     visits = _load_visits(session, patient_key)
+    elsewhere = session.scalars(
+        select(ReportRow)
+        .join(TimePointRow, TimePointRow.id == ReportRow.time_point_id)
+        .join(ResultObjectRow, ResultObjectRow.report_id == ReportRow.id)
+        .join(StudyRow, StudyRow.study_instance_uid == ResultObjectRow.study_instance_uid)
+        .where(StudyRow.patient_key == patient_key, TimePointRow.patient_key != patient_key)
+        .options(selectinload(ReportRow.objects), defer(ReportRow.document), defer(ReportRow.findings))
+        .order_by(ReportRow.id)
+    ).unique()
     drafts = {report.draft_identity for visit in visits for report in visit.reports}
     signatures = session.scalars(select(SignatureRow).where(SignatureRow.report_identity.in_(drafts)))
     return PatientRecord(
@@ -176,6 +186,7 @@ def load_record(session: Session, patient_key: int) -> PatientRecord:
         lesions=MappingProxyType({row.tracking_uid: mapping.lesion_of(row) for row in lesions}),
         decisions=tuple(mapping.decision_of(row) for row in decisions),
         signatures=MappingProxyType({row.report_identity: mapping.signature_of(row) for row in signatures}),
+        reports_elsewhere=tuple(mapping.report_of(row, {}) for row in elsewhere),
     )
 
 

@@ -51,6 +51,7 @@ from workflow.settings import Settings, load_settings
 
 MODEL = ModelIdentity(name="sphere finder", version="1")
 SHAPE, SPACING_MM = (16, 48, 48), (4.0, 1.0, 1.0)
+_MOST_JOBS = 200
 LEFT: Point = (12.0, 24.0, 20.0)
 RIGHT: Point = (34.0, 22.0, 44.0)
 
@@ -366,8 +367,21 @@ class Hospital:
         return import_files(list(dicom_files([folder])), self.context)
 
     def work(self) -> None:
-        """Do all that is to be done."""
-        work_until_idle(self.context, timeout_s=60)
+        """Do all that is to be done.
+
+        Raises
+        ------
+        RuntimeError
+            If it does not come to an end.
+        """
+        done: list[str] = []
+
+        def count(stage: str, subject: str) -> None:
+            done.append(f"{stage} {subject}")
+            if len(done) > _MOST_JOBS:
+                raise RuntimeError(f"there is no end of work: {done[-6:]}")
+
+        work_until_idle(self.context, count, timeout_s=60)
 
     def process(self, *studies: Study) -> None:
         """Studies arrive one after the other, each worked on before the next comes."""

@@ -40,7 +40,16 @@ from workflow.domain.visit import (
 )
 from workflow.engine.context import Context
 from workflow.measurement import Measured, measure_visit
-from workflow.ports import AuditEntry, Changed, ImageStack, Job, NewJob, Progress, ReceivedFile
+from workflow.ports import (
+    AuditEntry,
+    Changed,
+    ImageStack,
+    Job,
+    NewJob,
+    Progress,
+    ReceivedFile,
+    no_progress,
+)
 from workflow.timeline import analysis_identity, settle
 
 log = logging.getLogger(__name__)
@@ -443,7 +452,29 @@ class _Tracking:
                     former = best.get(tracked.known.tracking_uid)
                     if former is None or _SEEN_BEST[tracked.lesion.state] > _SEEN_BEST[former.lesion.state]:
                         best[tracked.known.tracking_uid] = tracked
-        return [best[k.tracking_uid] for k in roster if k.tracking_uid in best]
+        found = [best[k.tracking_uid] for k in roster if k.tracking_uid in best]
+        return [
+            *found,
+            *self._where_drawn(found, [own[key] for key in dict.fromkeys(drawn_on) if key in own]),
+        ]
+
+    def _where_drawn(self, found: Sequence[Tracked], drawn_on: Sequence[SeriesDescription]) -> list[Tracked]:
+        """The same lesions on stacks that a reader drew on, where no frame of reference tells which is which.
+
+        Else a known lesion that was drawn on another study of the day would be taken for a new one.
+        """
+        pairs: dict[tuple[str, StackKey, StackKey], list[KnownLesion]] = defaultdict(list)
+        for tracked in found:
+            known, frame = tracked.known, tracked.grid.frame_of_reference_uid
+            for series in homes_for(self.record, self.visit, known, drawn_on):
+                is_told = bool(frame) and frame == series.frame_of_reference_uid
+                if series.key != tracked.grid.key and not is_told and known.visit and known.stack:
+                    pairs[known.visit, known.stack, series.key].append(known)
+        return [
+            tracked
+            for (anchor, there, here), lesions in pairs.items()
+            for tracked in self._track(anchor, there, here, lesions, no_progress)
+        ]
 
     def _may_be_elsewhere(self, tracked: Tracked) -> bool:
         """Whether a lesion that was not found may be shown by another stack."""

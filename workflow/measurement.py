@@ -96,6 +96,7 @@ def measure_visit(
         if index in uids
     )
     state, why = _verdict(record, visit, observations)
+    asked += _doubts_of_comparison(record, visit, is_baseline=is_baseline and bool(observations))
     return Measured(
         analysis=Analysis(
             identity=identity,
@@ -110,6 +111,23 @@ def measure_visit(
         ),
         new_lesions=tuple(lesions.values()),
     )
+
+
+def _doubts_of_comparison(record: PatientRecord, visit: Visit, *, is_baseline: bool) -> list[str]:
+    """What a person should know of the visits that this one is, or is not, compared with."""
+    earlier = earlier_visits(record, visit)
+    doubts = [
+        f"the visit of {record.day_of(v)} could not be analysed, and nothing is compared with it"
+        for v in earlier
+        if v.analysis is None and v.failed_identity
+    ]
+    shown = [v for v in earlier if v.analysis is not None and why_no_prior(record, visit, v) is None]
+    if is_baseline and shown:
+        doubts.append(
+            f"taken for the baseline, because the visit of {record.day_of(shown[-1])} shows no lesion yet: "
+            "were there none, or are its marks missing?"
+        )
+    return doubts
 
 
 def compared_with(record: PatientRecord, visit: Visit) -> str:

@@ -271,11 +271,10 @@ def _predecessors(record: PatientRecord, visit: Visit, version: _Version) -> tup
 
 def _of_other_visits(record: PatientRecord, visit: Visit) -> list[ReportVersion]:
     """Reports about a visit's studies from when those belonged to other visits."""
+    others = [r for other in record.visits if other.anchor != visit.anchor for r in other.reports]
     return [
         report
-        for other in record.visits
-        if other.anchor != visit.anchor
-        for report in other.reports
+        for report in (*others, *record.reports_elsewhere)
         if any(made.study_instance_uid in visit.studies for made in report.objects)
     ]
 

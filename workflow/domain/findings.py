@@ -114,6 +114,8 @@ def join(
 
     Parameters
     ----------
+    tracked
+        A lesion's best place first; further ones are only compared with what was drawn there.
     unseen
         Why lesions were not looked for, by tracking UID.
     """
@@ -128,7 +130,8 @@ def join(
     open_lesions = [t for t in tracked if t.known.tracking_uid not in shown]
     for i, place in _pairs([prompted[i] for i in free], open_lesions).items():
         shown[open_lesions[place].known.tracking_uid] = free[i]
-    found = {t.known.tracking_uid: t for t in tracked}
+    found = {t.known.tracking_uid: t for t in reversed(tracked)}
+    grids = {t.grid.key: t.grid for t in tracked}
     findings = []
     for known in roster:
         if known.tracking_uid in shown:
@@ -145,7 +148,7 @@ def join(
             continue
         findings.append(replace(finding, known=known))
     rest = [i for i in range(len(prompted)) if i not in shown.values()]
-    return [*_merged(findings), *(_prompted_finding(prompted[i]) for i in rest)]
+    return [*_merged(findings, grids), *(_prompted_finding(prompted[i]) for i in rest)]
 
 
 def _pairs(prompted: Sequence[Prompted], tracked: Sequence[Tracked]) -> dict[int, int]:
@@ -157,9 +160,11 @@ def _pairs(prompted: Sequence[Prompted], tracked: Sequence[Tracked]) -> dict[int
         if (score := similarity(one.lesion.mask, one.grid, other.lesion.mask, other.grid)) > 0
     )
     matched: dict[int, int] = {}
+    taken: set[str] = set()
     for _, p, t in pairs:
-        if p not in matched and t not in matched.values():
+        if p not in matched and tracked[t].known.tracking_uid not in taken:
             matched[p] = t
+            taken.add(tracked[t].known.tracking_uid)
     return matched
 
 
@@ -190,7 +195,7 @@ def _unseen(reason: str) -> Finding:
     )
 
 
-def _merged(findings: Sequence[Finding]) -> list[Finding]:
+def _merged(findings: Sequence[Finding], grids: Mapping[StackKey, Grid]) -> list[Finding]:
     """Lesions that were tracked to the same voxels have grown into one: the one that was larger keeps them.
 
     RECIST 1.1, 4.3.2: the merged lesion is measured once, the others add nothing.
@@ -201,18 +206,27 @@ def _merged(findings: Sequence[Finding]) -> list[Finding]:
         for other in order[place + 1 :]:
             a, b = settled[one], settled[other]
             both_seen = a.state is b.state is LesionState.PRESENT and a.known and b.known
-            if not both_seen or a.measured_on != b.measured_on or a.mask is None or b.mask is None:
-                continue
-            if a.known and dice(a.mask, b.mask) >= MERGED_DICE:
+            if both_seen and a.known and _is_one_place(a, b, grids):
                 settled[other] = replace(
                     b,
-                    mask=Mask.empty(b.mask.shape),
+                    mask=None,
                     measurement=None,
                     state=LesionState.MERGED,
                     reason=f"has grown together with {a.known.label}, which stands for both",
                     flags=b.flags | {Flag.TOUCHES_NEIGHBOUR},
                 )
     return settled
+
+
+def _is_one_place(one: Finding, other: Finding, grids: Mapping[StackKey, Grid]) -> bool:
+    if one.mask is None or other.mask is None or one.measured_on is None or other.measured_on is None:
+        return False
+    if one.measured_on == other.measured_on:
+        return dice(one.mask, other.mask) >= MERGED_DICE
+    if one.measured_on not in grids or other.measured_on not in grids:  # as a reader drew them: two
+        return False
+    alike = similarity(one.mask, grids[one.measured_on], other.mask, grids[other.measured_on])
+    return alike >= SAME_LIKENESS
 
 
 def _prior_size(finding: Finding) -> int:

@@ -259,6 +259,7 @@ class PatientRecord:
     """Everything that is known of one patient.
 
     `version` counts the changes: a record is saved only if the store still has the version that was loaded.
+    `reports_elsewhere` are other patients' reports about studies that are this patient's by now.
     """
 
     key: int
@@ -271,6 +272,7 @@ class PatientRecord:
     decisions: tuple[Override, ...] = ()
     signatures: Mapping[str, Signature] = field(default_factory=lambda: MappingProxyType({}))
     foreign_tracking_uids: frozenset[str] = frozenset()
+    reports_elsewhere: tuple[ReportVersion, ...] = ()
 
     def study(self, study_instance_uid: str) -> Study:
         """The study of this UID."""
