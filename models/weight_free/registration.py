@@ -403,6 +403,7 @@ def _deform(
     displacement = sitk.GetArrayFromImage(field).astype(np.float32)
     body = covered & (_body(fixed.array) | _body(moved))
     structures = affine_similarity - uneven_growth(displacement, fixed, body)
+    identity = identity_of(prior, new, affine, displacement, fixed, body, structures)
     if _structural_similarity(fixed, moved, covered) < _structural_similarity(fixed, moving, covered):
         # It has pulled noise and slice profiles together, and the structures apart.
         displacement, moved = np.zeros_like(displacement), moving
@@ -414,7 +415,7 @@ def _deform(
         covered=covered,
         similarity=correlation(fixed.array[covered], moved[covered]) if covered.any() else -1.0,
         affine_similarity=affine_similarity,
-        identity=identity_of(prior, new, affine, displacement, fixed, body, structures),
+        identity=identity,
     )
 
 
