@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from models.weight_free.identity import Identity, correlation, identity_of, is_hu
+from models.weight_free.identity import Identity, correlation, identity_of, is_hu, uneven_growth
 from models.weight_free.sliding import slide
 from workflow.domain.errors import UnsuitableInputError
 from workflow.domain.geometry import FloatArray, Volume, ijk_from_lps, lps_from_ijk
@@ -401,6 +401,9 @@ def _deform(
     )
     moved = sitk.GetArrayFromImage(warped)
     displacement = sitk.GetArrayFromImage(field).astype(np.float32)
+    body = covered & (_body(fixed.array) | _body(moved))
+    structures = affine_similarity - uneven_growth(displacement, fixed, body)
+    identity = identity_of(prior, new, affine, displacement, fixed, body, structures)
     if _structural_similarity(fixed, moved, covered) < _structural_similarity(fixed, moving, covered):
         # It has pulled noise and slice profiles together, and the structures apart.
         displacement, moved = np.zeros_like(displacement), moving
@@ -412,15 +415,7 @@ def _deform(
         covered=covered,
         similarity=correlation(fixed.array[covered], moved[covered]) if covered.any() else -1.0,
         affine_similarity=affine_similarity,
-        identity=identity_of(
-            prior,
-            new,
-            affine,
-            displacement,
-            fixed,
-            covered & (_body(fixed.array) | _body(moved)),
-            affine_similarity,
-        ),
+        identity=identity,
     )
 
 
