@@ -7,8 +7,8 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import func, or_, select
-from sqlalchemy.orm import InstrumentedAttribute, Session, selectinload
+from sqlalchemy import exists, func, or_, select
+from sqlalchemy.orm import InstrumentedAttribute, Session, aliased, selectinload
 
 from db.session import UnitOfWork
 from db.tables import (
@@ -199,11 +199,15 @@ def _attention(session: Session) -> list[dict[str, Any]]:
         for key, uid, day, texts in visits
         for text in texts
     ]
+    original = aliased(StudyRow)
+    is_copy = exists().where(
+        original.study_instance_uid == StudyRow.copy_of,
+        original.patient_key == StudyRow.patient_key,
+        original.state != StudyState.QUARANTINED,
+    )
     beside = session.scalars(
         select(StudyRow)
-        .where(
-            StudyRow.state == StudyState.INGESTED, or_(StudyRow.copy_of.is_not(None), StudyRow.reason != "")
-        )
+        .where(StudyRow.state == StudyState.INGESTED, or_(is_copy, StudyRow.reason != ""))
         .order_by(StudyRow.patient_key, StudyRow.study_instance_uid)
     )
     for study in beside:

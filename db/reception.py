@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection
 from dataclasses import asdict, dataclass
 from datetime import datetime
 
-from sqlalchemy import func, select
+from sqlalchemy import func, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
@@ -193,7 +193,7 @@ class StoredReception:
         """See `workflow.ports.Reception.place`."""
         now = self.clock()
         with self.unit() as session:
-            study = session.get_one(StudyRow, study_key, with_for_update=True)
+            study = _taken_out(session, study_key, placement.patient)
             patient = _patient(session, placement)
             former, study.patient_key = study.patient_key, patient.id
             study.study_date, study.study_time = placement.study_date, placement.study_time
@@ -215,14 +215,16 @@ class StoredReception:
                 else:
                     _set_state(study, StudyState.INGESTED)
                     study.reason = ""
-            for patient_key in {patient.id, former or patient.id}:  # corrected: it left another's timeline
+            for patient_key in sorted(
+                {patient.id, former or patient.id}
+            ):  # corrected: it left another's timeline
                 _look_at_timeline(session, patient_key, now)
 
     def quarantine(self, study_key: int, reason: str, *, unless_kept: bool = False) -> None:
         """See `workflow.ports.Reception.quarantine`."""
         now = self.clock()
         with self.unit() as session:
-            study = session.get_one(StudyRow, study_key, with_for_update=True)
+            study = _taken_out(session, study_key)
             if unless_kept and study.state == StudyState.QUARANTINED:
                 return
             _resolve(session, study, now)  # the newest reason is enough
@@ -318,6 +320,19 @@ def _set_digests(session: Session, study: StudyRow, placement: Placement) -> Non
 
 
 # ---------------------------------------------------------------- studies and patients
+
+
+def _taken_out(session: Session, study_key: int, goes_to: int | None = None) -> StudyRow:
+    """The study, locked, after the records that it changes: who works on one of those loads it again.
+
+    Records first, as whoever saves one does: so nobody waits for the other.
+    """
+    stays_with = session.scalar(select(StudyRow.patient_key).where(StudyRow.id == study_key))
+    for patient_key in sorted({stays_with, goes_to} - {None}):  # type: ignore[type-var]
+        session.execute(
+            update(PatientRow).where(PatientRow.id == patient_key).values(version=PatientRow.version + 1)
+        )
+    return session.get_one(StudyRow, study_key, with_for_update=True)
 
 
 def _set_state(study: StudyRow, state: StudyState) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from types import MappingProxyType
 
@@ -24,6 +24,7 @@ from db.tables import (
     OverrideRow,
     PatientRow,
     ReportRow,
+    ResultObjectRow,
     SignatureRow,
     StudyRow,
     TimePointRow,
@@ -123,7 +124,8 @@ def received_files(session: Session, study_instance_uids: Collection[str]) -> tu
 def ask_for(session: Session, jobs: Sequence[NewJob], now: datetime) -> None:
     """Put jobs into the queue, in the transaction that made them necessary."""
     for job in jobs:
-        enqueue(session, stage=job.stage, subject=job.subject, lane=job.lane, due_at=now)
+        due_at = now + timedelta(seconds=job.delay_s)
+        enqueue(session, stage=job.stage, subject=job.subject, lane=job.lane, due_at=due_at)
 
 
 def write_audit(session: Session, entries: Sequence[AuditEntry], now: datetime) -> None:
@@ -163,6 +165,15 @@ def load_record(session: Session, patient_key: int) -> PatientRecord:
     )
     lesions = session.scalars(select(LesionRow).where(LesionRow.patient_key == patient_key))
     visits = _load_visits(session, patient_key)
+    elsewhere = session.scalars(
+        select(ReportRow)
+        .join(TimePointRow, TimePointRow.id == ReportRow.time_point_id)
+        .join(ResultObjectRow, ResultObjectRow.report_id == ReportRow.id)
+        .join(StudyRow, StudyRow.study_instance_uid == ResultObjectRow.study_instance_uid)
+        .where(StudyRow.patient_key == patient_key, TimePointRow.patient_key != patient_key)
+        .options(selectinload(ReportRow.objects), defer(ReportRow.document), defer(ReportRow.findings))
+        .order_by(ReportRow.id)
+    ).unique()
     drafts = {report.draft_identity for visit in visits for report in visit.reports}
     signatures = session.scalars(select(SignatureRow).where(SignatureRow.report_identity.in_(drafts)))
     return PatientRecord(
@@ -175,6 +186,7 @@ def load_record(session: Session, patient_key: int) -> PatientRecord:
         lesions=MappingProxyType({row.tracking_uid: mapping.lesion_of(row) for row in lesions}),
         decisions=tuple(mapping.decision_of(row) for row in decisions),
         signatures=MappingProxyType({row.report_identity: mapping.signature_of(row) for row in signatures}),
+        reports_elsewhere=tuple(mapping.report_of(row, {}) for row in elsewhere),
     )
 
 
@@ -284,6 +296,12 @@ def _visit_row(
     study = studies.get(visit.anchor)
     if row is None and study is not None:
         row = session.scalar(select(TimePointRow).where(TimePointRow.study_id == study.id))
+        if row is not None:  # the other patient's record loses it: who works on that one loads it again
+            session.execute(
+                update(PatientRow)
+                .where(PatientRow.id == row.patient_key)
+                .values(version=PatientRow.version + 1)
+            )
     if row is None:
         if study is None or not study.revisions:
             raise ValueError(f"visit {visit.anchor} has no study of this patient")

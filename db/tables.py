@@ -181,7 +181,8 @@ class TimePointRow(Table):
     study: Mapped[StudyRow] = relationship(lazy="joined", foreign_keys="TimePointRow.study_id")
     studies: Mapped[list[StudyRow]] = relationship(
         foreign_keys="StudyRow.time_point_id",
-        order_by="StudyRow.study_date, StudyRow.study_time",
+        # As `workflow.domain.record.Study.place_in_time` has it.
+        order_by="StudyRow.study_date, StudyRow.study_time.nulls_first(), StudyRow.study_instance_uid",
         viewonly=True,
     )
     revision: Mapped[RevisionRow] = relationship(lazy="joined")
@@ -230,6 +231,9 @@ class LesionRow(Table):
     finding_site_meaning: Mapped[str | None] = mapped_column(String(64))
     laterality: Mapped[str | None] = mapped_column(String(16))
     is_nodal: Mapped[bool] = mapped_column(default=False)
+    # What kind of lesion its prompt said that it is (a primary neoplasm ...).
+    finding: Mapped[str | None] = mapped_column(String(16))
+    finding_meaning: Mapped[str | None] = mapped_column(String(64))
     first_study_instance_uid: Mapped[str] = mapped_column(UID)
     prompt_label: Mapped[str] = mapped_column(Text, default="")
 

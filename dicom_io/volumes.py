@@ -94,7 +94,10 @@ def read_volume(paths: Iterable[Path], series: SeriesDescription | None = None) 
     files = sorted(paths)
     scan = scan_files(files)
     if series is not None:
-        return _read(_find(scan, series))
+        read = _read(_find(scan, series))
+        # From the files of one stack alone it would be called the only one of its series.
+        named = replace(read.series, stack=series.stack, stack_label=series.stack_label)
+        return replace(read, series=named)
     return _read(_best(scan, None, where=str(files[0]) if len(files) == 1 else f"{len(files)} files"))
 
 

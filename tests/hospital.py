@@ -13,9 +13,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pydicom
 from pydicom import Dataset
 from pydicom.dataset import FileMetaDataset
-from pydicom.uid import Comprehensive3DSRStorage, ExplicitVRLittleEndian, SegmentationStorage
+from pydicom.uid import (
+    UID,
+    Comprehensive3DSRStorage,
+    ExplicitVRLittleEndian,
+    MRImageStorage,
+    PositronEmissionTomographyImageStorage,
+    SegmentationStorage,
+)
 from sqlalchemy.orm import Session
 
 from dicom_io.scp import FolderArchive
@@ -43,6 +51,7 @@ from workflow.settings import Settings, load_settings
 
 MODEL = ModelIdentity(name="sphere finder", version="1")
 SHAPE, SPACING_MM = (16, 48, 48), (4.0, 1.0, 1.0)
+_MOST_JOBS = 200
 LEFT: Point = (12.0, 24.0, 20.0)
 RIGHT: Point = (34.0, 22.0, 44.0)
 
@@ -58,6 +67,38 @@ class Sphere:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Series:
+    """A further series of a study: what it shows, from which height on (LPS z, mm), and what was drawn on it.
+
+    It shares the study's frame of reference unless it `is_repositioned`. `acquisition` puts its images into
+    the study's first series, as a second acquisition.
+    """
+
+    key: str
+    spheres: Sequence[Sphere] = ()
+    modality: str = "CT"
+    body_part: str = "CHEST"
+    description: str = "CT chest"
+    from_mm: float = 0.0
+    is_repositioned: bool = False
+    acquisition: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class SeriesOfStudy(SimulatedStudy):
+    """A study as one of its further series has it: UIDs of its own but for what the study shares."""
+
+    series: Series
+
+    def uid(self, *role: str) -> UID:
+        """See `SimulatedStudy.uid`."""
+        shared = {"study", "lesion"} | (set() if self.series.is_repositioned else {"frame of reference"})
+        if role == ("series", "ct") and self.series.acquisition is not None:
+            return super().uid(*role)
+        return super().uid(*role) if role[0] in shared else super().uid(*role, self.series.key)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Study:
     """A study to be written."""
 
@@ -69,10 +110,28 @@ class Study:
     body_part: str = "CHEST"
     description: str = "CT chest"
     key: str = ""
+    more: Sequence[Series] = ()
+    from_mm: float = 0.0
 
     def write(self, folder: Path) -> WrittenSeries:
-        """Write images and, if a sphere is prompted, a measurement report."""
-        study = SimulatedStudy(
+        """Write images and, if a sphere is prompted, a measurement report; of further series the same."""
+        study = self._simulated()
+        series = write_ct(
+            volume_with(self.spheres, self.from_mm), study, folder, transfer_syntax_uid="1.2.840.10008.1.2.1"
+        )
+        _write_drawn(series, self.spheres, folder / "sr.dcm")
+        for one in self.more:
+            own = SeriesOfStudy(**{**vars(study), "series": one})
+            own = replace(own, series_description=one.description, body_part=one.body_part)
+            part = folder / one.key
+            other = write_ct(
+                volume_with(one.spheres, one.from_mm), own, part, transfer_syntax_uid="1.2.840.10008.1.2.1"
+            )
+            _write_drawn(_as_said(other, one), one.spheres, part / "sr.dcm")
+        return series
+
+    def _simulated(self) -> SimulatedStudy:
+        return SimulatedStudy(
             patient=SimulatedPatient(patient_id=self.patient_id, name=self.name, birth_date=date(1960, 1, 2)),
             key=("hospital", self.patient_id, self.day.isoformat(), self.at.isoformat(), self.key),
             taken_at=datetime.combine(self.day, self.at),
@@ -83,17 +142,45 @@ class Study:
             slice_thickness_mm=SPACING_MM[0],
             body_part=self.body_part,
         )
-        series = write_ct(volume_with(self.spheres), study, folder, transfer_syntax_uid="1.2.840.10008.1.2.1")
-        drawn = [_drawn(series, sphere) for sphere in self.spheres if sphere.is_prompted]
-        if drawn:
-            write_measurements(series, drawn, folder / "sr.dcm", description="drawn by a reader")
-        return series
 
 
-def grid() -> Volume:
-    """An empty lung."""
+def _write_drawn(series: WrittenSeries, spheres: Sequence[Sphere], path: Path) -> None:
+    drawn = [_drawn(series, sphere) for sphere in spheres if sphere.is_prompted]
+    if drawn:
+        write_measurements(series, drawn, path, description="drawn by a reader")
+
+
+def _as_said(written: WrittenSeries, said: Series) -> WrittenSeries:
+    """The images with the modality and acquisition that the series has."""
+    headers = []
+    for number, path in enumerate(written.paths):
+        image = pydicom.dcmread(path)
+        image.SeriesNumber = 2 if said.acquisition else 3 + len(said.key)
+        image.AcquisitionNumber = said.acquisition or 1
+        if said.acquisition:
+            image.InstanceNumber = len(written.paths) * (said.acquisition - 1) + number + 1
+        if said.modality != "CT":
+            _as_modality(image, said.modality)
+        image.save_as(path)
+        del image.PixelData
+        headers.append(image)
+    return replace(written, images=tuple(headers))
+
+
+def _as_modality(image: Dataset, modality: str) -> None:
+    image.Modality = modality
+    is_pet = modality == "PT"
+    image.SOPClassUID = PositronEmissionTomographyImageStorage if is_pet else MRImageStorage
+    image.file_meta.MediaStorageSOPClassUID = image.SOPClassUID
+    image.RescaleIntercept, image.RescaleSlope, image.RescaleType = 0, 0.01 if is_pet else 1, "US"
+    if is_pet:
+        image.Units, image.DecayCorrection, image.CorrectedImage = "GML", "START", ["ATTN", "DECY"]
+
+
+def grid(from_mm: float = 0.0) -> Volume:
+    """An empty lung, from a height (LPS z) on."""
     affine = affine_from_axes(
-        origin_lps=(0.0, 0.0, 0.0),
+        origin_lps=(0.0, 0.0, from_mm),
         slice_step=(0.0, 0.0, SPACING_MM[0]),
         row_step=(0.0, SPACING_MM[1], 0.0),
         column_step=(SPACING_MM[2], 0.0, 0.0),
@@ -101,9 +188,9 @@ def grid() -> Volume:
     return Volume(array=np.full(SHAPE, -850, dtype=np.int16), affine=affine)
 
 
-def volume_with(spheres: Sequence[Sphere]) -> Volume:
+def volume_with(spheres: Sequence[Sphere], from_mm: float = 0.0) -> Volume:
     """A lung with spheres of 60 HU."""
-    volume = grid()
+    volume = grid(from_mm)
     positions = volume.lps(np.indices(SHAPE).reshape(3, -1).T)
     for sphere in spheres:
         near = np.linalg.norm(positions - np.asarray(sphere.centre_lps), axis=1) <= sphere.diameter_mm / 2
@@ -117,7 +204,7 @@ def _drawn(series: WrittenSeries, sphere: Sphere) -> MeasuredLesion:
     return MeasuredLesion(
         label=sphere.label,
         tracking_uid=series.study.uid("lesion", sphere.label, f"{x:.0f}", f"{z:.0f}"),
-        slice_index=round(z / SPACING_MM[0]),
+        slice_index=round(float(series.volume.ijk(np.asarray(sphere.centre_lps))[0])),
         long_axis_lps=((x - radius, y, z), (x + radius, y, z)),
         short_axis_lps=((x, y - radius, z), (x, y + radius, z)),
     )
@@ -148,20 +235,25 @@ class SphereFinder:
         *,
         progress: Progress = no_progress,
     ) -> list[TrackedLesion]:
-        """The bright component within 8 mm of the same place."""
+        """The bright component within 8 mm of the same place; a place outside can't be told."""
         tracked = []
         for lesion in prior_lesions:
             place = volume.ijk(prior.lps(lesion.mask.centroid_ijk()))
             mask = _component_near(volume, place, reach_mm=8.0)
             expected = volume.lps(place)
+            state, reason = LesionState.PRESENT, "found at its place"
+            if not volume.contains((float(expected[0]), float(expected[1]), float(expected[2]))):
+                state, reason = LesionState.TRACKING_FAILED, "its place is outside the volume"
+            elif mask.is_empty:
+                state, reason = LesionState.DISAPPEARED, "nothing is left"
             tracked.append(
                 TrackedLesion(
                     tracking_uid=lesion.tracking_uid,
                     mask=mask,
-                    state=LesionState.DISAPPEARED if mask.is_empty else LesionState.PRESENT,
+                    state=state,
                     confidence=0.8,
                     model=MODEL,
-                    reason="nothing is left" if mask.is_empty else "found at its place",
+                    reason=reason,
                     expected_lps=(float(expected[0]), float(expected[1]), float(expected[2])),
                 )
             )
@@ -171,7 +263,10 @@ class SphereFinder:
 def _component_near(volume: Volume, place_ijk: np.ndarray, reach_mm: float) -> Mask:
     from scipy.ndimage import label
 
-    labels, _ = label(volume.array > -200)
+    dark, bright = float(volume.array.min()), float(volume.array.max())
+    if bright - dark < 1:  # PET (g/ml) as well as HU
+        return Mask.from_array(np.zeros(volume.shape, dtype=bool))
+    labels, _ = label(volume.array > (dark + bright) / 2)
     indices = np.argwhere(labels > 0)
     if len(indices) == 0:
         return Mask.from_array(np.zeros(volume.shape, dtype=bool))
@@ -272,8 +367,21 @@ class Hospital:
         return import_files(list(dicom_files([folder])), self.context)
 
     def work(self) -> None:
-        """Do all that is to be done."""
-        work_until_idle(self.context, timeout_s=60)
+        """Do all that is to be done.
+
+        Raises
+        ------
+        RuntimeError
+            If it does not come to an end.
+        """
+        done: list[str] = []
+
+        def count(stage: str, subject: str) -> None:
+            done.append(f"{stage} {subject}")
+            if len(done) > _MOST_JOBS:
+                raise RuntimeError(f"there is no end of work: {done[-6:]}")
+
+        work_until_idle(self.context, count, timeout_s=60)
 
     def process(self, *studies: Study) -> None:
         """Studies arrive one after the other, each worked on before the next comes."""

@@ -32,6 +32,7 @@ from workflow.domain.series_choice import comparability, measurable_stacks
 from workflow.domain.visit import (
     KnownLesion,
     homes_for,
+    is_sure_home,
     prompt_objects_of,
     roster_of,
     speaks_of_others,
@@ -39,10 +40,22 @@ from workflow.domain.visit import (
 )
 from workflow.engine.context import Context
 from workflow.measurement import Measured, measure_visit
-from workflow.ports import AuditEntry, Changed, ImageStack, Job, NewJob, Progress, ReceivedFile
+from workflow.ports import (
+    AuditEntry,
+    Changed,
+    ImageStack,
+    Job,
+    NewJob,
+    Progress,
+    ReceivedFile,
+    no_progress,
+)
 from workflow.timeline import analysis_identity, settle
 
 log = logging.getLogger(__name__)
+
+# Hosts that disagree on what is wanted (an upgrade under way) ask each other no more often than this.
+_PAUSE_S = 10.0
 
 
 def infer(job: Job, context: Context) -> None:
@@ -62,11 +75,20 @@ def infer(job: Job, context: Context) -> None:
     if visit is None:
         return
     identity = analysis_identity(record, visit, context.settings)
-    if all(a.identity != identity for a in visit.analyses):
+    if any(a.identity == identity for a in visit.analyses):
+        # Done before; or the timeline, which has other settings or another version, asks for what is no
+        # worker's to make. Asked again at once, the two would go round in circles.
+        log.info("the analysis of visit %s is there already", anchor)
+        context.records.change(patient_key, lambda now: Changed(record=now, jobs=_look_again_later))
+        return
+    try:
         measured = analyse(record, visit, identity, job.report_progress, context)
-        context.records.change(patient_key, lambda now: _with_analysis(now, anchor, measured, context))
-    else:
-        context.records.change(patient_key, lambda now: Changed(record=now, jobs=_look_again))
+    except UnsuitableInputError as error:
+        # Under what was tried: what came in the meantime has its own turn.
+        reason = str(error)
+        context.records.change(patient_key, lambda now: _with_failure(now, anchor, identity, reason))
+        raise
+    context.records.change(patient_key, lambda now: _with_analysis(now, anchor, measured, context))
 
 
 def _with_analysis(record: PatientRecord, anchor: str, measured: Measured, context: Context) -> Changed:
@@ -108,18 +130,32 @@ def give_up(job: Job, reason: str, context: Context) -> None:
 
     def failed(record: PatientRecord) -> Changed | None:
         visit = next((v for v in record.standing if v.anchor == anchor), None)
-        if visit is None:
+        if visit is None or (visit.failed_identity and visit.failure == reason):
             return None
-        # What was found in an earlier revision does not belong to this one.
         identity = analysis_identity(record, visit, context.settings)
-        visit = replace(visit, failed_identity=identity, current_analysis=None, failure=reason)
-        return Changed(record=record.with_visit(settle(visit, record)), jobs=_look_again)
+        return _with_failure(record, anchor, identity, reason)
 
     context.records.change(patient_key, failed)
 
 
+def _with_failure(record: PatientRecord, anchor: str, identity: str, reason: str) -> Changed | None:
+    """Show why an analysis failed for good; it is not tried again until something changes."""
+    visit = next((v for v in record.standing if v.anchor == anchor), None)
+    if visit is None:
+        return None
+    is_again = visit.failed_identity == identity
+    # What was found in an earlier revision does not belong to this one.
+    visit = replace(visit, failed_identity=identity, current_analysis=None, failure=reason)
+    jobs = _look_again_later if is_again else _look_again
+    return Changed(record=record.with_visit(settle(visit, record)), jobs=jobs)
+
+
 def _look_again(record: PatientRecord) -> list[NewJob]:
     return [NewJob(stage="timeline", subject=str(record.key), lane=f"patient:{record.key}")]
+
+
+def _look_again_later(record: PatientRecord) -> list[NewJob]:
+    return [replace(job, delay_s=_PAUSE_S) for job in _look_again(record)]
 
 
 # ---------------------------------------------------------------- one visit
@@ -149,21 +185,21 @@ def analyse(
     tracking = _Tracking(record=record, visit=visit, images=images, context=context)
     tracked = tracking.run(roster, [p.drawn_on for p in read.prompts], part_of(progress, 0.1, 0.7))
     prompted, doubts = _segment_all(read.prompts, visit, images, context, part_of(progress, 0.7, 0.95))
-    if images.unreadable and not (tracked or prompted):
-        raise UnsuitableInputError("; ".join(images.unreadable.values()))
+    if (images.unreadable or tracking.refused) and not (tracked or prompted):
+        raise UnsuitableInputError("; ".join((*images.unreadable.values(), *tracking.refused)))
     progress(0.95, "measuring")
     notes, asked = images.remarks()
     return measure_visit(
         record,
         visit,
-        join(roster, tracked, prompted),
+        join(roster, tracked, prompted, tracking.unseen),
         images.grids,
         identity=identity,
         policies=Policies.from_mapping(context.settings.response.policy),
         now=context.clock(),
         seconds=time.monotonic() - started,
         notes=[*notes, *read.notes, *tracking.notes],
-        doubts=[*asked, *read.doubts, *tracking.doubts, *doubts],
+        doubts=[*asked, *read.doubts, *tracking.refused, *doubts],
     )
 
 
@@ -232,6 +268,7 @@ def grid_of(image: ImageStack) -> Grid:
     volume = image.volume
     return Grid(
         key=image.series.key,
+        modality=image.series.modality,
         frame_of_reference_uid=image.series.frame_of_reference_uid,
         affine=volume.affine,
         spacing_mm=volume.spacing_mm,
@@ -364,6 +401,10 @@ def _size(image: ImageStack, mask: Mask) -> LesionMeasurement | None:
 # ---------------------------------------------------------------- tracking
 
 
+# What counts more of a lesion that was looked for on several stacks: found, then gone, then not told.
+_SEEN_BEST = defaultdict(lambda: 2, {LesionState.DISAPPEARED: 1, LesionState.TRACKING_FAILED: 0})
+
+
 @dataclass(kw_only=True)
 class _Tracking:
     """Known lesions looked for on a visit's stacks; each pair of stacks is registered once."""
@@ -375,13 +416,15 @@ class _Tracking:
 
     def __post_init__(self) -> None:
         self.notes: list[str] = []
-        self.doubts: list[str] = []
+        self.refused: list[str] = []
+        self.unseen: dict[str, str] = {}
 
     def run(
         self, roster: Sequence[KnownLesion], drawn_on: Sequence[StackKey], progress: Progress
     ) -> list[Tracked]:
         """Track each lesion from where it was last seen, on the likest stack on which it can be found.
 
+        One that is gone on a stack which nothing says to show its place is looked for on the others too.
         `drawn_on` are stacks that a reader drew on: they are looked at beside those that the rule chooses.
         """
         stacks = list(measurable_stacks(list(self.record.stacks_of(self.visit).values())))
@@ -392,6 +435,7 @@ class _Tracking:
         homes = {k.tracking_uid: homes_for(self.record, self.visit, k, stacks) for k in open_ones}
         for known in open_ones:
             if not homes[known.tracking_uid]:
+                self.unseen[known.tracking_uid] = "no series here shows its place"
                 self.notes.append(f"{known.label} was not looked for: no series here shows its place")
         best: dict[str, Tracked] = {}
         for turn in range(max((len(h) for h in homes.values()), default=0)):
@@ -399,17 +443,45 @@ class _Tracking:
             for known in open_ones:
                 places = homes[known.tracking_uid]
                 former = best.get(known.tracking_uid)
-                is_lost = former is None or former.lesion.state is LesionState.TRACKING_FAILED
+                is_lost = former is None or self._may_be_elsewhere(former)
                 if turn < len(places) and is_lost and known.visit and known.stack:
                     waiting[known.visit, known.stack, places[turn].key].append(known)
             for done, ((anchor, there, here), lesions) in enumerate(waiting.items()):
                 share = part_of(progress, done / len(waiting), (done + 1) / len(waiting))
                 for tracked in self._track(anchor, there, here, lesions, share):
-                    if tracked.known.tracking_uid not in best or (
-                        tracked.lesion.state is not LesionState.TRACKING_FAILED
-                    ):
+                    former = best.get(tracked.known.tracking_uid)
+                    if former is None or _SEEN_BEST[tracked.lesion.state] > _SEEN_BEST[former.lesion.state]:
                         best[tracked.known.tracking_uid] = tracked
-        return [best[k.tracking_uid] for k in roster if k.tracking_uid in best]
+        found = [best[k.tracking_uid] for k in roster if k.tracking_uid in best]
+        return [
+            *found,
+            *self._where_drawn(found, [own[key] for key in dict.fromkeys(drawn_on) if key in own]),
+        ]
+
+    def _where_drawn(self, found: Sequence[Tracked], drawn_on: Sequence[SeriesDescription]) -> list[Tracked]:
+        """The same lesions on stacks that a reader drew on, where no frame of reference tells which is which.
+
+        Else a known lesion that was drawn on another study of the day would be taken for a new one.
+        """
+        pairs: dict[tuple[str, StackKey, StackKey], list[KnownLesion]] = defaultdict(list)
+        for tracked in found:
+            known, frame = tracked.known, tracked.grid.frame_of_reference_uid
+            for series in homes_for(self.record, self.visit, known, drawn_on):
+                is_told = bool(frame) and frame == series.frame_of_reference_uid
+                if series.key != tracked.grid.key and not is_told and known.visit and known.stack:
+                    pairs[known.visit, known.stack, series.key].append(known)
+        return [
+            tracked
+            for (anchor, there, here), lesions in pairs.items()
+            for tracked in self._track(anchor, there, here, lesions, no_progress)
+        ]
+
+    def _may_be_elsewhere(self, tracked: Tracked) -> bool:
+        """Whether a lesion that was not found may be shown by another stack."""
+        if tracked.lesion.state is LesionState.TRACKING_FAILED:
+            return True
+        is_gone = tracked.lesion.state is LesionState.DISAPPEARED
+        return is_gone and not is_sure_home(self.record, self.visit, tracked.known, tracked.grid.key)
 
     def _track(
         self,
@@ -422,16 +494,28 @@ class _Tracking:
         former = self.record.visit(anchor)
         prior, image = self.images.stack(former, there), self.images.stack(self.visit, here)
         if prior is None or image is None:
+            missing = here if image is None else there
+            self.unseen |= dict.fromkeys((k.tracking_uid for k in lesions), self.images.unreadable[missing])
             return []
         day = self.record.day_of(former)
         differences = comparability(prior.series, image.series)
         self.notes += [note for m in differences if (note := f"compared with {day}: {m}") not in self.notes]
-        found: list[TrackedLesion] = self.context.open_tracker().track(
-            prior.volume,
-            [PriorLesion(tracking_uid=k.tracking_uid, mask=k.mask) for k in lesions if k.mask is not None],
-            image.volume,
-            progress=progress,
-        )
+        try:
+            found: list[TrackedLesion] = self.context.open_tracker().track(
+                prior.volume,
+                [
+                    PriorLesion(tracking_uid=k.tracking_uid, mask=k.mask)
+                    for k in lesions
+                    if k.mask is not None
+                ],
+                image.volume,
+                progress=progress,
+            )
+        except UnsuitableInputError as error:  # this pair stops no other
+            reason = f"{prior.series.name} of {day} could not be compared with {image.series.name}: {error}"
+            self.refused.append(reason)
+            self.unseen |= dict.fromkeys((k.tracking_uid for k in lesions), reason)
+            return []
         grid = self.images.grids[here]
         return [
             Tracked(known=known, grid=grid, lesion=lesion, measurement=_size(image, lesion.mask))

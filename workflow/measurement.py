@@ -20,7 +20,7 @@ from workflow.domain.response.eligibility import Candidate, measurability
 from workflow.domain.response.selection import choose_targets
 from workflow.domain.series import SeriesDescription, StackKey, slice_interval
 from workflow.domain.states import VisitState
-from workflow.domain.visit import earlier_visits, was_looked_at, why_no_prior
+from workflow.domain.visit import earlier_visits, roster_of, was_looked_at, why_no_prior
 
 LABEL_PREFIX = {LesionRole.TARGET: "T", LesionRole.NON_TARGET: "NT", LesionRole.NEW: "N"}
 # What makes an outline hard to measure again.
@@ -96,6 +96,7 @@ def measure_visit(
         if index in uids
     )
     state, why = _verdict(record, visit, observations)
+    asked += _doubts_of_comparison(record, visit, is_baseline=is_baseline and bool(observations))
     return Measured(
         analysis=Analysis(
             identity=identity,
@@ -110,6 +111,23 @@ def measure_visit(
         ),
         new_lesions=tuple(lesions.values()),
     )
+
+
+def _doubts_of_comparison(record: PatientRecord, visit: Visit, *, is_baseline: bool) -> list[str]:
+    """What a person should know of the visits that this one is, or is not, compared with."""
+    earlier = earlier_visits(record, visit)
+    doubts = [
+        f"the visit of {record.day_of(v)} could not be analysed, and nothing is compared with it"
+        for v in earlier
+        if v.analysis is None and v.failed_identity
+    ]
+    shown = [v for v in earlier if v.analysis is not None and why_no_prior(record, visit, v) is None]
+    if is_baseline and shown:
+        doubts.append(
+            f"taken for the baseline, because the visit of {record.day_of(shown[-1])} shows no lesion yet: "
+            "were there none, or are its marks missing?"
+        )
+    return doubts
 
 
 def compared_with(record: PatientRecord, visit: Visit) -> str:
@@ -133,7 +151,9 @@ def _verdict(
     if not observations:
         return VisitState.AWAITING_PROMPTS, f"{against}; nothing here shows a lesion yet"
     lost = [o for o in observations if o.state is LesionState.TRACKING_FAILED]
-    if len(lost) == len(observations):
+    # What was looked for nowhere was not lost.
+    unseen = [o for o in observations if o.state is LesionState.NOT_EVALUABLE and o.measured_on is None]
+    if lost and len(lost) + len(unseen) == len(observations):
         return VisitState.NO_MATCH, f"no lesion of the prior could be found again: {lost[0].reason}"
     return VisitState.ANALYSED, against
 
@@ -148,18 +168,21 @@ def _uid(finding: Finding) -> str | None:
 def _with_former_identity(
     record: PatientRecord, visit: Visit, findings: Sequence[Finding], grids: dict[StackKey, Grid]
 ) -> list[Finding]:
-    """Findings that redraw what an earlier analysis of this very visit showed keep its tracking UID.
+    """Findings that redraw what an earlier analysis of these very images showed keep its tracking UID.
 
     A corrected structure set or SR comes as a new object; the lesion, and what readers decided about
-    it, stay the same.
+    it, stay the same. So they do where the images belong to another visit by now.
     """
     claimed = {_uid(finding) for finding in findings}
+    # A lesion of a study that went to another patient is not in the record any more.
+    known = record.lesions
     former = [
         seen
-        for seen in visit.observations
+        for seen in _seen_before(record, visit)
         if seen.mask is not None
         and seen.tracking_uid not in claimed
-        and record.lesions[seen.tracking_uid].first_study_instance_uid in visit.studies
+        and seen.tracking_uid in known
+        and known[seen.tracking_uid].first_study_instance_uid in visit.studies
         and seen.measured_on in grids
         and seen.mask.shape == grids[seen.measured_on].shape
     ]
@@ -186,6 +209,15 @@ def _with_former_identity(
         taken.add(j)
         settled[i] = replace(finding, prompt=replace(finding.prompt, tracking_uid=former[j].tracking_uid))
     return settled
+
+
+def _seen_before(record: PatientRecord, visit: Visit) -> list[Observation]:
+    """What the latest analyses saw on a visit's stacks, whichever visit those belonged to."""
+    own = record.stacks_of(visit)
+    latest = [v.analysis or v.analyses[-1] for v in record.visits if v.analyses]
+    latest.sort(key=lambda analysis: analysis.created_at, reverse=True)
+    seen = [o for analysis in latest for o in analysis.observations if o.measured_on in own]
+    return list({o.tracking_uid: o for o in reversed(seen)}.values())
 
 
 def _new_lesion(
@@ -220,6 +252,8 @@ def _new_lesion(
         finding_site_meaning=prompt.finding_site_meaning or (site.meaning if site else None),
         laterality=prompt.laterality,
         is_nodal=prompt.is_nodal or bool(site and site.is_nodal),
+        finding=prompt.finding,
+        finding_meaning=prompt.finding_meaning,
         first_study_instance_uid=study_uid,
         prompt_label=prompt.label,
     )
@@ -320,10 +354,5 @@ def _why_equivocal(
         }
         if before and stack.modality not in before:
             return f"the lesions before were seen on {', '.join(sorted(before))} only"
-    nearest = next((v for v in earlier if v.observations), None)
-    lost = [
-        record.lesions[seen.tracking_uid].label
-        for seen in (nearest.observations if nearest else ())
-        if seen.state is LesionState.NOT_EVALUABLE and seen.mask is None
-    ]
+    lost = [known.label for known in roster_of(record, visit) if known.mask is None]
     return f"it may be {', '.join(lost)}, never outlined before" if lost else ""

@@ -196,6 +196,7 @@ class NewJob:
     stage: str
     subject: str
     lane: str
+    delay_s: float = 0.0
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -51,7 +51,14 @@ from workflow.ports import (
     WrittenObject,
     WrittenResults,
 )
-from workflow.response import SeenLesion, VisitAssessment, assess_visit, decisions_at, protocol_of
+from workflow.response import (
+    SeenLesion,
+    VisitAssessment,
+    assess_visit,
+    decisions_at,
+    placed_decisions,
+    protocol_of,
+)
 from workflow.timeline import settle
 
 log = logging.getLogger(__name__)
@@ -62,6 +69,7 @@ class Told:
     """What is said about a visit: the report, its identities, and the version that says it already."""
 
     anchor: str
+    studies: tuple[str, ...]
     assessed: VisitAssessment
     report: TimePointReport
     content: str
@@ -83,9 +91,10 @@ def report_patient(job: Job, context: Context) -> None:
         job.report_progress(done / len(told), f"writing the report of {one.report.study_date}")
         try:
             if one.known is None:
+                # With what was just written of earlier visits: it is evidence of this one.
                 record = _write(record, one, [other.report for other in told[: done + 1]], context)
             else:
-                context.records.change(patient_key, partial(_made_current, told=one))
+                record = context.records.change(patient_key, partial(_made_current, told=one))
         except UnsuitableInputError as error:  # one visit that can't be written stops no other
             unsuitable.append(f"{one.report.study_date}: {error}")
     if unsuitable:
@@ -98,7 +107,7 @@ def tell(record: PatientRecord, context: Context) -> list[Told]:
     """What is to be said about each visit that shows lesions, in order."""
     protocol = protocol_of(context.settings.response)
     return [
-        _tell(record, visit, assess_visit(record, visit, protocol, record.decisions), context)
+        _tell(record, visit, assess_visit(record, visit, protocol, placed_decisions(record)), context)
         for visit in record.reported
     ]
 
@@ -171,7 +180,7 @@ def _tell(record: PatientRecord, visit: Visit, assessed: VisitAssessment, contex
         }
     )
     signature = record.signatures.get(draft)
-    version = _version(visit, draft, signature)
+    version = _version(record, visit, draft, signature)
     a = assessed.assessment
     by_lesion = {uid: [d for d in decisions if d.lesion == _label(record, uid)] for uid in record.lesions}
     report = TimePointReport(
@@ -204,6 +213,7 @@ def _tell(record: PatientRecord, visit: Visit, assessed: VisitAssessment, contex
     )
     return Told(
         anchor=visit.anchor,
+        studies=visit.studies,
         assessed=assessed,
         report=report,
         content=version.content,
@@ -217,24 +227,19 @@ class _Version:
     content: str
     identity: str
     number: int
-    predecessor: ReportVersion | None
     known: str | None
 
 
-def _version(visit: Visit, draft: str, signature: Signature | None) -> _Version:
+def _version(record: PatientRecord, visit: Visit, draft: str, signature: Signature | None) -> _Version:
     """Which version of the visit's report says this: the newest one, or one that is still to be written."""
     content = draft
     if signature is not None:
         content = digest([draft, signature.signed_by, signature.signed_at.isoformat()])
     latest = visit.reports[-1] if visit.reports else None
-    if latest is not None and latest.content_identity == content:
-        before = next((r for r in visit.reports if r.identity == latest.predecessor), None)
+    is_newest = latest is not None and not _is_said_over(record, visit, latest)
+    if latest is not None and is_newest and latest.content_identity == content:
         return _Version(
-            content=content,
-            identity=latest.identity,
-            number=latest.version,
-            predecessor=before,
-            known=latest.identity,
+            content=content, identity=latest.identity, number=latest.version, known=latest.identity
         )
     # The same words after others are a new version: the PACS would show the others as the newest.
     was_said = any(report.identity == content for report in visit.reports)
@@ -242,32 +247,41 @@ def _version(visit: Visit, draft: str, signature: Signature | None) -> _Version:
         content=content,
         identity=digest([content, latest.identity]) if latest is not None and was_said else content,
         number=1 if latest is None else latest.version + 1,
-        predecessor=latest,
         known=None,
     )
 
 
 def _predecessors(record: PatientRecord, visit: Visit, version: _Version) -> tuple[PredecessorReport, ...]:
-    """The SRs that this version's SRs replace, study by study.
+    """The SRs that this version's SRs replace, study by study: the newest before it.
 
     A study that belonged to another visit before has its former SR from there.
     """
+    before = [r for r in visit.reports if r.version < version.number]
+    reports = [*_of_other_visits(record, visit), *before]
     found = {
         made.study_instance_uid: made.sop_instance_uid
-        for other in record.visits
-        if not other.studies and other.report is not None
-        for made in other.report.objects
+        for report in sorted(reports, key=lambda report: report.created_at)
+        for made in report.objects
         if _kind(made.role) == "sr" and made.study_instance_uid in visit.studies
     }
-    if version.predecessor is not None:
-        found |= {
-            made.study_instance_uid: made.sop_instance_uid
-            for made in version.predecessor.objects
-            if _kind(made.role) == "sr"
-        }
     return tuple(
         PredecessorReport(study_instance_uid=s, sop_instance_uid=u) for s, u in sorted(found.items())
     )
+
+
+def _of_other_visits(record: PatientRecord, visit: Visit) -> list[ReportVersion]:
+    """Reports about a visit's studies from when those belonged to other visits."""
+    others = [r for other in record.visits if other.anchor != visit.anchor for r in other.reports]
+    return [
+        report
+        for report in (*others, *record.reports_elsewhere)
+        if any(made.study_instance_uid in visit.studies for made in report.objects)
+    ]
+
+
+def _is_said_over(record: PatientRecord, visit: Visit, latest: ReportVersion) -> bool:
+    """Whether the PACS shows a newer report than a visit's latest, from a visit that had its studies."""
+    return any(report.created_at > latest.created_at for report in _of_other_visits(record, visit))
 
 
 def _kind(role: str) -> str:
@@ -339,6 +353,8 @@ def _lesion(
         finding_site=lesion.finding_site,
         finding_site_meaning=lesion.finding_site_meaning,
         laterality=lesion.laterality,
+        finding=lesion.finding,
+        finding_meaning=lesion.finding_meaning,
         mask=seen.mask,
         measurement=size,
         diameter_mm=diameter_mm,
@@ -433,10 +449,14 @@ def _with_report(
     folder: Path,
     context: Context,
 ) -> Changed | None:
-    """Add a report to the record as it is by now, if its visit still stands."""
+    """Add a report to the record as it is by now, if its visit still holds the same studies."""
     report = told.report
     visit = next((v for v in record.standing if v.anchor == told.anchor), None)
-    if visit is None or any(r.identity == report.identity for r in visit.reports):
+    if (
+        visit is None
+        or visit.studies != told.studies
+        or any(r.identity == report.identity for r in visit.reports)
+    ):
         return None
     version = ReportVersion(
         identity=report.identity,

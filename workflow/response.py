@@ -276,6 +276,19 @@ def _mm(length_um: int | None) -> float | None:
 
 # ---------------------------------------------------------------- what readers decided
 
+
+def placed_decisions(record: PatientRecord) -> tuple[Override, ...]:
+    """All decisions, each under the first day of the visit that its day belongs to by now.
+
+    A decision names its visit by the first day that it had; a study that came late may have given it another.
+    """
+    first = {d.isoformat(): record.day_of(v).isoformat() for v in record.standing for d in record.days_of(v)}
+    return tuple(
+        replace(o, time_point=first.get(o.time_point, o.time_point)) if o.time_point else o
+        for o in record.decisions
+    )
+
+
 # Decisions that hold at one visit only; the others hold wherever their lesion is shown.
 _OF_ONE_VISIT = frozenset({
     Decision.SET_STATE,
@@ -294,7 +307,7 @@ def decisions_at(
     day = record.day_of(visit).isoformat()
     seen = {o.tracking_uid: o for o in visit.observations}
     found = []
-    for decision in in_force(record.decisions):
+    for decision in in_force(placed_decisions(record)):
         if decision.time_point is not None and decision.time_point > day:
             continue
         if decision.decision in _OF_ONE_VISIT and decision.time_point != day:

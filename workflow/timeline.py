@@ -124,7 +124,12 @@ def _left_over(visit: Visit, record: PatientRecord, groups: Sequence[StudyGroup]
             day = group.studies[0].study_date
             return replace(empty, state=VisitState.JOINED, reason=f"is part of the visit of {day}")
     study = next((s for s in record.studies if s.study_instance_uid == visit.anchor), None)
-    reason = study.reason if study else "its study is kept for a person, or is another patient's now"
+    if study is None:
+        reason = "its study is kept for a person, or is another patient's now"
+    elif study.copy_of and study.is_usable:
+        reason = f"its study holds the images of study {study.copy_of} again: it is not measured twice"
+    else:
+        reason = study.reason
     return replace(empty, state=VisitState.QUARANTINED, reason=reason)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -34,6 +34,7 @@ class Grid:
     """Where the voxels of a stack lie: enough to compare masks of several stacks."""
 
     key: StackKey
+    modality: str = ""
     frame_of_reference_uid: str | None
     affine: FloatArray
     spacing_mm: Point
@@ -100,14 +101,26 @@ def similarity(one: Mask, one_grid: Grid, other: Mask, other_grid: Grid) -> floa
 
 
 def join(
-    roster: Sequence[KnownLesion], tracked: Sequence[Tracked], prompted: Sequence[Prompted]
+    roster: Sequence[KnownLesion],
+    tracked: Sequence[Tracked],
+    prompted: Sequence[Prompted],
+    unseen: Mapping[str, str] | None = None,
 ) -> list[Finding]:
     """One finding per lesion: what a reader points at here counts more than what was tracked to here.
 
     A known lesion that was never outlined stays on the list, as not evaluable, until a prompt that carries
-    its tracking UID shows it; one that this visit shows on no stack is left out.
+    its tracking UID shows it. So does one that could not be looked for here: the sum lacks it. Only a visit
+    that shows none of the known lesions and has no prompt says nothing of them.
+
+    Parameters
+    ----------
+    tracked
+        A lesion's best place first; further ones are only compared with what was drawn there.
+    unseen
+        Why lesions were not looked for, by tracking UID.
     """
-    prompted = _without_twins(prompted)
+    unseen = unseen or {}
+    prompted = _without_twins(prompted, {known.tracking_uid for known in roster})
     by_uid = {p.prompt.tracking_uid: i for i, p in enumerate(prompted) if p.prompt.tracking_uid}
     shown = {
         known.tracking_uid: by_uid[known.tracking_uid] for known in roster if known.tracking_uid in by_uid
@@ -117,7 +130,8 @@ def join(
     open_lesions = [t for t in tracked if t.known.tracking_uid not in shown]
     for i, place in _pairs([prompted[i] for i in free], open_lesions).items():
         shown[open_lesions[place].known.tracking_uid] = free[i]
-    found = {t.known.tracking_uid: t for t in tracked}
+    found = {t.known.tracking_uid: t for t in reversed(tracked)}
+    grids = {t.grid.key: t.grid for t in tracked}
     findings = []
     for known in roster:
         if known.tracking_uid in shown:
@@ -125,12 +139,16 @@ def join(
         elif known.tracking_uid in found:
             finding = _tracked_finding(found[known.tracking_uid])
         elif known.mask is None:
-            finding = _never_outlined()
+            finding = _unseen(
+                "it was never outlined, so there is nothing to track; a prompt with its tracking UID shows it"
+            )
+        elif tracked or prompted:
+            finding = _unseen(f"it was not looked for: {unseen.get(known.tracking_uid, 'nobody knows why')}")
         else:
             continue
         findings.append(replace(finding, known=known))
     rest = [i for i in range(len(prompted)) if i not in shown.values()]
-    return [*_merged(findings), *(_prompted_finding(prompted[i]) for i in rest)]
+    return [*_merged(findings, grids), *(_prompted_finding(prompted[i]) for i in rest)]
 
 
 def _pairs(prompted: Sequence[Prompted], tracked: Sequence[Tracked]) -> dict[int, int]:
@@ -142,9 +160,11 @@ def _pairs(prompted: Sequence[Prompted], tracked: Sequence[Tracked]) -> dict[int
         if (score := similarity(one.lesion.mask, one.grid, other.lesion.mask, other.grid)) > 0
     )
     matched: dict[int, int] = {}
+    taken: set[str] = set()
     for _, p, t in pairs:
-        if p not in matched and t not in matched.values():
+        if p not in matched and tracked[t].known.tracking_uid not in taken:
             matched[p] = t
+            taken.add(tracked[t].known.tracking_uid)
     return matched
 
 
@@ -163,19 +183,19 @@ def _tracked_finding(tracked: Tracked) -> Finding:
     )
 
 
-def _never_outlined() -> Finding:
+def _unseen(reason: str) -> Finding:
     return Finding(
         mask=None,
         measured_on=None,
         state=LesionState.NOT_EVALUABLE,
         confidence=None,
         model=NOT_OUTLINED,
-        reason="it was never outlined, so there is nothing to track; a prompt with its tracking UID shows it",
+        reason=reason,
         flags=frozenset({Flag.EMPTY}),
     )
 
 
-def _merged(findings: Sequence[Finding]) -> list[Finding]:
+def _merged(findings: Sequence[Finding], grids: Mapping[StackKey, Grid]) -> list[Finding]:
     """Lesions that were tracked to the same voxels have grown into one: the one that was larger keeps them.
 
     RECIST 1.1, 4.3.2: the merged lesion is measured once, the others add nothing.
@@ -186,12 +206,10 @@ def _merged(findings: Sequence[Finding]) -> list[Finding]:
         for other in order[place + 1 :]:
             a, b = settled[one], settled[other]
             both_seen = a.state is b.state is LesionState.PRESENT and a.known and b.known
-            if not both_seen or a.measured_on != b.measured_on or a.mask is None or b.mask is None:
-                continue
-            if a.known and dice(a.mask, b.mask) >= MERGED_DICE:
+            if both_seen and a.known and _is_one_place(a, b, grids):
                 settled[other] = replace(
                     b,
-                    mask=Mask.empty(b.mask.shape),
+                    mask=None,
                     measurement=None,
                     state=LesionState.MERGED,
                     reason=f"has grown together with {a.known.label}, which stands for both",
@@ -200,23 +218,50 @@ def _merged(findings: Sequence[Finding]) -> list[Finding]:
     return settled
 
 
+def _is_one_place(one: Finding, other: Finding, grids: Mapping[StackKey, Grid]) -> bool:
+    if one.mask is None or other.mask is None or one.measured_on is None or other.measured_on is None:
+        return False
+    if one.measured_on == other.measured_on:
+        return dice(one.mask, other.mask) >= MERGED_DICE
+    if one.measured_on not in grids or other.measured_on not in grids:  # as a reader drew them: two
+        return False
+    alike = similarity(one.mask, grids[one.measured_on], other.mask, grids[other.measured_on])
+    return alike >= SAME_LIKENESS
+
+
 def _prior_size(finding: Finding) -> int:
     return finding.known.mask.voxel_count if finding.known and finding.known.mask else 0
 
 
-def _without_twins(prompted: Sequence[Prompted]) -> list[Prompted]:
-    """Drop a prompt that shows the same lesion as one before it (an SR and the SEG it refers to)."""
+def _without_twins(prompted: Sequence[Prompted], known: set[str]) -> list[Prompted]:
+    """One prompt of those that show the same lesion (an SR and the SEG it refers to, a PET and its CT)."""
     kept: list[Prompted] = []
     for one in prompted:
-        uid = one.prompt.tracking_uid
-        twin = any(
-            similarity(one.lesion.mask, one.grid, other.lesion.mask, other.grid) >= SAME_LIKENESS
-            or (uid is not None and uid == other.prompt.tracking_uid)
-            for other in kept
-        )
-        if not twin:
+        twin = next((i for i, other in enumerate(kept) if _are_twins(one, other)), None)
+        if twin is None:
             kept.append(one)
+        else:
+            kept[twin] = _better(kept[twin], one, known)
     return kept
+
+
+def _are_twins(one: Prompted, other: Prompted) -> bool:
+    uid = one.prompt.tracking_uid
+    if uid is not None and uid == other.prompt.tracking_uid:
+        return True
+    return similarity(one.lesion.mask, one.grid, other.lesion.mask, other.grid) >= SAME_LIKENESS
+
+
+def _better(first: Prompted, second: Prompted, known: set[str]) -> Prompted:
+    """The first of two outlines of a lesion, unless it shows nothing, or is on the PET of a PET/CT.
+
+    RECIST 1.1 measures on the CT. The identity is the one that earlier visits know.
+    """
+    is_worse = first.lesion.mask.is_empty or first.grid.modality == "PT" != second.grid.modality
+    shown = second if is_worse and not second.lesion.mask.is_empty else first
+    uids = first.prompt.tracking_uid, second.prompt.tracking_uid
+    uid = next((uid for uid in uids if uid in known), uids[0] or uids[1])
+    return replace(shown, prompt=replace(shown.prompt, tracking_uid=uid))
 
 
 def _prompted_finding(prompted: Prompted) -> Finding:

@@ -67,13 +67,20 @@ class Study:
 
     @property
     def is_usable(self) -> bool:
-        """Whether the study can be part of a visit."""
+        """Whether the study can be part of a visit, unless it is a copy of one that is."""
         return (
             self.state is not StudyState.QUARANTINED
             and self.study_date is not None
             and self.revision is not None
-            and self.copy_of is None
         )
+
+    @property
+    def place_in_time(self) -> tuple[date, bool, time, str]:
+        """What studies are ordered by: date, then time (none is first), then UID; the store orders so too."""
+        if self.study_date is None:
+            raise ValueError(f"study {self.study_instance_uid} has no place in time")
+        at = self.study_time
+        return self.study_date, at is not None, at or time.min, self.study_instance_uid
 
     @property
     def series(self) -> tuple[SeriesDescription, ...]:
@@ -105,6 +112,8 @@ class LesionIdentity:
     finding_site_meaning: str | None = None
     laterality: str | None = None
     is_nodal: bool = False
+    finding: str | None = None
+    finding_meaning: str | None = None
     first_study_instance_uid: str = ""
     prompt_label: str = ""
 
@@ -250,6 +259,7 @@ class PatientRecord:
     """Everything that is known of one patient.
 
     `version` counts the changes: a record is saved only if the store still has the version that was loaded.
+    `reports_elsewhere` are other patients' reports about studies that are this patient's by now.
     """
 
     key: int
@@ -262,6 +272,7 @@ class PatientRecord:
     decisions: tuple[Override, ...] = ()
     signatures: Mapping[str, Signature] = field(default_factory=lambda: MappingProxyType({}))
     foreign_tracking_uids: frozenset[str] = frozenset()
+    reports_elsewhere: tuple[ReportVersion, ...] = ()
 
     def study(self, study_instance_uid: str) -> Study:
         """The study of this UID."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import date, time
+from datetime import date
 from itertools import groupby
 
 from workflow.domain.geometry import Mask
@@ -77,7 +77,7 @@ def group_into_visits(studies: Iterable[Study], rules: VisitRules | None = None)
     """
     rules = rules or VisitRules()
     groups: list[StudyGroup] = []
-    for day, same_day in groupby(sorted((s for s in studies if s.is_usable), key=_order), key=_day):
+    for day, same_day in groupby(_usable(studies), key=_day):
         today = tuple(same_day)
         doubts = _why_joined(groups[-1], today, day, rules, is_first=len(groups) == 1) if groups else None
         if doubts is None:
@@ -89,14 +89,22 @@ def group_into_visits(studies: Iterable[Study], rules: VisitRules | None = None)
 
 
 def _day(study: Study) -> date:
-    if study.study_date is None:
-        raise ValueError(f"study {study.study_instance_uid} has no place in time")
-    return study.study_date
+    return study.place_in_time[0]
 
 
-def _order(study: Study) -> tuple[date, time, str]:
-    """Date, then time; studies of one minute keep one order by their UID."""
-    return _day(study), study.study_time or time.min, study.study_instance_uid
+def _usable(studies: Iterable[Study]) -> list[Study]:
+    """Those that can be part of a visit, in order; of a study and its copies one.
+
+    Where the original is not there any more (quarantined, given to another patient), a copy stands for it.
+    """
+    usable = sorted((s for s in studies if s.is_usable), key=lambda s: s.place_in_time)
+    taken = {s.study_instance_uid for s in usable}
+    kept = []
+    for study in usable:
+        if study.copy_of is None or study.copy_of not in taken:
+            kept.append(study)
+            taken.add(study.copy_of or study.study_instance_uid)
+    return kept
 
 
 def _why_joined(
@@ -219,7 +227,10 @@ def stack_with_study(
 def homes_for(
     record: PatientRecord, visit: Visit, lesion: KnownLesion, stacks: Sequence[SeriesDescription]
 ) -> list[SeriesDescription]:
-    """The stacks of a visit on which a lesion can be looked for, the likest to its own first."""
+    """The stacks of a visit on which a lesion can be looked for, the likest to its own first.
+
+    Among equally like ones that at the likest height: a table often counts from one place.
+    """
     if lesion.visit is None or lesion.stack is None:
         return []
     own = stack_with_study(record, record.visit(lesion.visit), lesion.stack)
@@ -229,7 +240,31 @@ def homes_for(
     holders = {s.key: owner for owner in record.studies_of(visit) for s in owner.series}
     fitting = [s for s in stacks if why_not_comparable(series, study, s, holders[s.key]) is None]
     places = {s.key: place for place, s in enumerate(stacks)}
-    return sorted(fitting, key=lambda s: (len(comparability(series, s)), places[s.key]))
+    return sorted(
+        fitting, key=lambda s: (len(comparability(series, s)), _heights_apart_mm(series, s), places[s.key])
+    )
+
+
+def _heights_apart_mm(one: SeriesDescription, other: SeriesDescription) -> float:
+    if one.extent_lps is None or other.extent_lps is None:
+        return 0.0
+    middles = [(low[2] + high[2]) / 2 for low, high in (one.extent_lps, other.extent_lps)]
+    # Two stacks of one place differ by a few slices: that must not decide.
+    return round(abs(middles[0] - middles[1]), -2)
+
+
+def is_sure_home(record: PatientRecord, visit: Visit, lesion: KnownLesion, key: StackKey) -> bool:
+    """Whether a stack surely shows a lesion's place: it shares its frame of reference or its region."""
+    if lesion.visit is None or lesion.stack is None:
+        return False
+    own = stack_with_study(record, record.visit(lesion.visit), lesion.stack)
+    here = stack_with_study(record, visit, key)
+    if own is None or here is None:
+        return False
+    frame = own[0].frame_of_reference_uid
+    if frame and frame == here[0].frame_of_reference_uid:
+        return True
+    return bool(regions_in(_words(own[1], own[0])) & regions_in(_words(here[1], here[0])))
 
 
 def why_no_prior(record: PatientRecord, visit: Visit, earlier: Visit) -> str | None:

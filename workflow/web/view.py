@@ -122,7 +122,7 @@ def _cell(point: dict[str, Any], tracking_uid: str) -> dict[str, Any] | None:
     size = seen["measurement"]
     is_measured = seen["state"] == "present" and size is not None
     model = seen["model"]["name"] if seen["model"] else ""
-    confidence = None if model in _READERS else seen["confidence"]
+    confidence = seen["confidence"] if model and model not in _READERS else None
     return {
         "text": f"{seen['diameter_mm']:.1f} mm" if is_measured else LESION_WORDS[LesionState(seen["state"])],
         "axes": f"{size['long_axis']['length_mm']:.1f} × {size['short_axis']['length_mm']:.1f} mm"

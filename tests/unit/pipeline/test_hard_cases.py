@@ -114,7 +114,10 @@ def test_a_region_first_looked_at_long_after_baseline_shows_new_lesions(hospital
         spheres=(Sphere(centre_lps=RIGHT, diameter_mm=14, is_prompted=True, label="liver"),),
     )  # fmt: skip
     hospital.process(replace(BASELINE, spheres=BASELINE.spheres[:1]), abdomen)
-    assert _labels(hospital.time_points()[1]) == {"N01": "new"}
+    follow_up = hospital.time_points()[1]
+    assert _labels(follow_up) == {"N01": "new", "T01": "target"}
+    assert follow_up["report"]["assessment"]["overall"] == "PD"
+    assert follow_up["report"]["assessment"]["sum_mm"] is None
 
 
 def test_two_lesions_that_grow_together_are_counted_once(hospital):
