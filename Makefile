@@ -6,7 +6,7 @@ DEV := $(VENV)/.dev-installed
 APP := $(VENV)/.app-installed
 INPUTS := pyproject.toml constraints.txt
 
-.PHONY: demo test lint clean
+.PHONY: demo test lint mutants clean
 
 demo: $(APP)
 	$(BIN)/tumorline demo $(if $(KEEP),--keep)
@@ -20,6 +20,10 @@ lint: $(DEV)
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+# By hand, and long: which small faults of the stages and the domain would no test notice?
+mutants: $(DEV)
+	OMP_NUM_THREADS=1 nice -n 15 $(BIN)/python tests/mutants.py $(MUTANTS)
 
 # torch is installed on its own first: pip then takes a CPU build where one is at hand, and nothing
 # that is installed later can ask for another.
