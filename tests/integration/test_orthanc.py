@@ -23,7 +23,6 @@ from workflow.bootstrap import build
 from workflow.domain.errors import TransientError
 from workflow.engine.orthanc_feed import read_changes
 from workflow.ingest import close_quiet_studies
-from workflow.listener import receive, reject
 from workflow.settings import Node
 from workflow.use_cases.demo import free_port
 from workflow.use_cases.run import keeper
@@ -60,8 +59,8 @@ def listener(hospital, listener_port) -> Iterator[None]:
         port=listener_port,
         folder=hospital.settings.home / "received",
         allowed_calling_ae_titles=("ORTHANC",),
-        on_received=lambda received: receive(received, hospital.context),
-        on_rejected=lambda source, reason: reject(source, reason, hospital.context),
+        on_received=hospital.context.reception.receive,
+        on_rejected=hospital.context.reception.reject,
         minimum_free_mb=1,
     )
     yield
