@@ -95,7 +95,12 @@ def test_an_older_schema_is_brought_to_the_newest_with_what_is_in_it(database_ur
     migrate(database_url, "0001")
     engine = open_engine(database_url)
     with unit_of_work(engine)() as session:
-        session.add(PatientRow(patient_id="P-7"))
+        session.execute(
+            sa.text(
+                "INSERT INTO patient (patient_id, issuer_of_patient_id, patient_name, sex)"
+                " VALUES ('P-7', '', '', '')"
+            )
+        )
     _close(Hospital(tmp_path, {"database_url": database_url}))
     with unit_of_work(engine)() as session:
         assert session.scalars(sa.select(PatientRow.patient_id)).all() == ["P-7"]

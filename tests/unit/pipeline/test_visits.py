@@ -474,3 +474,36 @@ def test_hosts_that_want_something_else_do_not_go_round_in_circles(hospital, mon
     with pytest.raises(TransientError):
         work_until_idle(hospital.context, lambda stage, _: done.append(stage), timeout_s=1)
     assert len(done) < 6
+
+
+def test_what_a_model_thinks_of_its_outline_reaches_report_and_sr_as_it_is(tmp_path):
+    hospital = Hospital(tmp_path, writes_real_results=True)
+    hospital.process(Study(day=FIRST, spheres=(_chest(16, is_prompted=True),)))
+    hospital.process(Study(day=SECOND, spheres=(_chest(9),)))
+    told = [p["report"]["lesions"][0]["confidence"] for p in hospital.time_points()]
+    assert told == [0.9, 0.8]  # the sphere finder's own, of a prompt and of a tracked lesion
+    written = []
+    for point in hospital.time_points():
+        sr = pydicom.dcmread(next(o["path"] for o in point["objects"] if o["role"] == "sr"))
+        written += (
+            [
+                float(item.MeasuredValueSequence[0].NumericValue)
+                for item in sr.iterall_items()
+                if item.ConceptNameCodeSequence[0].CodeMeaning.startswith("Algorithm Confidence")
+            ]
+            if hasattr(sr, "iterall_items")
+            else _confidences(sr)
+        )
+    assert written == told
+
+
+def _confidences(sr) -> list[float]:
+    found = []
+    for element in sr.iterall():
+        if element.keyword == "ContentSequence":
+            found += [
+                float(item.MeasuredValueSequence[0].NumericValue)
+                for item in element.value
+                if item.get("ValueType") == "NUM" and item.ConceptNameCodeSequence[0].CodeValue == CONFIDENCE
+            ]
+    return found

@@ -1,0 +1,99 @@
+"""Delivery: a result is stored once the destination lists it, and not before."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from workflow.delivery import deliver
+from workflow.domain.errors import TransientError, UnsuitableInputError
+from workflow.domain.record import StoredObject
+from workflow.domain.states import ResultState, may_follow
+from workflow.ports import Job
+
+
+class Outbox:
+    """Two objects that wait, and what was marked of each."""
+
+    def __init__(self, *states: ResultState) -> None:
+        self.objects = [
+            StoredObject(
+                role=role, sop_instance_uid=f"1.{n}", sop_class_uid="1.9", series_instance_uid=f"1.8.{n}",
+                study_instance_uid="1.7", path=f"{role}.dcm", sha256="", state=state,
+            )
+            for n, (role, state) in enumerate(zip(("seg", "sr"), states, strict=True))
+        ]  # fmt: skip
+
+    def waiting(self, report_identity: str) -> tuple[StoredObject, ...]:
+        waits = (ResultState.PENDING, ResultState.SENT)
+        return tuple(o for o in self.objects if o.state in waits)
+
+    def mark(self, uids, state, destination, error="") -> None:
+        for place, made in enumerate(self.objects):
+            if made.sop_instance_uid in uids:
+                assert may_follow(made.state, state), (made.state, state)
+                self.objects[place] = replace(made, state=state, error=error)
+
+    @property
+    def states(self) -> list[ResultState]:
+        return [o.state for o in self.objects]
+
+
+class Destination:
+    """Answers every C-STORE with success, and lists what it is told to list."""
+
+    name = "ARCHIVE"
+
+    def __init__(self, *listed: str, refuses: str = "") -> None:
+        self.listed, self.refuses, self.stored = frozenset(listed), refuses, list[str]()
+
+    def store(self, paths: Sequence[Path]) -> None:
+        (path,) = paths
+        if path.stem == self.refuses:
+            raise UnsuitableInputError("status 0xC000")
+        self.stored.append(path.stem)
+
+    def held(self, study_instance_uid: str, series_instance_uid: str) -> frozenset[str]:
+        return self.listed
+
+
+def _deliver(outbox: Outbox, destination: Destination) -> None:
+    context = SimpleNamespace(outbox=outbox, destination=destination)
+    deliver(Job(id=1, stage="deliver", subject="report", attempts=1), context)  # type: ignore[arg-type]
+
+
+def test_what_the_destination_took_and_lists_is_proven():
+    outbox, destination = Outbox(ResultState.PENDING, ResultState.PENDING), Destination("1.0", "1.1")
+    _deliver(outbox, destination)
+    assert destination.stored == ["seg", "sr"]
+    assert outbox.states == [ResultState.VERIFIED, ResultState.VERIFIED]
+
+
+def test_a_c_store_status_is_no_proof():
+    outbox, destination = Outbox(ResultState.PENDING, ResultState.PENDING), Destination("1.0")
+    with pytest.raises(TransientError, match=r"does not list 1\.1"):
+        _deliver(outbox, destination)
+    assert outbox.states == [ResultState.VERIFIED, ResultState.PENDING]
+    destination.listed = frozenset({"1.0", "1.1"})
+    _deliver(outbox, destination)
+    assert destination.stored == ["seg", "sr", "sr"]  # only what was not proven is sent again
+    assert outbox.states == [ResultState.VERIFIED, ResultState.VERIFIED]
+
+
+def test_what_was_sent_before_a_worker_ended_is_asked_for_and_not_sent_again():
+    outbox, destination = Outbox(ResultState.SENT, ResultState.PENDING), Destination("1.0", "1.1")
+    _deliver(outbox, destination)
+    assert destination.stored == ["sr"]
+    assert outbox.states == [ResultState.VERIFIED, ResultState.VERIFIED]
+
+
+def test_an_object_that_is_refused_stops_no_other_and_is_shown():
+    outbox = Outbox(ResultState.PENDING, ResultState.PENDING)
+    with pytest.raises(UnsuitableInputError, match="refused seg"):
+        _deliver(outbox, Destination("1.1", refuses="seg"))
+    assert outbox.states == [ResultState.REFUSED, ResultState.VERIFIED]
+    assert outbox.objects[0].error == "status 0xC000"
