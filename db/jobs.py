@@ -11,16 +11,18 @@ import logging
 import os
 import socket
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from sqlalchemy import and_, exists, or_, select, update
+from sqlalchemy import and_, exists, func, or_, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session, aliased
 
 from db.session import UnitOfWork
-from db.tables import JobRow
-from workflow.domain.errors import TransientError
+from db.tables import JobRow, StudyRow
+from workflow.domain.errors import ConflictError, TransientError, UnsuitableInputError
+from workflow.domain.states import StudyState
 from workflow.ports import Job
 from workflow.settings import Worker
 
@@ -105,7 +107,7 @@ def claim(unit: UnitOfWork, job_id: int, clock: Clock, lease_s: float) -> Job | 
                 return None
             row = session.get_one(JobRow, job_id)
             return Job(id=row.id, stage=row.stage, subject=row.subject, attempts=row.attempts)
-    except IntegrityError:
+    except ConflictError:
         return None  # another job of the lane is running
 
 
@@ -149,12 +151,14 @@ def replay(session: Session, job_id: int, now: datetime) -> None:
 
     Raises
     ------
-    ValueError
-        If the job was not cancelled.
+    UnsuitableInputError
+        If there is no such job, or it was not cancelled.
     """
-    row = session.get_one(JobRow, job_id)
+    row = session.get(JobRow, job_id)
+    if row is None:
+        raise UnsuitableInputError(f"there is no job {job_id}; `tumorline status` lists the stopped ones")
     if row.state != CANCELED:
-        raise ValueError(f"job {job_id} is {row.state}; only a cancelled one can be replayed")
+        raise UnsuitableInputError(f"job {job_id} is {row.state}; only a cancelled one can be replayed")
     enqueue(session, stage=row.stage, subject=row.subject, lane=row.lane, due_at=now)
     row.outcome = "replayed"
 
@@ -202,3 +206,79 @@ def retry(unit: UnitOfWork, job: Job, error: str, now: datetime, settings: Worke
         else:
             row.state, row.lease_until = SCHEDULED, None
             row.due_at, row.error = now + timedelta(seconds=wait_s), error
+
+
+def is_idle(session: Session) -> bool:
+    """Whether no study is being received and no job waits or runs."""
+    on_their_way = (StudyState.RECEIVING, StudyState.INGESTING, StudyState.INGESTING_INCOMPLETE)
+    receiving = session.scalar(select(func.count(StudyRow.id)).where(StudyRow.state.in_(on_their_way)))
+    jobs = session.scalar(select(func.count(JobRow.id)).where(JobRow.state.in_((SCHEDULED, IN_PROGRESS))))
+    return not receiving and not jobs
+
+
+@dataclass(frozen=True, kw_only=True)
+class StoredJobs:
+    """The port `workflow.ports.Jobs` on the database."""
+
+    unit: UnitOfWork
+    reading: UnitOfWork
+    clock: Clock
+    settings: Worker
+
+    def due(self, limit: int) -> tuple[Job, ...]:
+        """See `workflow.ports.Jobs.due`."""
+        with self.reading() as session:
+            rows = [session.get_one(JobRow, i) for i in due_job_ids(session, self.clock(), limit)]
+            return tuple(
+                Job(id=row.id, stage=row.stage, subject=row.subject, attempts=row.attempts) for row in rows
+            )
+
+    def stages(self, job_ids: Sequence[int]) -> dict[int, str]:
+        """See `workflow.ports.Jobs.stages`."""
+        with self.reading() as session:
+            rows = session.execute(select(JobRow.id, JobRow.stage).where(JobRow.id.in_(job_ids)))
+            stages = {row.id: row.stage for row in rows}
+        return {job_id: stages[job_id] for job_id in job_ids if job_id in stages}
+
+    def is_idle(self) -> bool:
+        """See `workflow.ports.Jobs.is_idle`."""
+        with self.reading() as session:
+            return is_idle(session)
+
+    def claim(self, job_id: int) -> Job | None:
+        """See `workflow.ports.Jobs.claim`."""
+        return claim(self.unit, job_id, self.clock, self.settings.lease_s)
+
+    def beat(self, job: Job, share: float, doing: str) -> bool:
+        """See `workflow.ports.Jobs.beat`."""
+        with self.unit() as session:
+            row = own(session, job)
+            if row is None:
+                return False
+            row.lease_until = self.clock() + timedelta(seconds=self.settings.lease_s)
+            row.progress, row.doing = share, doing
+            return True
+
+    def complete(self, job: Job) -> None:
+        """See `workflow.ports.Jobs.complete`."""
+        end(self.unit, job, COMPLETED, "", "", self.clock())
+
+    def give_up(self, job: Job, outcome: str, error: str) -> None:
+        """See `workflow.ports.Jobs.give_up`."""
+        end(self.unit, job, CANCELED, outcome, error, self.clock())
+
+    def retry(self, job: Job, error: str) -> None:
+        """See `workflow.ports.Jobs.retry`."""
+        retry(self.unit, job, error, self.clock(), self.settings)
+
+    def take_over_expired(self) -> tuple[int, tuple[Job, ...]]:
+        """See `workflow.ports.Jobs.take_over_expired`."""
+        lost: list[Job] = []
+        with self.unit() as session:
+            taken = take_over_expired(session, self.clock(), self.settings.maximum_losses, lost)
+        return taken, tuple(lost)
+
+    def replay(self, job_id: int) -> None:
+        """See `workflow.ports.Jobs.replay`."""
+        with self.unit() as session:
+            replay(session, job_id, self.clock())

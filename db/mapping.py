@@ -166,6 +166,8 @@ def lesion_of(row: LesionRow) -> LesionIdentity:
         finding_site_meaning=row.finding_site_meaning,
         laterality=row.laterality,
         is_nodal=row.is_nodal,
+        finding=row.finding,
+        finding_meaning=row.finding_meaning,
         first_study_instance_uid=row.first_study_instance_uid,
         prompt_label=row.prompt_label,
     )
@@ -320,6 +322,7 @@ def write_lesion(lesion: LesionIdentity, patient_key: int, row: LesionRow) -> No
     row.role_reason, row.organ, row.is_nodal = lesion.role_reason, lesion.organ, lesion.is_nodal
     row.finding_site, row.finding_site_meaning = lesion.finding_site, lesion.finding_site_meaning
     row.laterality, row.prompt_label = lesion.laterality, lesion.prompt_label
+    row.finding, row.finding_meaning = lesion.finding, lesion.finding_meaning
     row.first_study_instance_uid = lesion.first_study_instance_uid
 
 

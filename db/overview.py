@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import date
+from pathlib import Path
 from typing import Any
 
 from sqlalchemy import exists, func, or_, select
 from sqlalchemy.orm import InstrumentedAttribute, Session, aliased, selectinload
 
+from db.session import UnitOfWork
 from db.tables import (
     AnalysisRow,
     InstanceRow,
@@ -244,3 +247,60 @@ def _points(session: Session, patient_key: int) -> list[TimePointRow]:
 
 def _iso(day: date | None) -> str | None:
     return day.isoformat() if day else None
+
+
+@dataclass(frozen=True, kw_only=True)
+class StoredOverview:
+    """The port `workflow.ports.Overview` on the database."""
+
+    reading: UnitOfWork
+
+    def check(self) -> None:
+        """See `workflow.ports.Overview.check`."""
+        with self.reading() as session:
+            session.execute(select(1))
+
+    def worklist(self) -> list[dict[str, Any]]:
+        """See `workflow.ports.Overview.worklist`."""
+        with self.reading() as session:
+            return worklist(session)
+
+    def status(self) -> dict[str, Any]:
+        """See `workflow.ports.Overview.status`."""
+        with self.reading() as session:
+            return system_status(session)
+
+    def course(self, patient_key: int) -> dict[str, Any] | None:
+        """See `workflow.ports.Overview.course`."""
+        with self.reading() as session:
+            if session.get(PatientRow, patient_key) is None:
+                return None
+            return patient_course(session, patient_key)
+
+    def courses(self) -> list[dict[str, Any]]:
+        """See `workflow.ports.Overview.courses`."""
+        with self.reading() as session:
+            keys = session.scalars(select(PatientRow.id).order_by(PatientRow.patient_id, PatientRow.id))
+            return [patient_course(session, key) for key in list(keys)]
+
+    def key_image(self, visit_key: int, tracking_uid: str) -> Path | None:
+        """See `workflow.ports.Overview.key_image`."""
+        with self.reading() as session:
+            # The newest report need not be the current one: a withdrawn decision brings an older one back.
+            report = session.scalar(
+                select(ReportRow)
+                .join(TimePointRow, TimePointRow.report_id == ReportRow.id)
+                .where(TimePointRow.id == visit_key)
+            )
+        lesions = report.document["lesions"] if report else []
+        if report is None or tracking_uid not in {lesion["tracking_uid"] for lesion in lesions}:
+            return None
+        return Path(report.folder) / f"{tracking_uid}.png"
+
+    def result_object(self, sop_instance_uid: str) -> Path | None:
+        """See `workflow.ports.Overview.result_object`."""
+        with self.reading() as session:
+            path = session.scalar(
+                select(ResultObjectRow.path).where(ResultObjectRow.sop_instance_uid == sop_instance_uid)
+            )
+        return Path(path) if path else None

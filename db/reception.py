@@ -23,6 +23,7 @@ from db.tables import (
     RevisionRow,
     StudyRow,
 )
+from workflow.domain.errors import ConflictError
 from workflow.domain.record import Revision
 from workflow.domain.series import PROMPT_MODALITIES
 from workflow.domain.states import StudyState, may_follow
@@ -51,7 +52,7 @@ class StoredReception:
         try:
             with self.unit() as session:
                 return _receive(received, session, self.clock())
-        except IntegrityError:  # two associations brought the first instance of a study at once
+        except ConflictError:  # two associations brought the first instance of a study at once
             with self.unit() as session:
                 return _receive(received, session, self.clock())
 

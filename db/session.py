@@ -10,10 +10,10 @@ from typing import Any
 
 from sqlalchemy import Engine, create_engine, event
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError
 from sqlalchemy.orm import Session, sessionmaker
 
-from workflow.domain.errors import ConfigurationError, TransientError
+from workflow.domain.errors import ConfigurationError, ConflictError, TransientError
 
 UnitOfWork = Callable[[], AbstractContextManager[Session]]
 
@@ -52,7 +52,8 @@ def unit_of_work(engine: Engine) -> UnitOfWork:
     """Make the unit of work: `with unit() as session:` commits at the end or rolls everything back.
 
     A database that can't be reached, or is locked for too long, raises `TransientError`, so that the work
-    is tried again. What is wrong for good (a missing column, a constraint) stays SQLAlchemy's error.
+    is tried again; a constraint that another writer was first at raises `ConflictError`. What is wrong for
+    good (a missing column) stays SQLAlchemy's error.
     """
     sessions = sessionmaker(engine, expire_on_commit=False)
 
@@ -61,6 +62,8 @@ def unit_of_work(engine: Engine) -> UnitOfWork:
         try:
             with sessions.begin() as session:
                 yield session
+        except IntegrityError as error:
+            raise ConflictError(f"written twice at once ({type(error.orig).__name__})") from error
         except DBAPIError as error:
             if is_transient(error):
                 raise TransientError(f"the database did not answer: {error.orig}") from error

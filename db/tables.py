@@ -231,6 +231,9 @@ class LesionRow(Table):
     finding_site_meaning: Mapped[str | None] = mapped_column(String(64))
     laterality: Mapped[str | None] = mapped_column(String(16))
     is_nodal: Mapped[bool] = mapped_column(default=False)
+    # What kind of lesion its prompt said that it is (a primary neoplasm ...).
+    finding: Mapped[str | None] = mapped_column(String(16))
+    finding_meaning: Mapped[str | None] = mapped_column(String(64))
     first_study_instance_uid: Mapped[str] = mapped_column(UID)
     prompt_label: Mapped[str] = mapped_column(Text, default="")
 

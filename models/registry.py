@@ -9,8 +9,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import inspect
-import json
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import Any
@@ -36,7 +35,6 @@ __all__ = [
     "open_localizer",
     "open_segmenter",
     "open_tracker",
-    "parameters_from_text",
     "resolve",
 ]
 
@@ -200,29 +198,6 @@ def open_detector(
     """Open a model that proposes lesions or structures; parameters and errors as `open_segmenter`."""
     opened: Detector = _open(Kind.DETECTOR, name, weights, device, allowed_licences, parameters)
     return opened
-
-
-def parameters_from_text(settings: Sequence[str]) -> dict[str, Any]:
-    """Parameters for `open_segmenter` and the others, from "name=value" as a command line has them.
-
-    Values are JSON (`clean_up=false`, `folds=[0,1]`, `window=[-160,240]`); what is no JSON is text
-    (`window=lung`).
-
-    Raises
-    ------
-    ConfigurationError
-        If one has no "=".
-    """
-    parameters: dict[str, Any] = {}
-    for setting in settings:
-        name, separator, value = setting.partition("=")
-        if not separator or not name.isidentifier():
-            raise ConfigurationError(f"the parameter '{setting}' is not NAME=VALUE, as in window=lung")
-        try:
-            parameters[name] = json.loads(value)
-        except json.JSONDecodeError:
-            parameters[name] = value
-    return parameters
 
 
 def resolve(reference: str) -> Any:

@@ -6,6 +6,7 @@ Everything but the models is the product: real DICOM files, the real database, t
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime, time
 from pathlib import Path
@@ -23,8 +24,8 @@ from pydicom.uid import (
     PositronEmissionTomographyImageStorage,
     SegmentationStorage,
 )
+from sqlalchemy.orm import Session
 
-from db.overview import patient_course, system_status, worklist
 from dicom_io.scp import FolderArchive
 from dicom_io.simulated.ct import WrittenSeries, write_ct
 from dicom_io.simulated.header import SimulatedPatient, SimulatedStudy
@@ -47,7 +48,6 @@ from workflow.engine.reconciler import work_until_idle
 from workflow.listener import ImportResult, dicom_files, import_files
 from workflow.ports import ImageStack, Progress, WrittenObject, WrittenResults, no_progress
 from workflow.settings import Settings, load_settings
-from workflow.use_cases.run import keeper
 
 MODEL = ModelIdentity(name="sphere finder", version="1")
 SHAPE, SPACING_MM = (16, 48, 48), (4.0, 1.0, 1.0)
@@ -318,6 +318,11 @@ class PlainResults:
         )
 
 
+def rows(context: Context) -> AbstractContextManager[Session]:
+    """A session on a context's own database: tests look into the tables, the product never does."""
+    return context.records.unit()
+
+
 @dataclass
 class Hospital:
     """The pipeline with an archive beside it; studies are received, then worked on."""
@@ -359,7 +364,7 @@ class Hospital:
 
     def receive_folder(self, folder: Path) -> ImportResult:
         """Files arrive."""
-        return import_files(list(dicom_files([folder])), keeper(self.context), self.context)
+        return import_files(list(dicom_files([folder])), self.context)
 
     def work(self) -> None:
         """Do all that is to be done.
@@ -386,9 +391,7 @@ class Hospital:
 
     def course(self, patient_id: str = "P-1") -> dict[str, Any]:
         """A patient's course, as the page shows it."""
-        with self.context.reading() as session:
-            key = next(p["patient_key"] for p in worklist(session) if p["patient_id"] == patient_id)
-            return patient_course(session, key)
+        return next(c for c in self.context.overview.courses() if c["patient_id"] == patient_id)
 
     def time_points(self, patient_id: str = "P-1") -> list[dict[str, Any]]:
         """A patient's time points in order."""
@@ -396,8 +399,7 @@ class Hospital:
 
     def status(self) -> dict[str, Any]:
         """What waits and what needs a person."""
-        with self.context.reading() as session:
-            return system_status(session)
+        return self.context.overview.status()
 
     def archived(self) -> set[str]:
         """SOP Instance UIDs that the archive holds."""

@@ -1,27 +1,41 @@
-"""The one place that builds adapters and hands them to the stages."""
+"""The one place that builds adapters and hands them to the rest, by their ports.
+
+Nothing heavy is imported before it is asked for: models and DICOM encoders come with the first job that
+needs them.
+"""
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from datetime import UTC, datetime
 from functools import cache
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+from db.cursors import StoredCursors
+from db.jobs import StoredJobs
 from db.outbox import StoredOutbox
+from db.overview import StoredOverview
 from db.reception import StoredReception
 from db.records import StoredRecords
 from db.session import migrate, open_engine, reading, unit_of_work
 from dicom_io.adapters import DicomImages, DicomPrompts, DicomResults
 from workflow.engine.context import Context
-from workflow.ports import Destination, Segmenter, Tracker
+from workflow.ports import (
+    ChangeFeed,
+    Destination,
+    DicomServer,
+    ReceivedInstance,
+    Reception,
+    Segmenter,
+    Tracker,
+)
 from workflow.response import protocol_of
-from workflow.settings import Node, Settings
+from workflow.settings import Models, Node, Settings
 
 if TYPE_CHECKING:
     from dicom_io.scu import RemoteNode
-
-log = logging.getLogger(__name__)
+    from workflow.domain.geometry import Volume
 
 
 def utc_now() -> datetime:
@@ -30,10 +44,7 @@ def utc_now() -> datetime:
 
 
 def build(settings: Settings, *, destination: Destination | None = None) -> Context:
-    """Open the database (migrated to the newest schema) and connect the adapters.
-
-    Nothing heavy is imported here: models and DICOM encoders come when a stage first asks for them.
-    """
+    """Open the database (migrated to the newest schema) and connect the adapters."""
     protocol_of(settings.response)  # refused at start, not when the first report is due
     settings.home.mkdir(parents=True, exist_ok=True)
     migrate(settings.resolved_database_url)
@@ -41,23 +52,30 @@ def build(settings: Settings, *, destination: Destination | None = None) -> Cont
     unit, read = unit_of_work(engine), reading(engine)
     return Context(
         settings=settings,
-        unit=unit,
-        reading=read,
         clock=utc_now,
         reception=StoredReception(unit=unit, reading=read, clock=utc_now),
         records=StoredRecords(unit=unit, reading=read, clock=utc_now),
         outbox=StoredOutbox(unit=unit, reading=read, clock=utc_now),
+        jobs=StoredJobs(unit=unit, reading=read, clock=utc_now, settings=settings.worker),
+        cursors=StoredCursors(unit=unit, reading=read),
+        overview=StoredOverview(reading=read),
         images=DicomImages(),
         prompts=DicomPrompts(settings),
         results=DicomResults(settings),
-        destination=destination or _remote(settings.resolved_destination, settings),
-        open_segmenter=cache(lambda: _segmenter(settings)),
-        open_tracker=cache(lambda: _tracker(settings)),
+        destination=destination or open_node(settings.resolved_destination, settings.listener.ae_title),
+        keep=_keeper(settings.home / "received"),
+        open_segmenter=cache(lambda: open_segmenter(settings.models)),
+        open_tracker=cache(lambda: open_tracker(settings.models)),
+        limits_of=limits_of,
         pacs_instance_count=_instance_count(settings),
     )
 
 
-def _remote(node: Node, settings: Settings) -> RemoteNode:
+# ---------------------------------------------------------------- DICOM
+
+
+def open_node(node: Node, calling_ae_title: str) -> RemoteNode:
+    """A node that we send to and ask; nothing is called yet."""
     from dicom_io.scu import RemoteNode
     from dicom_io.tls import node_context
 
@@ -66,20 +84,95 @@ def _remote(node: Node, settings: Settings) -> RemoteNode:
         ae_title=node.ae_title,
         host=node.host,
         port=node.port,
-        calling_ae_title=settings.listener.ae_title,
+        calling_ae_title=calling_ae_title,
         tls=node_context(tls.ca, tls.certificate, tls.key) if tls else None,
         server_name=tls.server_name if tls else "",
     )
 
 
+def folder_archive(folder: Path) -> Destination:
+    """A folder that results are delivered to, in place of a PACS."""
+    from dicom_io.scp import FolderArchive
+
+    return FolderArchive(folder)
+
+
+def start_listener(settings: Settings, reception: Reception) -> DicomServer:
+    """Start to receive studies over DICOM."""
+    from dicom_io.scp import serve_listener
+    from dicom_io.tls import listener_context
+
+    s = settings.listener
+    server: DicomServer = serve_listener(
+        ae_title=s.ae_title,
+        host=s.host,
+        port=s.port,
+        folder=settings.home / "received",
+        allowed_calling_ae_titles=s.allowed_calling_ae_titles,
+        on_received=reception.receive,
+        on_rejected=reception.reject,
+        maximum_associations=s.maximum_associations,
+        minimum_free_mb=s.minimum_free_mb,
+        tls=listener_context(s.tls_certificate, s.tls_key, s.tls_ca) if s.tls_certificate else None,
+    )
+    return server
+
+
+def start_archive(settings: Settings) -> DicomServer:
+    """Start the local archive that stands in for a PACS."""
+    from dicom_io.scp import serve_archive
+
+    server: DicomServer = serve_archive(
+        ae_title=settings.archive.ae_title,
+        host="127.0.0.1",
+        port=settings.archive.port,
+        folder=settings.home / "archive",
+    )
+    return server
+
+
+def open_change_feed(url: str, username: str, password: str) -> ChangeFeed:
+    """An Orthanc whose changes are followed.
+
+    Raises
+    ------
+    ConfigurationError
+        If its extra is not installed, or it refuses the login.
+    """
+    from dicom_io.orthanc import OrthancClient
+
+    return OrthancClient(url, username, password)
+
+
+def read_folder(folder: Path) -> Volume:
+    """The best series of a folder of DICOM as a volume."""
+    from dicom_io.volumes import read_folder
+
+    return read_folder(folder).volume
+
+
+def _keeper(folder: Path) -> Callable[[bytes, str], ReceivedInstance]:
+    def keep(content: bytes, source: str) -> ReceivedInstance:
+        from dicom_io.scp import keep_file
+
+        return keep_file(content, folder, source)
+
+    return keep
+
+
 def _instance_count(settings: Settings) -> Callable[[str, Collection[str]], int] | None:
-    return None if settings.pacs is None else _remote(settings.pacs, settings).study_instance_count
+    if settings.pacs is None:
+        return None
+    return open_node(settings.pacs, settings.listener.ae_title).study_instance_count
 
 
-def _segmenter(settings: Settings) -> Segmenter:
+# ---------------------------------------------------------------- models
+
+
+def open_segmenter(models: Models) -> Segmenter:
+    """Open the segmenter that these settings name."""
     from models.registry import open_segmenter
 
-    models = settings.models
     return open_segmenter(
         models.segmenter,
         models.segmenter_weights,
@@ -90,10 +183,10 @@ def _segmenter(settings: Settings) -> Segmenter:
     )
 
 
-def _tracker(settings: Settings) -> Tracker:
+def open_tracker(models: Models) -> Tracker:
+    """Open the tracker that these settings name."""
     from models.registry import open_tracker
 
-    models = settings.models
     return open_tracker(
         models.tracker,
         models.tracker_weights,
@@ -101,3 +194,16 @@ def _tracker(settings: Settings) -> Tracker:
         allowed_licences=models.allowed_licences,
         **models.tracker_parameters,
     )
+
+
+def limits_of(model: str) -> Sequence[str]:
+    """What must be known of a model's results; empty for a model that is not installed.
+
+    Raises
+    ------
+    ConfigurationError
+        If the package of some model is broken.
+    """
+    from models.registry import limits_of
+
+    return limits_of(model)

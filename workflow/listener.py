@@ -8,7 +8,6 @@ from pathlib import Path
 
 from workflow.domain.errors import UnsuitableInputError
 from workflow.engine.context import Context
-from workflow.ports import ReceivedInstance
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,7 +21,6 @@ class ImportResult:
 
 def import_files(
     paths: list[Path],
-    keep: Callable[[bytes, str], ReceivedInstance],
     context: Context,
     progress: Callable[[int, int], None] = lambda done, of: None,
 ) -> ImportResult:
@@ -31,7 +29,7 @@ def import_files(
     rejected = []
     for done, path in enumerate(paths, start=1):
         try:
-            is_new = context.reception.receive(keep(path.read_bytes(), "IMPORT"))
+            is_new = context.reception.receive(context.keep(path.read_bytes(), "IMPORT"))
         except UnsuitableInputError as error:
             rejected.append((str(path), str(error)))
         else:

@@ -252,6 +252,8 @@ def _new_lesion(
         finding_site_meaning=prompt.finding_site_meaning or (site.meaning if site else None),
         laterality=prompt.laterality,
         is_nodal=prompt.is_nodal or bool(site and site.is_nodal),
+        finding=prompt.finding,
+        finding_meaning=prompt.finding_meaning,
         first_study_instance_uid=study_uid,
         prompt_label=prompt.label,
     )

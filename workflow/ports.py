@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime, time
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 from workflow.domain.geometry import Point, Volume
 from workflow.domain.lesion import (
@@ -525,4 +525,140 @@ class Destination(Protocol):
 
     def held(self, study_instance_uid: str, series_instance_uid: str) -> frozenset[str]:
         """SOP Instance UIDs that the destination lists for a series."""
+        ...
+
+
+# ---------------------------------------------------------------- the engine's, the pages' and the commands'
+
+
+class Jobs(Protocol):
+    """The job table: what must be done, by whom it is done now, and how it ended."""
+
+    def due(self, limit: int) -> tuple[Job, ...]:
+        """Jobs that can be claimed now, oldest first."""
+        ...
+
+    def stages(self, job_ids: Sequence[int]) -> dict[int, str]:
+        """The stage of each job, in the order given; without those that are not there."""
+        ...
+
+    def is_idle(self) -> bool:
+        """Whether no study is being received and no job waits or runs."""
+        ...
+
+    def claim(self, job_id: int) -> Job | None:
+        """Take a due job for this process, or None if it is not due, taken, or its lane is busy."""
+        ...
+
+    def beat(self, job: Job, share: float, doing: str) -> bool:
+        """Extend the lease and note the progress (0 to 1); False if another worker has the job now."""
+        ...
+
+    def complete(self, job: Job) -> None:
+        """Write down that a job is done, if this process still holds it."""
+        ...
+
+    def give_up(self, job: Job, outcome: str, error: str) -> None:
+        """End a job for good without success ("dead" or "unsuitable"), if this process still holds it."""
+        ...
+
+    def retry(self, job: Job, error: str) -> None:
+        """Put a job back for later, with a wait that doubles."""
+        ...
+
+    def take_over_expired(self) -> tuple[int, tuple[Job, ...]]:
+        """Put the jobs of silent workers back: how many, and those given up as they keep killing workers."""
+        ...
+
+    def replay(self, job_id: int) -> None:
+        """Put a cancelled job back into the queue, with its attempts forgotten.
+
+        Raises
+        ------
+        UnsuitableInputError
+            If there is no such job, or it was not cancelled.
+        """
+        ...
+
+
+class Cursors(Protocol):
+    """How far the change logs of others were read."""
+
+    def position(self, name: str) -> int:
+        """The last sequence number that was read, 0 at first."""
+        ...
+
+    def move(self, name: str, position: int) -> None:
+        """Go on from here next time."""
+        ...
+
+
+class Overview(Protocol):
+    """What people and scripts want to see; the dictionaries are JSON, and nothing else of the store."""
+
+    def check(self) -> None:
+        """Ask the store for an answer; `TransientError` if there is none."""
+        ...
+
+    def worklist(self) -> list[dict[str, Any]]:
+        """One entry per patient, the one with the latest study first; its time points in short."""
+        ...
+
+    def status(self) -> dict[str, Any]:
+        """Counts of what waits, runs, failed and was kept for a person."""
+        ...
+
+    def course(self, patient_key: int) -> dict[str, Any] | None:
+        """A patient's timeline (timeline.json), None if there is no such patient."""
+        ...
+
+    def courses(self) -> list[dict[str, Any]]:
+        """Every patient's timeline, in the order of PatientIDs."""
+        ...
+
+    def key_image(self, visit_key: int, tracking_uid: str) -> Path | None:
+        """Where a visit's current picture of a lesion is, None if there is none."""
+        ...
+
+    def result_object(self, sop_instance_uid: str) -> Path | None:
+        """Where a result object is, None if there is none."""
+        ...
+
+
+class ChangePage(Protocol):
+    """A stretch of the change log."""
+
+    @property
+    def instance_ids(self) -> Sequence[str]:
+        """New instances in it."""
+        ...
+
+    @property
+    def last(self) -> int:
+        """Its last sequence number."""
+        ...
+
+    @property
+    def is_done(self) -> bool:
+        """Whether nothing comes after it for now."""
+        ...
+
+
+class ChangeFeed(Protocol):
+    """An archive that tells what is new."""
+
+    def changes(self, since: int) -> ChangePage:
+        """New instances after a sequence number."""
+        ...
+
+    def instance_file(self, instance_id: str) -> bytes:
+        """An instance's bytes."""
+        ...
+
+
+class DicomServer(Protocol):
+    """A DICOM service that runs."""
+
+    def shutdown(self) -> None:
+        """End it, and its associations."""
         ...

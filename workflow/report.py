@@ -353,6 +353,8 @@ def _lesion(
         finding_site=lesion.finding_site,
         finding_site_meaning=lesion.finding_site_meaning,
         laterality=lesion.laterality,
+        finding=lesion.finding,
+        finding_meaning=lesion.finding_meaning,
         mask=seen.mask,
         measurement=size,
         diameter_mm=diameter_mm,

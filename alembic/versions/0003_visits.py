@@ -25,6 +25,8 @@ _NEW_COLUMNS = (
     ("study_revision", sa.Column("doubts", sa.JSON(), nullable=True)),
     ("time_point", sa.Column("attention", sa.JSON(), nullable=True)),
     ("analysis", sa.Column("doubts", sa.JSON(), nullable=True)),
+    ("lesion", sa.Column("finding", sa.String(16), nullable=True)),
+    ("lesion", sa.Column("finding_meaning", sa.String(64), nullable=True)),
     ("observation", sa.Column("series_instance_uid", sa.String(64), nullable=True)),
     ("observation", sa.Column("series_stack", sa.Integer(), nullable=False, server_default="0")),
     ("instance", sa.Column("pixel_sha256", sa.String(64), nullable=True)),

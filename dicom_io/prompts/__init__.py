@@ -14,7 +14,7 @@ from pydicom import Dataset
 
 from dicom_io.parsing import quiet
 from dicom_io.prompts.at_hand import images_at_hand
-from dicom_io.prompts.placement import ReferencedImages
+from dicom_io.prompts.image_planes import ReferencedImages
 from dicom_io.prompts.reading import (
     KeyImageHint,
     ProblemKind,

@@ -10,7 +10,8 @@ import numpy as np
 
 from dicom_io.grid import Grid
 from dicom_io.parsing import quiet
-from dicom_io.prompts.placement import ImageIndex, LooseImage, plane_affine
+from dicom_io.prompts.image_planes import LooseImage, plane_affine
+from dicom_io.prompts.placement import ImageIndex
 from dicom_io.series import ScannedSeries, scan_files
 from dicom_io.stacks import Stack
 from workflow.domain.errors import UnsuitableInputError

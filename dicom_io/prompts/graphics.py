@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from dicom_io.parsing import Attributes
 from dicom_io.prompts.collector import UnsupportedItemError
-from dicom_io.prompts.placement import as_point
+from dicom_io.prompts.image_planes import as_point
 from workflow.domain.errors import UnsuitableInputError
 from workflow.domain.geometry import FloatArray
 from workflow.domain.lesion import BoxPrompt, LinePrompt, OutlinePrompt, PointPrompt, PromptShape
@@ -332,7 +332,9 @@ def pair_axes(lines: Sequence[Drawing]) -> list[tuple[Drawing, Drawing | None]]:
     shorts = [line for line in lines if line.role is Role.SHORT_AXIS]
     if len(longs) == len(shorts) == 1 and longs[0].surface == shorts[0].surface:
         rest = [line for line in lines if line not in (longs[0], shorts[0])]
-        return [(longs[0], shorts[0]), *pair_axes(rest)]
+        # The long axis is the longer one, whatever an object calls it.
+        short, long = sorted((shorts[0], longs[0]), key=lambda line: line.length_mm)
+        return [(long, short), *pair_axes(rest)]
     if len(lines) > MAX_PAIRED_LINES:
         return [(line, None) for line in lines]
     partner: dict[int, Drawing] = {}

@@ -25,8 +25,9 @@ from dicom_io.prompts.graphics import (
     without_end_marks,
 )
 from dicom_io.prompts.gsps_display import DisplayedArea, displayed_area
+from dicom_io.prompts.image_planes import ImagePlane
 from dicom_io.prompts.origin import Origin, origin_of, site_from
-from dicom_io.prompts.placement import ImageIndex, ImagePlane, NotPlacedError
+from dicom_io.prompts.placement import ImageIndex, NotPlacedError
 from dicom_io.prompts.plausibility import typed_contradiction
 from dicom_io.prompts.reading import ProblemKind
 from dicom_io.prompts.rules import LesionRules

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from dicom_io.parsing import Attributes
 from dicom_io.prompts.collector import UnsupportedItemError
-from dicom_io.prompts.placement import ImagePlane
+from dicom_io.prompts.image_planes import ImagePlane
 from workflow.domain.errors import UnsuitableInputError
 from workflow.domain.geometry import FloatArray
 

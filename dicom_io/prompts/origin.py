@@ -9,6 +9,7 @@ from typing import Any
 from pydicom.sr._snomed_dict import mapping as snomed_mapping
 from pydicom.sr.coding import Code
 
+from dicom_io import codes
 from dicom_io.parsing import Attributes
 from workflow.domain.anatomy import AnatomicSite, laterality_of_words, site_of
 
@@ -67,6 +68,18 @@ def code_of_item(item: Attributes) -> Code | None:
     if scheme in _SNOMED_CT:
         scheme = "SCT"
     return Code(value, scheme, meaning)
+
+
+def kind_of_lesion(code: Code | None) -> tuple[str | None, str | None]:
+    """SNOMED CT code and words of a kind of lesion, (None, None) if that is none, or just "lesion"."""
+    if (
+        code is None
+        or code.scheme_designator != "SCT"
+        or code == codes.LESION
+        or code not in codes.LESION_TYPES
+    ):
+        return None, None
+    return str(code.value), str(code.meaning)[:64]
 
 
 def is_one_of(code: Code | None, *wanted: Code) -> bool:

@@ -11,21 +11,15 @@ from dicom_io.parsing import Attributes
 from dicom_io.prompts.collector import Collector
 from dicom_io.prompts.contours import drawn_planes, planar_contour, region_across
 from dicom_io.prompts.graphics import require_sane
+from dicom_io.prompts.image_planes import ReferencedImages, as_point
 from dicom_io.prompts.origin import Origin, code_of, origin_of, site_from
-from dicom_io.prompts.placement import (
-    Home,
-    ImageIndex,
-    NotPlacedError,
-    ReferencedImages,
-    as_point,
-    inside_of,
-)
+from dicom_io.prompts.placement import Home, ImageIndex, NotPlacedError, inside_of
 from dicom_io.prompts.planes import region_of
 from dicom_io.prompts.plausibility import volume_contradiction, volume_mm3
 from dicom_io.prompts.reading import ProblemKind
 from dicom_io.prompts.rules import LesionRules
 from workflow.domain.errors import UnsuitableInputError
-from workflow.domain.geometry import FloatArray
+from workflow.domain.geometry import FloatArray, Volume
 from workflow.domain.lesion import (
     LesionPrompt,
     LinePrompt,
@@ -315,6 +309,12 @@ def _closed_shapes(
     roi: Roi, closed: Sequence[Contour], images: ReferencedImages, collector: Collector
 ) -> list[PromptShape]:
     planar = [planar_contour(c.points_lps, images.volume, is_xor=c.kind in _XOR) for c in closed]
+    cut_off = sum(_leaves(contour.points_lps, images.volume) for contour in closed)
+    if cut_off:
+        collector.doubt(
+            f"{roi.item}: {cut_off} of its contours leave {images.series.name} at the side and are cut off "
+            "there; look whether the lesion is"
+        )
     if None not in planar:
         planes, nested = drawn_planes([contour for contour in planar if contour is not None], images.volume)
         region = region_of(planes, images.volume)
@@ -335,6 +335,12 @@ def _closed_shapes(
             f"{roi.item}: {region.interpolated} undrawn slices between drawn ones are interpolated by shape"
         )
     return [MaskPrompt(volume=region.volume)]
+
+
+def _leaves(points_lps: FloatArray, volume: Volume) -> bool:
+    """Whether points (n, 3), LPS mm, lie more than a pixel outside the rows and columns of a volume."""
+    pixels = volume.ijk(points_lps)[:, 1:]
+    return bool(np.any(pixels < -1.5) or np.any(pixels > np.asarray(volume.shape[1:]) + 0.5))
 
 
 def _prompt(roi: Roi, shapes: tuple[PromptShape, ...], origin: Origin) -> LesionPrompt:

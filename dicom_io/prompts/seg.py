@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from dicom_io.parsing import Attributes
 from dicom_io.prompts.collector import Collector, UnreadItemError, UnsupportedItemError
-from dicom_io.prompts.origin import Origin, code_of, origin_of, site_from
+from dicom_io.prompts.origin import Origin, code_of, kind_of_lesion, origin_of, site_from
 from dicom_io.prompts.placement import Home, ImageIndex, inside_of
 from dicom_io.prompts.reading import ProblemKind
 from dicom_io.prompts.rules import LesionRules
@@ -226,6 +226,7 @@ def segment_prompt(segment: Attributes, mask: MaskPrompt, origin: Origin) -> Les
         words,
         side if side in ("left", "right", "bilateral") else None,
     )
+    finding, finding_meaning = kind_of_lesion(kind)
     return LesionPrompt(
         shapes=(mask,),
         source=PromptSource.SEGMENTATION,
@@ -235,6 +236,8 @@ def segment_prompt(segment: Attributes, mask: MaskPrompt, origin: Origin) -> Les
         finding_site=site.finding_site,
         finding_site_meaning=site.finding_site_meaning,
         laterality=site.laterality,
+        finding=finding,
+        finding_meaning=finding_meaning,
         organ=site.organ,
         is_nodal=site.is_nodal,
         created_by=origin.created_by,

@@ -19,7 +19,7 @@ from pydicom.uid import (
 )
 
 from dicom_io.parsing import PARSER_FAILURES, Attributes, quiet
-from dicom_io.prompts.placement import first_numbers
+from dicom_io.prompts.image_planes import first_numbers
 from workflow.domain.errors import UnsuitableInputError
 
 # PS3.5 A.4.14 (2024): each frame deflated on its own, within encapsulation.

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dicom_io.prompts.placement import ImageIndex, NotPlacedError, ReferencedImages, plane_affine
+from dicom_io.prompts.image_planes import ReferencedImages, plane_affine
+from dicom_io.prompts.placement import ImageIndex, NotPlacedError
 from dicom_io.prompts.planes import MAX_VOXELS, SAME_PLANE, DrawnPlane, DrawnRegion, region_of
 from dicom_io.prompts.seg_frames import FrameInfo
 from workflow.domain.errors import UnsuitableInputError

@@ -10,8 +10,9 @@ from pydicom import Dataset
 from dicom_io.parsing import Attributes, parse
 from dicom_io.prompts.collector import Collector
 from dicom_io.prompts.gsps import read_gsps
+from dicom_io.prompts.image_planes import ReferencedImages
 from dicom_io.prompts.key_objects import read_key_objects
-from dicom_io.prompts.placement import ImageIndex, ReferencedImages
+from dicom_io.prompts.placement import ImageIndex
 from dicom_io.prompts.reading import PromptReading
 from dicom_io.prompts.rtstruct import read_rtstruct
 from dicom_io.prompts.rules import LesionRules

@@ -17,7 +17,7 @@ from dicom_io import codes
 from dicom_io.parsing import Attributes
 from dicom_io.prompts.collector import Collector, UnreadItemError, UnsupportedItemError
 from dicom_io.prompts.graphics import Drawing, pair_axes, shapes_of
-from dicom_io.prompts.origin import Origin, Site, origin_of, site_from
+from dicom_io.prompts.origin import Origin, Site, kind_of_lesion, origin_of, site_from
 from dicom_io.prompts.placement import Home, ImageIndex
 from dicom_io.prompts.plausibility import (
     area_contradiction,
@@ -312,6 +312,8 @@ class _Reader:
         observed = next(
             filter(None, (n.attributes.datetime("ObservationDateTime") for n in lesion.nodes)), None
         )
+        kinds = (kind_of_lesion(_code(node, codes.FINDING)) for node in lesion.nodes)
+        finding, finding_meaning = next((kind for kind in kinds if kind[0]), (None, None))
         return LesionPrompt(
             shapes=shapes,
             source=PromptSource.MEASUREMENT_REPORT,
@@ -321,6 +323,8 @@ class _Reader:
             finding_site=site.finding_site,
             finding_site_meaning=site.finding_site_meaning,
             laterality=site.laterality,
+            finding=finding,
+            finding_meaning=finding_meaning,
             organ=site.organ,
             is_nodal=site.is_nodal,
             created_by=_observer(group) or self.origin.created_by,

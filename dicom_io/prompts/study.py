@@ -17,7 +17,8 @@ import numpy as np
 from pydicom import Dataset
 
 from dicom_io.parsing import Attributes, quiet
-from dicom_io.prompts.placement import ImageIndex, ReferencedImages
+from dicom_io.prompts.image_planes import ReferencedImages
+from dicom_io.prompts.placement import ImageIndex
 from dicom_io.prompts.reading import (
     KeyImageHint,
     ProblemKind,

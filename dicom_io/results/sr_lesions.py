@@ -208,7 +208,8 @@ def _volume_group(
         items += [
             extend(mean, [code_item(codes.DERIVATION, codes.MEAN, "HAS CONCEPT MOD")]) for mean in means
         ]
-    items += optional_num(codes.CONFIDENCE, lesion.confidence, codes.NO_UNITS)
+    if lesion.model is not None:  # a person's outline has no such number
+        items += optional_num(codes.CONFIDENCE, lesion.confidence, codes.NO_UNITS)
     return extend(container(codes.MEASUREMENT_GROUP, "CONTAINS", template="1411"), items)
 
 

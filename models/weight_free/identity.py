@@ -30,7 +30,7 @@ _LEAST_LUNG_VOXEL_COUNT = 3000  # more than the air between a patient and the ta
 
 # Similarity below which two images are not taken for one person's. Measured in
 # docs/decisions/weight-free-model.md, beside what pairs of one and of two persons have.
-LEAST_CT, LEAST_OTHER = 0.65, -0.13
+LEAST_CT, LEAST_OTHER = 0.65, -0.18
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,7 +66,7 @@ def identity_of(
     displacement: Array,
     fixed: Volume,
     body: BoolArray,
-    affine_similarity: float,
+    structures: float,
 ) -> Identity:
     """Compare a registered pair.
 
@@ -74,13 +74,20 @@ def identity_of(
     ----------
     prior, new
         The images, CT in HU or any other kind.
-    affine, displacement, fixed, affine_similarity
+    affine, displacement, fixed
         See `models.weight_free.registration.Registration`.
     body
-        Bool on the grid of `fixed`: where both images have tissue.
+        Bool on the grid of `fixed`: where either image has tissue.
+    structures
+        Similarity of structures before deformation less the deformation's `uneven_growth`.
     """
+    by_structures = Identity(
+        similarity=structures if body.sum() >= _LEAST_VOXEL_COUNT else None,
+        by="structures, less the stretch that they need,",
+        least=LEAST_OTHER,
+    )
     if not (is_hu(prior) and is_hu(new)):
-        return _by_structures(affine_similarity, displacement, fixed, body)
+        return by_structures
     indices = np.indices(fixed.shape).reshape(3, -1).T
     places = fixed.lps(indices)
     there = lps_from_ijk(places + displacement.reshape(-1, 3), affine)
@@ -97,7 +104,7 @@ def identity_of(
     ]
     told = [(value, by) for by, value in found if value is not None]
     if not told:
-        return _by_structures(affine_similarity, displacement, fixed, body)
+        return by_structures
     # Either is enough: a lung may have collapsed, and ribs be covered by metal.
     similarity, by = max(told)
     return Identity(similarity=similarity, by=by, least=LEAST_CT)
@@ -130,17 +137,13 @@ def _by_vessels(one: Array, other: Array, body: BoolArray, spacing_mm: FloatArra
     return correlation(fine[0][deep], fine[1][deep]) if deep.sum() >= _LEAST_LUNG_VOXEL_COUNT else None
 
 
-def _by_structures(affine_similarity: float, displacement: Array, grid: Volume, body: BoolArray) -> Identity:
-    """What matches before deformation, less how unevenly tissue has to be stretched to match in the end."""
+def uneven_growth(displacement: Array, grid: Volume, body: BoolArray) -> float:
+    """Standard deviation of the logarithm of how much tissue grows by a displacement (LPS mm) on a grid."""
     slopes = [np.asarray(np.gradient(displacement, axis=axis)) for axis in range(3)]
     # [..., component, axis]: change of each component along each axis of the grid.
     change = np.stack(slopes, axis=-1)[body]
     growth = np.linalg.det(change @ np.linalg.inv(grid.affine[:3, :3]) + np.eye(3))
-    stretch = float(np.std(np.log(np.clip(growth, 0.05, 20))))
-    similarity = affine_similarity - stretch if body.sum() >= _LEAST_VOXEL_COUNT else None
-    return Identity(
-        similarity=similarity, by="structures, less the stretch that they need,", least=LEAST_OTHER
-    )
+    return float(np.std(np.log(np.clip(growth, 0.05, 20)))) if growth.size else 0.0
 
 
 def _sampled(volume: Volume, places_lps: FloatArray, limits: tuple[float, float], grid: Volume) -> Array:

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from models.weight_free.identity import Identity, correlation, identity_of, is_hu
+from models.weight_free.identity import Identity, correlation, identity_of, is_hu, uneven_growth
 from models.weight_free.sliding import slide
 from workflow.domain.errors import UnsuitableInputError
 from workflow.domain.geometry import FloatArray, Volume, ijk_from_lps, lps_from_ijk
@@ -135,10 +135,19 @@ def register(prior: Volume, new: Volume, *, largest_voxel_count: float = 1.2e6) 
     finest_mm, scale = _finest_mm(prior, largest_voxel_count), _Scale.of(prior, new)
     prior, new = (_reduced(volume, finest_mm) for volume in (prior, new))
     affine, fixed, moving = _linear(prior, new, scale, finest_mm)
-    seen, covered = _through(affine, moving, fixed)
-    similarity = _structural_similarity(fixed, seen, covered)
-    _refuse_unlike(similarity, float(covered.mean()))
+    similarity, share = _match(affine, fixed, moving)
+    # The scanner's own coordinates are a map too: a head held in place needs no other, and gets no worse one.
+    own_similarity, own_share = _match(np.eye(4), fixed, moving)
+    if own_similarity > similarity and own_share > 0.8 * share:
+        affine, similarity, share = np.eye(4), own_similarity, own_share
+    _refuse_unlike(similarity, share)
     return _deform(prior, new, affine, scale, finest_mm, similarity)
+
+
+def _match(affine: FloatArray, fixed: Volume, moving: Volume) -> tuple[float, float]:
+    """Similarity of structures under an affine map, and the share of the prior that the new volume covers."""
+    seen, covered = _through(affine, moving, fixed)
+    return _structural_similarity(fixed, seen, covered), float(covered.mean())
 
 
 def _finest_mm(prior: Volume, largest_voxel_count: float) -> float:
@@ -392,6 +401,12 @@ def _deform(
     )
     moved = sitk.GetArrayFromImage(warped)
     displacement = sitk.GetArrayFromImage(field).astype(np.float32)
+    body = covered & (_body(fixed.array) | _body(moved))
+    structures = affine_similarity - uneven_growth(displacement, fixed, body)
+    identity = identity_of(prior, new, affine, displacement, fixed, body, structures)
+    if _structural_similarity(fixed, moved, covered) < _structural_similarity(fixed, moving, covered):
+        # It has pulled noise and slice profiles together, and the structures apart.
+        displacement, moved = np.zeros_like(displacement), moving
     return Registration(
         affine=affine,
         displacement=displacement,
@@ -400,15 +415,7 @@ def _deform(
         covered=covered,
         similarity=correlation(fixed.array[covered], moved[covered]) if covered.any() else -1.0,
         affine_similarity=affine_similarity,
-        identity=identity_of(
-            prior,
-            new,
-            affine,
-            displacement,
-            fixed,
-            covered & (_body(fixed.array) | _body(moved)),
-            affine_similarity,
-        ),
+        identity=identity,
     )
 
 

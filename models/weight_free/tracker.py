@@ -196,7 +196,7 @@ class WeightFreeTracker:
         )
 
     def _of_another(self, lesion: PriorLesion, volume: Volume, identity: Identity) -> TrackedLesion:
-        """Of a lesion in images that may be another patient's nothing is said, least of all that it is gone."""
+        """Where the images may be of another patient nothing is said of a lesion, least that it went."""
         failed = self._failed(
             lesion,
             volume,

@@ -15,16 +15,14 @@ from pathlib import Path
 
 import pydicom
 import pytest
-from hospital import LEFT, RIGHT, Sphere, Study
+from hospital import LEFT, RIGHT, Sphere, Study, rows
 from sqlalchemy import func, select
 
-from db.overview import patient_course, worklist
 from db.tables import InstanceRow, JobRow, ReportRow, ResultObjectRow
 from dicom_io.scp import file_digest
 from dicom_io.scu import RemoteNode
 from workflow.bootstrap import build
 from workflow.domain.errors import TransientError
-from workflow.engine.reconciler import is_idle
 from workflow.settings import load_settings
 from workflow.use_cases.demo import free_port
 
@@ -120,22 +118,20 @@ class Stack:
     def wait_until_done(self, reports: int) -> None:
         """Wait until nothing is left to do and so many reports are there."""
         self.wait_until(lambda: self.count(ReportRow) >= reports, f"{reports} reports")
-        self.wait_until(lambda: is_idle(self.context), "all work to be done")
+        self.wait_until(lambda: self.context.jobs.is_idle(), "all work to be done")
 
     def count(self, table: type) -> int:
-        with self.context.reading() as session:
+        with rows(self.context) as session:
             return session.scalar(select(func.count()).select_from(table)) or 0
 
     def is_running(self, stage: str) -> bool:
-        with self.context.reading() as session:
+        with rows(self.context) as session:
             query = select(JobRow.id).where(JobRow.stage == stage, JobRow.state == "IN PROGRESS")
             return session.scalar(query.limit(1)) is not None
 
     def results(self) -> list[str]:
         """SOP Instance UIDs of the current reports, in the course's order."""
-        with self.context.reading() as session:
-            (patient,) = worklist(session)
-            course = patient_course(session, patient["patient_key"])
+        (course,) = self.context.overview.courses()
         return [o["sop_instance_uid"] for point in course["time_points"] for o in point["objects"]]
 
     def archived(self) -> list[str]:
@@ -148,7 +144,7 @@ class Stack:
         assert self.results() == list(expected)
         assert self.archived() == sorted(expected)
         assert self.count(ResultObjectRow) == len(expected)
-        with self.context.reading() as session:
+        with rows(self.context) as session:
             assert set(session.scalars(select(ResultObjectRow.state))) == {"VERIFIED"}
             assert set(session.scalars(select(ReportRow.version))) == {1}
             ended = {tuple(row) for row in session.execute(select(JobRow.state, JobRow.outcome))}
@@ -222,7 +218,7 @@ def test_a_listener_killed_while_receiving_owns_up_to_all_it_confirmed(stack, ex
 
     with pytest.raises(TransientError):
         stack.node.store(files, progress=kill_at_seven)
-    with stack.context.reading() as session:
+    with rows(stack.context) as session:
         kept = {row.sha256: Path(row.path) for row in session.scalars(select(InstanceRow))}
     assert 7 <= confirmed < len(files)
     assert {file_digest(file) for file in files[:confirmed]} <= set(kept)

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 import servers
+from hospital import rows
 from sqlalchemy import select
 
 from db.jobs import due_job_ids, enqueue
@@ -59,17 +60,17 @@ def worker(settings: Settings) -> Iterator[subprocess.Popen[bytes]]:
 
 def _enqueue(context: Context, *subjects: str, stage: str = "timeline") -> list[int]:
     """Work that is quickly done: the timeline of a patient whom nobody knows is empty."""
-    with context.unit() as session:
+    with rows(context) as session:
         for subject in subjects:
             enqueue(session, stage=stage, subject=subject, lane=f"p:{subject}", due_at=context.clock())
-    with context.reading() as session:
+    with rows(context) as session:
         return due_job_ids(session, context.clock())
 
 
 def _states(context: Context, stage: str = "timeline") -> list[tuple[str, int]]:
-    with context.reading() as session:
-        rows = session.execute(select(JobRow.state, JobRow.attempts).where(JobRow.stage == stage))
-        return [(state, attempts) for state, attempts in rows]
+    with rows(context) as session:
+        found = session.execute(select(JobRow.state, JobRow.attempts).where(JobRow.stage == stage))
+        return [(state, attempts) for state, attempts in found]
 
 
 def _wait_for(context: Context, count: int) -> None:

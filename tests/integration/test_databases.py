@@ -13,11 +13,11 @@ import sqlalchemy as sa
 from alembic.config import Config
 from alembic.script import ScriptDirectory
 from former_database import copy_to_postgresql, write_former_sqlite
-from hospital import Hospital, diameters
+from hospital import Hospital, diameters, rows
 from studies import BASELINE, FOLLOW_UP
 
 from alembic import command
-from db.jobs import claim, due_job_ids, enqueue
+from db.jobs import StoredJobs, claim, due_job_ids, enqueue
 from db.reception import StoredReception
 from db.session import migrate, migrations_folder, open_engine, unit_of_work
 from db.tables import JobRow, PatientRow, StudyRow
@@ -49,7 +49,7 @@ def engine(database_url):
 
 def _close(hospital: Hospital) -> None:
     """End the hospital's connections: psycopg warns of those that are left."""
-    with hospital.context.reading() as session:
+    with rows(hospital.context) as session:
         engine = session.get_bind()
     engine.dispose()
 
@@ -123,6 +123,7 @@ def _work(url: str) -> list[tuple[str, float, float]]:
     """Be a worker: carry out jobs until none is left; give lane, start and end of each."""
     engine = open_engine(url)
     unit, done = unit_of_work(engine), []
+    jobs = StoredJobs(unit=unit, reading=unit, clock=_now, settings=Worker())
 
     def stage(job) -> None:
         import time
@@ -139,7 +140,7 @@ def _work(url: str) -> list[tuple[str, float, float]]:
             engine.dispose()
             return done
         for job_id in due:
-            execute(job_id, {"infer": stage}, unit, _now, Worker())
+            execute(job_id, {"infer": stage}, jobs, Worker())
 
 
 def test_processes_share_the_jobs_and_no_lane_runs_two_at_once(engine, database_url):

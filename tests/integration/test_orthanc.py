@@ -11,7 +11,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from hospital import Hospital, Study, diameters, states
+from hospital import Hospital, Study, diameters, rows, states
 from servers import OrthancServer, wait_until
 from sqlalchemy import select
 from studies import BASELINE, FOLLOW_UP
@@ -25,7 +25,6 @@ from workflow.engine.orthanc_feed import read_changes
 from workflow.ingest import close_quiet_studies
 from workflow.settings import Node
 from workflow.use_cases.demo import free_port
-from workflow.use_cases.run import keeper
 
 pytestmark = pytest.mark.xdist_group("orthanc")
 
@@ -75,7 +74,7 @@ def _upload(orthanc: OrthancServer, study: Study, folder: Path, start: int = 0, 
 
 
 def _rows(hospital: Hospital) -> list[InstanceRow]:
-    with hospital.context.reading() as session:
+    with rows(hospital.context) as session:
         return list(session.scalars(select(InstanceRow)))
 
 
@@ -131,12 +130,20 @@ def client(orthanc, monkeypatch) -> OrthancClient:
 def _restarted(hospital: Hospital) -> Hospital:
     """The same installation in a new process: only what is stored is left."""
     context = build(hospital.settings, destination=hospital.context.destination)
-    hospital.context = replace(hospital.context, unit=context.unit, reading=context.reading)
+    hospital.context = replace(
+        hospital.context,
+        reception=context.reception,
+        records=context.records,
+        outbox=context.outbox,
+        jobs=context.jobs,
+        cursors=context.cursors,
+        overview=context.overview,
+    )
     return hospital
 
 
 def _follow(hospital: Hospital, client: OrthancClient) -> int:
-    return read_changes(client, keeper(hospital.context), hospital.context)
+    return read_changes(client, hospital.context)
 
 
 def test_the_change_feed_takes_each_instance_once_over_restarts_of_both_sides(
@@ -159,16 +166,16 @@ def test_the_change_feed_takes_each_instance_once_over_restarts_of_both_sides(
 
 def test_a_crash_in_the_middle_of_a_page_loses_and_doubles_nothing(orthanc, hospital, client, tmp_path):
     _upload(orthanc, BASELINE, tmp_path / "a")
-    keep, kept = keeper(hospital.context), []
+    kept = []
 
     def keep_seven(content, source):
         if len(kept) == 7:
             raise KeyboardInterrupt
         kept.append(1)
-        return keep(content, source)
+        return hospital.context.keep(content, source)
 
     with pytest.raises(KeyboardInterrupt):
-        read_changes(client, keep_seven, hospital.context)
+        read_changes(client, replace(hospital.context, keep=keep_seven))
     hospital = _restarted(hospital)
     _follow(hospital, client)
     assert sorted(row.sop_instance_uid for row in _rows(hospital)) == _held_by(orthanc)
@@ -227,7 +234,7 @@ def _look(hospital: Hospital, times: int = 3) -> str:
     for _ in range(times):
         threading.Event().wait(0.02)
         close_quiet_studies(hospital.context)
-    with hospital.context.reading() as session:
+    with rows(hospital.context) as session:
         return session.scalars(select(StudyRow.state)).one()
 
 

@@ -9,9 +9,9 @@ from time import monotonic, sleep
 import pytest
 
 from db import jobs
-from db.jobs import claim, due_job_ids, enqueue, replay, take_over_expired
+from db.jobs import StoredJobs, claim, due_job_ids, enqueue, replay, take_over_expired
 from db.session import open_engine, unit_of_work
-from db.tables import JobRow, Table
+from db.tables import JobRow, PatientRow, Table
 from workflow.domain.errors import TransientError, UnsuitableInputError
 from workflow.engine.jobs import execute
 from workflow.settings import Worker
@@ -59,8 +59,12 @@ def _row(unit, job_id=1) -> JobRow:
         return session.get_one(JobRow, job_id)
 
 
+def _jobs(unit, clock, settings=SETTINGS) -> StoredJobs:
+    return StoredJobs(unit=unit, reading=unit, clock=clock, settings=settings)
+
+
 def _execute(unit, clock, stage, job_id=1) -> bool:
-    return execute(job_id, {"infer": stage, "report": stage}, unit, clock, SETTINGS)
+    return execute(job_id, {"infer": stage, "report": stage}, _jobs(unit, clock), SETTINGS)
 
 
 def test_asking_twice_for_the_same_waiting_work_makes_one_job(unit, clock):
@@ -178,9 +182,28 @@ def test_a_worker_that_lost_its_job_stops_at_its_next_report_of_progress(unit, c
             sleep(0.01)
 
     quick = SETTINGS.model_copy(update={"lease_s": 0.1})
-    execute(1, {"infer": stage}, unit, clock, quick)
+    execute(1, {"infer": stage}, _jobs(unit, clock, quick), quick)
     assert stopped == ["job 1 was taken over by another worker"]
     assert _row(unit).state == "SCHEDULED"
+
+
+def _written_twice(unit) -> None:
+    """Two workers make the same row: the second finds the first's."""
+    with unit() as session:
+        session.add(PatientRow(patient_id="P1"))
+    with unit() as session:
+        session.add(PatientRow(patient_id="P1"))
+
+
+def test_what_two_workers_wrote_at_once_is_tried_again_until_it_must_be_a_bug(unit, clock):
+    _enqueue(unit)
+    _execute(unit, clock, lambda job: _written_twice(unit))
+    assert (_row(unit).state, _row(unit).error) == ("SCHEDULED", "written twice at once (IntegrityError)")
+    for _ in range(SETTINGS.maximum_losses - 1):
+        clock.advance(60)
+        _execute(unit, clock, lambda job: _written_twice(unit))
+    assert (_row(unit).state, _row(unit).outcome) == ("CANCELED", "dead")
+    assert "UNIQUE constraint failed" in _row(unit).error
 
 
 def test_unsuitable_input_is_never_tried_again_and_says_why(unit, clock):
@@ -207,8 +230,10 @@ def test_a_bug_is_kept_with_its_traceback_and_can_be_replayed(unit, clock):
 
 def test_only_a_stopped_job_can_be_replayed(unit, clock):
     _enqueue(unit)
-    with pytest.raises(ValueError, match="only a cancelled one"), unit() as session:
-        replay(session, 1, clock())
+    with pytest.raises(UnsuitableInputError, match="only a cancelled one"):
+        _jobs(unit, clock).replay(1)
+    with pytest.raises(UnsuitableInputError, match="no job 99"):
+        _jobs(unit, clock).replay(99)
 
 
 def test_a_message_for_a_job_that_is_done_does_nothing(unit, clock):

@@ -30,6 +30,11 @@ def print_json(value: Any) -> None:
     typer.echo(json.dumps(value, indent=1))
 
 
+def say(share: float, what: str) -> None:
+    """Progress (0 to 1) on stderr, so that stdout is JSON alone."""
+    typer.echo(f"{100 * share:3.0f} % {what}", err=True)
+
+
 def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> Table:
     """A table for people; None is an empty cell."""
     drawn = Table(*columns, title=title, title_justify="left", header_style="bold")

@@ -34,16 +34,13 @@ def register(app: typer.Typer) -> None:
         from workflow.domain.errors import UnsuitableInputError
         from workflow.listener import dicom_files, import_files
         from workflow.settings import load_settings
-        from workflow.use_cases.run import keeper
 
         files = list(dicom_files(inputs))
         if not files:
             raise UnsuitableInputError(f"no DICOM file below {', '.join(map(str, inputs))}")
         context = build(load_settings(config))
         with messages.status("reading") as status:
-            done = import_files(
-                files, keeper(context), context, lambda n, of: status.update(f"{n} of {of} files")
-            )
+            done = import_files(files, context, lambda n, of: status.update(f"{n} of {of} files"))
         if as_json:
             rejected = [{"file": file, "reason": reason} for file, reason in done.rejected]
             print_json({"new": done.new, "known": done.known, "rejected": rejected})

@@ -29,9 +29,10 @@ def register(app: typer.Typer) -> None:
 
             tumorline send study/ --to TUMORLINE@127.0.0.1:11112 --calling CT_SCANNER
         """
-        from dicom_io.scu import RemoteNode
+        from workflow.bootstrap import open_node
         from workflow.domain.errors import UnsuitableInputError
         from workflow.listener import dicom_files
+        from workflow.settings import Node
 
         match = re.fullmatch(r"([^@]{1,16})@(.+):(\d{1,5})", to)
         if match is None:
@@ -39,7 +40,9 @@ def register(app: typer.Typer) -> None:
         files = list(dicom_files(inputs))
         if not files:
             raise UnsuitableInputError(f"no DICOM file below {', '.join(map(str, inputs))}")
-        node = RemoteNode(ae_title=match[1], host=match[2], port=int(match[3]), calling_ae_title=calling)
+        if not 1 <= int(match[3]) <= 65535:
+            raise UnsuitableInputError(f"'{to}': there is no port {match[3]}; ports are 1 to 65535")
+        node = open_node(Node(ae_title=match[1], host=match[2], port=int(match[3])), calling)
         with messages.status(f"sending to {node.name}") as status:
             node.store(files, progress=lambda n, of: status.update(f"{n} of {of} sent to {node.name}"))
         if as_json:

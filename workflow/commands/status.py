@@ -32,23 +32,15 @@ def register(app: typer.Typer) -> None:
 
             tumorline status --replay 17
         """
-        from db.jobs import replay as replay_job
-        from db.overview import system_status, worklist
         from workflow.bootstrap import build
-        from workflow.domain.errors import UnsuitableInputError
         from workflow.settings import load_settings
 
         context = build(load_settings(config))
         if replay is not None:
-            try:
-                with context.unit() as session:
-                    replay_job(session, replay, context.clock())
-            except ValueError as error:
-                raise UnsuitableInputError(str(error)) from error
+            context.jobs.replay(replay)
             messages.print(f"job {replay} is queued again")
             return
-        with context.reading() as session:
-            status, patients = system_status(session), worklist(session)
+        status, patients = context.overview.status(), context.overview.worklist()
         needs_person = bool(
             status["stopped"]
             or status["quarantine"]

@@ -2,98 +2,12 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 import typer
 
-from workflow.commands.segment import described, finish, measured, rounded, say
-from workflow.domain.geometry import Mask, Volume
-from workflow.domain.lesion import PriorLesion, TrackedLesion
-
-if TYPE_CHECKING:
-    from workflow.ports import Progress
-
-
-def track_images(
-    baseline: Path,
-    lesions: Path,
-    follow_up: Path,
-    out: Path,
-    *,
-    model: str = "weight-free",
-    weights: Path | None = None,
-    device: str = "auto",
-    parameters: Sequence[str] = (),
-    progress: Progress | None = None,
-) -> dict[str, Any]:
-    """Find each label of a baseline's mask on the follow-up; write and return what was found.
-
-    Writes `<out>/<name of the mask>.nii.gz`, a label map with the same labels on the follow-up's grid,
-    and `<out>/result.json`, the returned value.
-
-    Raises
-    ------
-    WorkflowError
-        If an image, the mask or the model can't be used; the message says which and what to do.
-    """
-    from models.registry import limits_of, open_tracker, parameters_from_text
-    from workflow.ports import no_progress
-    from workflow.settings import load_settings
-    from workflow.use_cases.images import SUFFIXES, label_map, read_image, read_labels, write_image
-
-    prior = read_image(baseline)
-    masks = read_labels(lesions, prior)
-    volume = read_image(follow_up)
-    tracker = open_tracker(
-        model,
-        weights,
-        device=device,
-        allowed_licences=load_settings().models.allowed_licences,
-        **parameters_from_text(parameters),
-    )
-    asked = [PriorLesion(tracking_uid=str(label), mask=mask) for label, mask in masks.items()]
-    found = tracker.track(prior, asked, volume, progress=progress or no_progress)
-    name = lesions.name
-    for suffix in SUFFIXES:
-        name = name.removesuffix(suffix)
-    mask_path = out / f"{name}.nii.gz"
-    write_image(
-        mask_path, label_map({int(one.tracking_uid): one.mask for one in found}, volume.shape), volume
-    )
-    result = {
-        "baseline": str(baseline),
-        "follow_up": str(follow_up),
-        "mask": str(mask_path),
-        "model": described(tracker.identity),
-        "limits": list(limits_of(tracker.identity.name)),
-        "lesions": [_lesion(one, prior, masks[int(one.tracking_uid)], volume) for one in found],
-    }
-    (out / "result.json").write_text(json.dumps(result, indent=2) + "\n")
-    return result
-
-
-def _lesion(found: TrackedLesion, prior: Volume, prior_mask: Mask, volume: Volume) -> dict[str, Any]:
-    quality = found.registration
-    return {
-        "label": int(found.tracking_uid),
-        "state": found.state.value,
-        "confidence": round(found.confidence, 3),
-        "reason": found.reason,
-        "flags": sorted(flag.name for flag in found.flags),
-        "expected_lps": rounded(found.expected_lps) if found.expected_lps is not None else None,
-        "registration": None
-        if quality is None
-        else {
-            "similarity": round(quality.similarity, 3),
-            "folding_fraction": round(quality.folding_fraction, 4),
-            "warped_voxel_count": quality.warped_voxel_count,
-        },
-        "baseline_measurement": measured(prior, prior_mask),
-        "measurement": measured(volume, found.mask),
-    }
+from workflow.commands._shared import print_json, say
 
 
 def register(app: typer.Typer) -> None:
@@ -124,8 +38,10 @@ def register(app: typer.Typer) -> None:
         `tumorline track --baseline a.nii.gz --lesions m.nii.gz --follow-up b.nii.gz --out out
         | jq '.lesions[] | [.label, .state, .measurement.long_axis_mm]'`
         """
-        finish(
-            lambda: track_images(
+        from workflow.use_cases.track import track_images
+
+        print_json(
+            track_images(
                 baseline,
                 lesions,
                 follow_up,

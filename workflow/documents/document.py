@@ -182,6 +182,7 @@ def parse_document(raw: Raw, *, place: str = "", overrides: Overrides | None = N
             _time_point(item, number, warnings)
             for number, item in enumerate(_list(raw, "time_points", "the document"), start=1)
         ]
+        _require_carriers(lesions, points)
         lesions, points = with_whole_lesions(lesions, points, warnings)
         timeline = Timeline(
             lesions=lesions,
@@ -221,6 +222,17 @@ def _days(raw: Raw, warnings: list[str]) -> dict[str, datetime.date]:
             warnings.append(f"{key}: only {raw[key]} is known, and is taken as {days.first}")
         found[key] = days.first
     return found
+
+
+def _require_carriers(lesions: Sequence[Lesion], points: Sequence[TimePoint]) -> None:
+    known = {lesion.id for lesion in lesions}
+    for point in points:
+        for seen in point.observations:
+            if seen.merged_into is not None and seen.merged_into not in known:
+                raise TimelineError(
+                    f"time point {point.id!r}: lesion {seen.lesion!r} has merged into {seen.merged_into!r}, "
+                    "which is unknown; add it to the lesions"
+                )
 
 
 def _list(raw: Raw, key: str, where: str) -> Sequence[Any]:

@@ -88,6 +88,8 @@ class LesionPrompt:
         The lesion's DICOM tracking identity if the prompt carried one, else None: the timeline gives it one.
     finding_site
         SNOMED CT code of the anatomical site, if said; `finding_site_meaning` its words.
+    finding, finding_meaning
+        SNOMED CT code and words of what kind of lesion it is ("Neoplasm, Primary"), if said.
     is_nodal
         Whether the prompt says that this is a lymph node.
     created_by, created_at
@@ -104,6 +106,8 @@ class LesionPrompt:
     finding_site: str | None = None
     finding_site_meaning: str | None = None
     laterality: str | None = None  # "left", "right", "bilateral"
+    finding: str | None = None
+    finding_meaning: str | None = None
     organ: str = ""
     is_nodal: bool = False
     created_by: str | None = None

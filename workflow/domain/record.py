@@ -112,6 +112,8 @@ class LesionIdentity:
     finding_site_meaning: str | None = None
     laterality: str | None = None
     is_nodal: bool = False
+    finding: str | None = None
+    finding_meaning: str | None = None
     first_study_instance_uid: str = ""
     prompt_label: str = ""
 

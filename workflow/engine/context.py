@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from db.session import UnitOfWork
 from workflow.ports import (
+    Cursors,
     Destination,
     ImageReader,
+    Jobs,
     Outbox,
+    Overview,
     PromptReader,
+    ReceivedInstance,
     Reception,
     Records,
     ResultWriter,
@@ -29,17 +32,22 @@ class Context:
     """The world of the stages. Models are opened when first asked for: the listener needs none."""
 
     settings: Settings
-    unit: UnitOfWork
-    reading: UnitOfWork
     clock: Callable[[], datetime]
     reception: Reception
     records: Records
     outbox: Outbox
+    jobs: Jobs
+    cursors: Cursors
+    overview: Overview
     images: ImageReader
     prompts: PromptReader
     results: ResultWriter
     destination: Destination
+    # Keeps received bytes on disk as they came; named second is who sent them.
+    keep: Callable[[bytes, str], ReceivedInstance]
     open_segmenter: Callable[[], Segmenter]
     open_tracker: Callable[[], Tracker]
+    # What must be known of a model's results, by the model's name.
+    limits_of: Callable[[str], Sequence[str]]
     # How many instances the PACS has of a study, the series named second left out.
     pacs_instance_count: Callable[[str, Collection[str]], int] | None = None

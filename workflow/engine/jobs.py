@@ -7,14 +7,10 @@ import threading
 import traceback
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from datetime import datetime, timedelta
+from dataclasses import replace
 
-from sqlalchemy.exc import IntegrityError
-
-from db.jobs import CANCELED, COMPLETED, Clock, claim, end, own, retry
-from db.session import UnitOfWork
-from workflow.domain.errors import ConfigurationError, TransientError, UnsuitableInputError
-from workflow.ports import Job
+from workflow.domain.errors import ConfigurationError, ConflictError, TransientError, UnsuitableInputError
+from workflow.ports import Job, Jobs
 from workflow.settings import Worker
 
 log = logging.getLogger(__name__)
@@ -26,8 +22,7 @@ Failure = Callable[[Job, str], None]
 def execute(
     job_id: int,
     stages: Mapping[str, Stage],
-    unit: UnitOfWork,
-    clock: Clock,
+    jobs: Jobs,
     settings: Worker,
     failures: Mapping[str, Failure] | None = None,
 ) -> bool:
@@ -36,57 +31,40 @@ def execute(
     `failures` has, by stage, what is to be done when a job ended for good without success: its subject
     must not look as if it were still being worked on.
     """
-    job = claim(unit, job_id, clock, settings.lease_s)
+    job = jobs.claim(job_id)
     if job is None:
         return False
     try:
-        with _heartbeat(job, unit, clock, settings.lease_s) as report_progress:
-            stages[job.stage](
-                Job(
-                    id=job.id,
-                    stage=job.stage,
-                    subject=job.subject,
-                    attempts=job.attempts,
-                    report_progress=report_progress,
-                )
-            )
-    except TransientError as error:
-        retry(unit, job, str(error), clock(), settings)
-    except IntegrityError as error:  # another worker wrote the same at the same moment; if not, it is a bug
+        with _heartbeat(job, jobs, settings.lease_s) as report_progress:
+            stages[job.stage](replace(job, report_progress=report_progress))
+    except ConflictError as error:
         if job.attempts < settings.maximum_losses:
-            retry(unit, job, f"written twice at once ({type(error.orig).__name__})", clock(), settings)
+            jobs.retry(job, str(error))
         else:
-            _fail(unit, job, "dead", traceback.format_exc(limit=-8), clock(), failures)
+            _fail(jobs, job, "dead", traceback.format_exc(limit=-8), failures)
+    except TransientError as error:
+        jobs.retry(job, str(error))
     except (UnsuitableInputError, ConfigurationError) as error:
         log.warning("%s on %s stopped: %s", job.stage, job.subject, error)
-        _fail(unit, job, "unsuitable", str(error), clock(), failures)
+        _fail(jobs, job, "unsuitable", str(error), failures)
     except Exception:  # the edge of the process: the bug is kept in the row for replay
         log.exception("%s on %s failed", job.stage, job.subject)
-        _fail(unit, job, "dead", traceback.format_exc(limit=-8), clock(), failures)
+        _fail(jobs, job, "dead", traceback.format_exc(limit=-8), failures)
     else:
-        end(unit, job, COMPLETED, "", "", clock())
+        jobs.complete(job)
     return True
 
 
-def _fail(
-    unit: UnitOfWork,
-    job: Job,
-    outcome: str,
-    error: str,
-    now: datetime,
-    failures: Mapping[str, Failure] | None,
-) -> None:
+def _fail(jobs: Jobs, job: Job, outcome: str, error: str, failures: Mapping[str, Failure] | None) -> None:
     on_failure = (failures or {}).get(job.stage)
     if on_failure is not None:
         reason = error if outcome == "unsuitable" else f"a defect of the software; see job {job.id}"
         on_failure(job, reason)
-    end(unit, job, CANCELED, outcome, error, now)
+    jobs.give_up(job, outcome, error)
 
 
 @contextmanager
-def _heartbeat(
-    job: Job, unit: UnitOfWork, clock: Clock, lease_s: float
-) -> Iterator[Callable[[float, str], None]]:
+def _heartbeat(job: Job, jobs: Jobs, lease_s: float) -> Iterator[Callable[[float, str], None]]:
     """Extend the lease while the stage works, and store its progress on the way.
 
     A stage that reports progress on a job that was taken over is stopped there (`TransientError`): another
@@ -98,13 +76,9 @@ def _heartbeat(
     def beat() -> None:
         while not stop.wait(min(lease_s / 4, 2.0)):
             try:
-                with unit() as session:
-                    row = own(session, job)
-                    if row is None:
-                        is_lost.set()
-                        return
-                    row.lease_until = clock() + timedelta(seconds=lease_s)
-                    row.progress, row.doing = latest[0]
+                if not jobs.beat(job, *latest[0]):
+                    is_lost.set()
+                    return
             except TransientError as error:
                 log.warning("job %d: heartbeat missed: %s", job.id, error)
 

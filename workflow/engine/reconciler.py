@@ -7,15 +7,10 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 
-from sqlalchemy import func, select
-
-from db.jobs import IN_PROGRESS, SCHEDULED, due_job_ids, take_over_expired
-from db.tables import JobRow, StudyRow
 from workflow import delivery, inference, ingest, report, timeline
 from workflow.domain.errors import TransientError
 from workflow.engine.context import Context
 from workflow.engine.jobs import Failure, Stage, execute
-from workflow.ports import Job
 
 log = logging.getLogger(__name__)
 
@@ -47,9 +42,7 @@ def failures(context: Context) -> dict[str, Failure]:
 
 def run_job(job_id: int, context: Context) -> bool:
     """Carry out one job if it can be claimed; see `workflow.engine.jobs.execute`."""
-    return execute(
-        job_id, stages(context), context.unit, context.clock, context.settings.worker, failures(context)
-    )
+    return execute(job_id, stages(context), context.jobs, context.settings.worker, failures(context))
 
 
 class Reconciler:
@@ -65,17 +58,13 @@ class Reconciler:
         context = self._context
         try:
             ingest.close_quiet_studies(context)
-            with context.unit() as session:
-                now = context.clock()
-                lost: list[Job] = []
-                taken = take_over_expired(session, now, context.settings.worker.maximum_losses, lost)
+            taken, lost = context.jobs.take_over_expired()
             for job in lost:
                 if (on_failure := failures(context).get(job.stage)) is not None:
                     on_failure(job, f"it ended its worker {context.settings.worker.maximum_losses} times")
             if taken:
                 log.warning("%d jobs of silent workers were taken over", taken)
-            with context.reading() as session:
-                due = due_job_ids(session, context.clock(), limit=_ANNOUNCED_AT_ONCE)
+            due = [job.id for job in context.jobs.due(limit=_ANNOUNCED_AT_ONCE)]
             moment = time.monotonic()
             self._announced = {i: t for i, t in self._announced.items() if i in due}
             fresh = [i for i in due if moment - self._announced.get(i, -1e9) > _ANNOUNCE_AGAIN_S]
@@ -110,27 +99,13 @@ def work_until_idle(
     end = time.monotonic() + timeout_s
     while time.monotonic() < end:
         ingest.close_quiet_studies(context)
-        with context.reading() as session:
-            due = due_job_ids(session, context.clock(), limit=1)
-            name = session.get_one(JobRow, due[0]) if due else None
-        if name is not None:
-            on_job(name.stage, name.subject)
-            run_job(name.id, context)
+        due = context.jobs.due(limit=1)
+        if due:
+            on_job(due[0].stage, due[0].subject)
+            run_job(due[0].id, context)
             end = time.monotonic() + timeout_s
             continue
-        if is_idle(context):
+        if context.jobs.is_idle():
             return
         time.sleep(min(0.05, context.settings.readiness.quiet_s / 4))
     raise TransientError(f"work is left after {timeout_s:g} s; see `tumorline status`")
-
-
-def is_idle(context: Context) -> bool:
-    """Whether no study is being received and no job waits or runs."""
-    with context.reading() as session:
-        receiving = session.scalar(
-            select(func.count(StudyRow.id)).where(
-                StudyRow.state.in_(("RECEIVING", "INGESTING", "INGESTING_INCOMPLETE"))
-            )
-        )
-        jobs = session.scalar(select(func.count(JobRow.id)).where(JobRow.state.in_((SCHEDULED, IN_PROGRESS))))
-    return not receiving and not jobs

@@ -12,8 +12,9 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from workflow.bootstrap import build
+from workflow.bootstrap import build, open_change_feed, start_archive, start_listener
 from workflow.domain.errors import ConfigurationError, TransientError
+from workflow.engine.orthanc_feed import follow
 from workflow.engine.reconciler import Reconciler
 from workflow.settings import Settings
 
@@ -29,25 +30,8 @@ _END_AFTER_S = 15.0
 
 def serve_listener(settings: Settings, stop: threading.Event) -> None:
     """Receive studies over DICOM."""
-    from dicom_io.scp import serve_listener as serve
-    from dicom_io.tls import listener_context
-
-    s = settings.listener
-    tls = listener_context(s.tls_certificate, s.tls_key, s.tls_ca) if s.tls_certificate else None
-    context = build(settings)
-    server = serve(
-        ae_title=s.ae_title,
-        host=s.host,
-        port=s.port,
-        folder=settings.home / "received",
-        allowed_calling_ae_titles=s.allowed_calling_ae_titles,
-        on_received=context.reception.receive,
-        on_rejected=context.reception.reject,
-        maximum_associations=s.maximum_associations,
-        minimum_free_mb=s.minimum_free_mb,
-        tls=tls,
-    )
-    if not s.allowed_calling_ae_titles:
+    server = start_listener(settings, build(settings).reception)
+    if not settings.listener.allowed_calling_ae_titles:
         log.warning("nobody may send: set listener.allowed_calling_ae_titles")
     stop.wait()
     server.shutdown()
@@ -55,14 +39,7 @@ def serve_listener(settings: Settings, stop: threading.Event) -> None:
 
 def serve_archive(settings: Settings, stop: threading.Event) -> None:
     """Stand in for a PACS."""
-    from dicom_io.scp import serve_archive as serve
-
-    server = serve(
-        ae_title=settings.archive.ae_title,
-        host="127.0.0.1",
-        port=settings.archive.port,
-        folder=settings.home / "archive",
-    )
+    server = start_archive(settings)
     stop.wait()
     server.shutdown()
 
@@ -108,10 +85,18 @@ def serve_web(settings: Settings, stop: threading.Event) -> None:
 
 
 def follow_orthanc(settings: Settings, stop: threading.Event) -> None:
-    """Take in what an Orthanc reports in `/changes`."""
-    from workflow.engine.orthanc_feed import follow
+    """Take in what an Orthanc reports in `/changes`.
 
-    follow(build(settings), stop)
+    Raises
+    ------
+    ConfigurationError
+        If no Orthanc is set, its extra is not installed, or it refuses the login.
+    """
+    orthanc = settings.orthanc
+    if orthanc is None:
+        raise ConfigurationError("no Orthanc is set: set orthanc.url")
+    feed = open_change_feed(orthanc.url, orthanc.username, orthanc.password.get_secret_value())
+    follow(feed, build(settings), orthanc.poll_s, stop)
 
 
 Service = Callable[[Settings, threading.Event], None]

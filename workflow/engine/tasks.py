@@ -10,8 +10,6 @@ from typing import Any
 from celery import Celery
 from kombu.exceptions import OperationalError
 
-from db.jobs import due_job_ids
-from db.tables import JobRow
 from workflow.bootstrap import build
 from workflow.domain.errors import TransientError
 from workflow.engine.context import Context
@@ -49,8 +47,7 @@ def make_app(settings: Settings) -> Celery:
         # By process: a forked child must not share its parent's database connections.
         context = contexts.get(os.getpid()) or contexts.setdefault(os.getpid(), build(settings))
         if run_job(job_id, context):
-            with context.reading() as session:
-                due = due_job_ids(session, context.clock(), limit=2)
+            due = [job.id for job in context.jobs.due(limit=2)]
             announce(app, context, due)  # the chain goes on without waiting for the reconciler
 
     app.task(run_job_task, name=RUN_JOB)
@@ -65,11 +62,10 @@ def announce(app: Celery, context: Context, job_ids: Sequence[int]) -> None:
     TransientError
         If the broker is not there.
     """
-    with context.reading() as session:
-        queues = {
-            job_id: INFERENCE_QUEUE if session.get_one(JobRow, job_id).stage == "infer" else DEFAULT_QUEUE
-            for job_id in job_ids
-        }
+    queues = {
+        job_id: INFERENCE_QUEUE if stage == "infer" else DEFAULT_QUEUE
+        for job_id, stage in context.jobs.stages(job_ids).items()
+    }
     try:
         for job_id, queue in queues.items():
             app.send_task(RUN_JOB, args=(job_id,), queue=queue)

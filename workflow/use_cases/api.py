@@ -6,6 +6,7 @@
     done = api.run([Path("baseline"), Path("follow-up")], Path("results"), api.load_settings())
     sizes = api.segment_image(Path("ct.nii.gz"), ["point:-52,31,118"], Path("lesion.nii.gz"))
     course = api.assess(timeline, api.Protocol())
+    patients = api.build(api.load_settings()).overview.worklist()  # of an installation
 
 Importing this module imports no heavy library.
 """
@@ -16,15 +17,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from db.overview import patient_course, system_status, worklist
-from workflow.bootstrap import build
-from workflow.commands.segment import segment_image
-from workflow.commands.track import track_images
+from workflow.bootstrap import build, open_node
 from workflow.domain.response import Protocol, Timeline, assess
 from workflow.listener import import_files
 from workflow.review import decide, sign
-from workflow.settings import Settings, load_settings
+from workflow.settings import Node, Settings, load_settings
 from workflow.use_cases.run import run
+from workflow.use_cases.segment import segment_image
+from workflow.use_cases.track import track_images
 
 if TYPE_CHECKING:
     from workflow.simulation.studies import DemoSet
@@ -40,9 +40,7 @@ def send(paths: Sequence[Path], ae_title: str, host: str, port: int, calling: st
     UnsuitableInputError
         If it refuses an object for good.
     """
-    from dicom_io.scu import RemoteNode
-
-    RemoteNode(ae_title=ae_title, host=host, port=port, calling_ae_title=calling).store(paths)
+    open_node(Node(ae_title=ae_title, host=host, port=port), calling).store(paths)
 
 
 def simulate(out: Path, *, seed: int = 1) -> DemoSet:
@@ -61,13 +59,10 @@ __all__ = [
     "decide",
     "import_files",
     "load_settings",
-    "patient_course",
     "run",
     "segment_image",
     "send",
     "sign",
     "simulate",
-    "system_status",
     "track_images",
-    "worklist",
 ]

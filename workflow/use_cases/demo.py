@@ -11,13 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from db.overview import patient_course, system_status, worklist
-from workflow.bootstrap import build
+from workflow.bootstrap import build, open_node
 from workflow.domain.errors import TransientError
 from workflow.engine.context import Context
-from workflow.engine.reconciler import is_idle
 from workflow.engine.services import Supervisor, wanted_services
-from workflow.settings import Settings, load_settings
+from workflow.settings import Node, Settings, load_settings
 
 MODALITY_AE = "DEMO_MODALITY"
 # How far a demo lesion may be from its truth before the demo calls itself failed: for implanted nodules what
@@ -86,16 +84,10 @@ class Demo:
 
     def send(self, folder: Path, progress: Callable[[int, int], None]) -> int:
         """Send a study by C-STORE, like a modality would; return the number of instances."""
-        from dicom_io.scu import RemoteNode
-
-        node = RemoteNode(
-            ae_title=self.settings.listener.ae_title,
-            host=self.settings.listener.host,
-            port=self.settings.listener.port,
-            calling_ae_title=MODALITY_AE,
-        )
+        listener = self.settings.listener
+        called = Node(ae_title=listener.ae_title, host=listener.host, port=listener.port)
         files = sorted(folder.glob("*.dcm"))
-        node.store(files, progress=progress)
+        open_node(called, MODALITY_AE).store(files, progress=progress)
         return len(files)
 
     def wait(self, on_status: Callable[[Mapping[str, Any]], None], timeout_s: float = 900.0) -> None:
@@ -107,9 +99,8 @@ class Demo:
             If work is left after the time limit; the message says what was going on.
         """
         end = time.monotonic() + timeout_s
-        while not is_idle(self.context):
-            with self.context.reading() as session:
-                status = system_status(session)
+        while not self.context.jobs.is_idle():
+            status = self.status()
             on_status(status)
             if time.monotonic() > end:
                 doing = ", ".join(f"{j['stage']}: {j['doing']}" for j in status["running"]) or "nothing runs"
@@ -119,13 +110,11 @@ class Demo:
 
     def courses(self) -> list[dict[str, Any]]:
         """Every patient's course, as the page shows it."""
-        with self.context.reading() as session:
-            return [patient_course(session, p["patient_key"]) for p in reversed(worklist(session))]
+        return self.context.overview.courses()
 
     def status(self) -> dict[str, Any]:
         """Counts and what needs a person."""
-        with self.context.reading() as session:
-            return system_status(session)
+        return self.context.overview.status()
 
 
 def compare(course: Mapping[str, Any], truth: Mapping[str, Any], patient_id: str) -> list[TruthRow]:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from workflow.bootstrap import read_folder
 from workflow.domain.errors import UnsuitableInputError
 from workflow.domain.geometry import FloatArray, Mask, Volume, mask_on_grid
 
@@ -25,9 +26,7 @@ def read_image(path: Path) -> Volume:
         If there is nothing at the path, or it is no three-dimensional scalar image; the message says which.
     """
     if path.is_dir():
-        from dicom_io.volumes import read_folder
-
-        return read_folder(path).volume
+        return read_folder(path)
     return _read_file(path)
 
 

@@ -11,11 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import select
-
-from db.overview import patient_course, system_status
-from db.tables import PatientRow
-from workflow.bootstrap import build
+from workflow.bootstrap import build, folder_archive
 from workflow.domain.errors import UnsuitableInputError
 from workflow.engine.context import Context
 from workflow.engine.reconciler import work_until_idle
@@ -70,37 +66,24 @@ def run(
     if not files:
         raise UnsuitableInputError(f"no DICOM file below {', '.join(map(str, inputs))}")
     context = local_context(out, settings)
-    imported = import_files(files, keeper(context), context, on_file)
+    imported = import_files(files, context, on_file)
     work_until_idle(context, on_job)
     return export(context, out, imported)
 
 
 def local_context(out: Path, settings: Settings) -> Context:
     """A context whose state and archive are inside a folder, and which waits for nobody."""
-    from dicom_io.scp import FolderArchive
-
     home = out / ".tumorline"
     readiness = settings.readiness.model_copy(update={"quiet_s": 0.01})
     local = settings.model_copy(
         update={"home": home, "database_url": "", "pacs": None, "readiness": readiness}
     )
-    return build(local, destination=FolderArchive(home / "archive"))
-
-
-def keeper(context: Context) -> Callable[[bytes, str], Any]:
-    """Where received bytes are kept; see `dicom_io.scp.keep_file`."""
-    from dicom_io.scp import keep_file
-
-    folder = context.settings.home / "received"
-    return lambda content, source: keep_file(content, folder, source)
+    return build(local, destination=folder_archive(home / "archive"))
 
 
 def export(context: Context, out: Path, imported: ImportResult) -> RunResult:
     """Lay the results out by patient and study."""
-    with context.reading() as session:
-        keys = list(session.scalars(select(PatientRow.id).order_by(PatientRow.patient_id, PatientRow.id)))
-        courses = [patient_course(session, key) for key in keys]
-        status = system_status(session)
+    courses, status = context.overview.courses(), context.overview.status()
     folders = []
     for course, name in zip(courses, folder_names(courses), strict=True):
         folder = out / name

@@ -1,4 +1,4 @@
-"""The web application: what `db.overview` knows, as pages and as JSON."""
+"""The web application: what the overview knows, as pages and as JSON."""
 
 from __future__ import annotations
 
@@ -9,11 +9,8 @@ from fastapi import Depends, FastAPI, HTTPException, Request, Response
 from fastapi.responses import FileResponse, HTMLResponse, JSONResponse
 from fastapi.staticfiles import StaticFiles
 from fastapi.templating import Jinja2Templates
-from sqlalchemy import select
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
-from db.overview import patient_course, system_status, worklist
-from db.tables import PatientRow, ReportRow, ResultObjectRow, TimePointRow
 from workflow.engine.context import Context
 from workflow.settings import Settings
 from workflow.web.access import LOOPBACK_NAMES, login_check
@@ -39,6 +36,7 @@ def make_app(context: Context, settings: Settings) -> FastAPI:
     ConfigurationError
         If a login is wanted with an empty name or password.
     """
+    overview = context.overview
     templates = Jinja2Templates(_FOLDER / "templates")
     guarded = [Depends(login_check(settings))] if settings.web.login else []
     app = FastAPI(title="Tumorline", docs_url=None, redoc_url=None, openapi_url=None)
@@ -53,14 +51,12 @@ def make_app(context: Context, settings: Settings) -> FastAPI:
 
     @app.get("/health")
     def health() -> dict[str, str]:
-        with context.reading() as session:
-            session.execute(select(1))
+        overview.check()
         return {"status": "ok"}
 
     @app.get("/", response_class=HTMLResponse, dependencies=guarded)
     def show_worklist(request: Request) -> Response:
-        with context.reading() as session:
-            values = {"patients": worklist(session), "status": page_status(system_status(session))}
+        values = {"patients": overview.worklist(), "status": page_status(overview.status())}
         return templates.TemplateResponse(request, "worklist.html", values)
 
     @app.get("/patients/{key}", response_class=HTMLResponse, dependencies=guarded)
@@ -68,7 +64,7 @@ def make_app(context: Context, settings: Settings) -> FastAPI:
         course = _course(key)
         values = {
             "course": course,
-            "table": course_table(course),
+            "table": course_table(course, context.limits_of),
             "criteria": CRITERIA_WORDS,
             "plot": sum_plot_svg(course),
         }
@@ -76,8 +72,7 @@ def make_app(context: Context, settings: Settings) -> FastAPI:
 
     @app.get("/api/worklist", dependencies=guarded)
     def api_worklist() -> JSONResponse:
-        with context.reading() as session:
-            return JSONResponse(worklist(session))
+        return JSONResponse(overview.worklist())
 
     @app.get("/api/patients/{key}", dependencies=guarded)
     def api_patient(key: int) -> JSONResponse:
@@ -85,44 +80,29 @@ def make_app(context: Context, settings: Settings) -> FastAPI:
 
     @app.get("/api/status", dependencies=guarded)
     def api_status() -> JSONResponse:
-        with context.reading() as session:
-            return JSONResponse(page_status(system_status(session)))
+        return JSONResponse(page_status(overview.status()))
 
     @app.get("/key-images/{time_point_key}/{tracking_uid}.png", dependencies=guarded)
     def key_image(time_point_key: int, tracking_uid: str) -> FileResponse:
-        with context.reading() as session:
-            # The newest report need not be the current one: a withdrawn decision brings an older one back.
-            report = session.scalar(
-                select(ReportRow)
-                .join(TimePointRow, TimePointRow.report_id == ReportRow.id)
-                .where(TimePointRow.id == time_point_key)
-            )
-        lesions = report.document["lesions"] if report else []
-        if report is None or tracking_uid not in {lesion["tracking_uid"] for lesion in lesions}:
-            raise HTTPException(404, "there is no such picture")
-        return _file(Path(report.folder) / f"{tracking_uid}.png", "image/png")
+        return _file(overview.key_image(time_point_key, tracking_uid), "image/png", "picture")
 
     @app.get("/objects/{sop_instance_uid}.dcm", dependencies=guarded)
     def result_object(sop_instance_uid: str) -> FileResponse:
-        with context.reading() as session:
-            row = session.scalar(
-                select(ResultObjectRow).where(ResultObjectRow.sop_instance_uid == sop_instance_uid)
-            )
-        if row is None:
-            raise HTTPException(404, "there is no such object")
-        return _file(Path(row.path), "application/dicom")
+        return _file(overview.result_object(sop_instance_uid), "application/dicom", "object")
 
     def _course(key: int) -> dict[str, Any]:
-        with context.reading() as session:
-            if session.get(PatientRow, key) is None:
-                raise HTTPException(404, "there is no such patient")
-            return patient_course(session, key)
+        course = overview.course(key)
+        if course is None:
+            raise HTTPException(404, "there is no such patient")
+        return course
 
     app.mount("/static", StaticFiles(directory=_FOLDER / "static"), name="static")
     return app
 
 
-def _file(path: Path, media_type: str) -> FileResponse:
+def _file(path: Path | None, media_type: str, what: str) -> FileResponse:
+    if path is None:
+        raise HTTPException(404, f"there is no such {what}")
     if not path.is_file():
         raise HTTPException(404, "the file is gone")
     return FileResponse(path, media_type=media_type)

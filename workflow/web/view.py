@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Sequence
 from typing import Any
 
-from models.registry import limits_of
 from workflow.domain.errors import ConfigurationError
 from workflow.domain.findings import AS_DRAWN, NOT_OUTLINED
+
+LimitsOf = Callable[[str], Sequence[str]]
 
 ROLE_ORDER = {"target": 0, "non_target": 1, "new": 2}
 ROLE_WORDS = {"target": "target", "non_target": "non-target", "new": "new"}
@@ -63,7 +65,7 @@ def _shown_error(job: dict[str, Any]) -> str:
     return f"{what} in {job['stage']}; tumorline status --json and the worker's log have the rest"
 
 
-def course_table(course: dict[str, Any]) -> dict[str, Any]:
+def course_table(course: dict[str, Any], limits_of: LimitsOf) -> dict[str, Any]:
     """Columns (time points with a report), rows (lesions) and models of the page's table.
 
     A row has one cell per column, None where the lesion was not known or not in view.
@@ -91,7 +93,7 @@ def course_table(course: dict[str, Any]) -> dict[str, Any]:
             }
             for lesion in ordered
         ],
-        "models": _models(columns),
+        "models": _models(columns, limits_of),
     }
 
 
@@ -123,16 +125,16 @@ def _change(percent: float, mm: float) -> str:
     return f"{percent:+.1f}\u00a0% ({mm:+.1f}\u00a0mm)".replace("-", "\u2212")
 
 
-def _models(columns: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def _models(columns: list[dict[str, Any]], limits_of: LimitsOf) -> list[dict[str, Any]]:
     """Every model that made one of these results, with what must be known of it beside them."""
     made = [m for point in columns for m in point["report"]["models"] if m["name"] not in _READERS]
     used = {(m["name"], m["version"]): m for m in made}
-    return [{**model, "limits": _limits(model["name"])} for _, model in sorted(used.items())]
+    return [{**model, "limits": _limits(model["name"], limits_of)} for _, model in sorted(used.items())]
 
 
-def _limits(name: str) -> tuple[str, ...]:
+def _limits(name: str, limits_of: LimitsOf) -> tuple[str, ...]:
     try:
-        return limits_of(name) or ("Its limits are not known to this installation.",)
+        return tuple(limits_of(name)) or ("Its limits are not known to this installation.",)
     except ConfigurationError as error:  # a broken package of another model must not take the page away
         return (f"Its limits can't be shown: {error}",)
 
@@ -144,7 +146,7 @@ def _cell(point: dict[str, Any], tracking_uid: str) -> dict[str, Any] | None:
     size = seen["measurement"]
     is_measured = seen["state"] == "present" and size is not None
     model = seen["model"]["name"] if seen["model"] else ""
-    confidence = None if model in _READERS else seen["confidence"]
+    confidence = seen["confidence"] if model and model not in _READERS else None
     return {
         "text": f"{seen['diameter_mm']:.1f} mm"
         if is_measured

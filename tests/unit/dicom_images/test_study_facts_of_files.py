@@ -7,8 +7,8 @@ from datetime import date, time
 import pytest
 from pydicom import dcmread
 from pydicom.uid import ImplicitVRLittleEndian, JPEG2000Lossless
-from workflow.dicom_adapters import DicomImages
 
+from dicom_io.adapters import DicomImages
 from dicom_io.parsing import quiet
 
 from .support import image, random_array, save, uid, write_slices

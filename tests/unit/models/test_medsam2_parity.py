@@ -8,7 +8,7 @@ import torch
 
 from models import medsam2
 from models.windows import SOFT_TISSUE
-from workflow.commands.segment import segment_image
+from workflow.use_cases.segment import segment_image
 
 pytestmark = pytest.mark.slow
 

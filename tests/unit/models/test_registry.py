@@ -9,6 +9,7 @@ import pytest
 from models import registry
 from models.catalogue import CatalogueEntry, Kind, WeightFile
 from workflow.domain.errors import ConfigurationError
+from workflow.use_cases.segment import parameters_from_text
 
 
 class FakePoint:
@@ -148,10 +149,10 @@ def test_an_entry_is_valid_from_birth():
 
 
 def test_parameters_are_read_from_text_as_json_or_words():
-    read = registry.parameters_from_text(["window=lung", "clean_up=false", "folds=[0,1]", "reach_mm=40"])
+    read = parameters_from_text(["window=lung", "clean_up=false", "folds=[0,1]", "reach_mm=40"])
     assert read == {"window": "lung", "clean_up": False, "folds": [0, 1], "reach_mm": 40}
     with pytest.raises(ConfigurationError, match="'lung' is not NAME=VALUE"):
-        registry.parameters_from_text(["lung"])
+        parameters_from_text(["lung"])
 
 
 def test_a_parameter_that_the_model_does_not_have_is_named(tmp_path):

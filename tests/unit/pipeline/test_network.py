@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pydicom
 import pytest
-from hospital import Hospital
+from hospital import Hospital, rows
 from pydicom.uid import JPEGLSLossless
 from pynetdicom import AE
 from sqlalchemy import select
@@ -58,7 +58,7 @@ def _files(folder: Path) -> list[Path]:
 
 
 def _received(hospital: Hospital) -> list[InstanceRow]:
-    with hospital.context.reading() as session:
+    with rows(hospital.context) as session:
         return list(session.scalars(select(InstanceRow)))
 
 

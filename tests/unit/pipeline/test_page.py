@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
-from hospital import Hospital
+from hospital import Hospital, rows
 from pydantic import SecretStr
 from sqlalchemy import event
 from test_course_of_a_patient import BASELINE, FOLLOW_UP, PROGRESS
@@ -58,7 +58,7 @@ def test_pages_ask_a_few_statements_and_load_no_mask(page, hospital, path, most)
     def note(connection, cursor, statement, *_):
         statements.append(statement)
 
-    with hospital.context.reading() as session:
+    with rows(hospital.context) as session:
         engine = session.get_bind()
     event.listen(engine, "before_cursor_execute", note)
     try:
@@ -88,16 +88,16 @@ def _course_with(*models: str) -> dict[str, Any]:
 
 
 def test_the_limits_of_each_model_stand_beside_its_results(page):
-    (shown,) = course_table(_course_with("weight-free tracker"))["models"]
+    (shown,) = course_table(_course_with("weight-free tracker"), limits_of)["models"]
     assert shown["limits"] == limits_of("weight-free")
     assert any("check every outline" in limit for limit in shown["limits"])
-    (gone,) = course_table(_course_with("a model that was uninstalled"))["models"]
+    (gone,) = course_table(_course_with("a model that was uninstalled"), limits_of)["models"]
     assert "not known" in gone["limits"][0]
     assert "Its limits are not known" in page.get("/patients/1").text.replace("&#39;", "'")
 
 
 def test_a_reader_who_drew_is_not_shown_as_a_model():
-    assert course_table(_course_with("as drawn by the reader"))["models"] == []
+    assert course_table(_course_with("as drawn by the reader"), limits_of)["models"] == []
 
 
 def test_every_key_image_is_a_picture(page):
@@ -110,14 +110,14 @@ def test_every_key_image_is_a_picture(page):
 def test_key_images_are_those_of_the_current_report_though_a_newer_one_exists(page, hospital, tmp_path):
     image = re.findall(r'src="(/key-images/[^"]+)"', page.get("/patients/1").text)[0]
     shown = page.get(image).content
-    with hospital.context.unit() as session:
+    with rows(hospital.context) as session:
         now = session.get_one(ReportRow, session.get_one(TimePointRow, int(image.split("/")[2])).report_id)
         copied = {c.key: getattr(now, c.key) for c in ReportRow.__table__.columns if c.key != "id"}
         session.add(newer := ReportRow(**copied | {"identity": "withdrawn", "folder": str(tmp_path)}))
         session.flush()
         newer_id = newer.id
     assert page.get(image).content == shown
-    with hospital.context.unit() as session:
+    with rows(hospital.context) as session:
         session.delete(session.get_one(ReportRow, newer_id))
 
 
@@ -172,7 +172,7 @@ def test_labels_of_near_dates_are_not_written_over_each_other():
 
 
 def test_the_nadir_is_the_lowest_sum_that_is_shown_and_changes_say_from_which(hospital):
-    columns = course_table(hospital.course())["columns"]
+    columns = course_table(hospital.course(), limits_of)["columns"]
     assert [column["tags"] for column in columns] == [["TP1", "baseline"], ["TP2", "nadir"], ["TP3"]]
     assert columns[0]["sum"]["changes"] == []
     assert len(columns[1]["sum"]["changes"]) == 1
@@ -238,7 +238,7 @@ def test_without_a_login_a_name_that_was_pointed_at_this_machine_is_refused(hosp
 
 
 def _stop(hospital, error: str, outcome: str = "dead") -> None:
-    with hospital.context.unit() as session:
+    with rows(hospital.context) as session:
         now = hospital.context.clock()
         session.add(
             JobRow(stage="infer", subject="7", lane="p", state="CANCELED", outcome=outcome, error=error,

@@ -6,7 +6,7 @@ from datetime import date
 
 import pydicom
 import pytest
-from hospital import Hospital
+from hospital import Hospital, rows
 from sqlalchemy import select
 from test_course_of_a_patient import BASELINE, FOLLOW_UP, PROGRESS
 
@@ -81,7 +81,7 @@ def test_what_is_no_lesion_counts_nowhere_is_shown_struck_through_and_comes_back
 
 def test_every_version_of_an_assessment_is_kept(hospital):
     _decide(hospital, Decision.SET_DIAMETER, lesion="T01", day=date(2024, 5, 6), diameter_mm=20.0)
-    with hospital.context.reading() as session:
+    with rows(hospital.context) as session:
         kept = session.scalars(select(AssessmentRow)).all()
         audited = session.scalars(select(AuditRow).where(AuditRow.actor == "Roe^Jane")).all()
     assert len(kept) == 3  # the baseline's, and the follow-up's before and after

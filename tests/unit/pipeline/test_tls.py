@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hospital import rows
 from sqlalchemy import func, select
 from test_course_of_a_patient import BASELINE
 
@@ -122,7 +123,7 @@ def test_a_study_is_sent_over_tls(tmp_path, ours):
     home = tmp_path / "home"
     with _listening(home, tls_certificate=ours.certificate, tls_key=ours.key) as node:
         replace(node, tls=node_context(ours.certificate)).store(files)
-    with build(load_settings(None, home=home)).reading() as session:
+    with rows(build(load_settings(None, home=home))) as session:
         assert session.scalar(select(func.count(InstanceRow.id))) == len(files)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -112,3 +114,13 @@ def test_a_replaced_report_is_left_out_with_the_reason(axial):
     reading = read_study_prompts([first.sr, first.seg, second.sr, second.seg], [axial])
     assert [p.sop_instance_uid for p in reading.prompts] == [second.sr.SOPInstanceUID] * 3
     assert f"it was replaced by {second.sr.SOPInstanceUID}" in {p.reason for p in reading.problems}
+
+
+def test_what_kind_of_lesion_it_is_comes_back_from_both_objects(axial):
+    lesions = [replace(one, finding="86049000", finding_meaning="Neoplasm, Primary") for one in shown(axial)]
+    results = build_results(time_point_report(axial, lesions), [axial])
+    for source in (results.seg, results.sr):
+        kinds = {(p.finding, p.finding_meaning) for p in read_prompts(source, [axial]).prompts}
+        assert kinds == {("86049000", "Neoplasm, Primary")}
+    plain = build_results(time_point_report(axial, shown(axial)), [axial])
+    assert {p.finding for p in read_prompts(plain.seg, [axial]).prompts} == {None}

@@ -413,3 +413,11 @@ def test_one_number_for_two_names_is_a_doubt():
     reading = read_prompts(dataset, [phantom_images()])
     assert [prompt.label for prompt in reading.prompts] == ["GTV"]
     assert any("its number is also that of 'Lung'" in doubt for doubt in reading.doubts)
+
+
+def test_a_contour_that_leaves_the_images_at_the_side_is_cut_off_and_said():
+    images = phantom_images()  # x from -100 to -68.5
+    reading = read_prompts(structure_set(square(-294, 6.1, (-99.0, 60.0))), [images])
+    mask = reading.prompts[0].shapes[0].volume
+    assert np.count_nonzero(mask.array) * PIXEL_MM2 == pytest.approx(7.35 * 12.2, rel=0.05)
+    assert any("leave series" in doubt and "cut off" in doubt for doubt in reading.doubts)

@@ -529,3 +529,11 @@ def test_a_length_without_any_coordinates_is_said_to_a_person(value, is_doubt):
     (problem,) = read(report(group(num("length", value=value)))).problems
     assert "no coordinates" in problem.reason
     assert problem.is_doubt is is_doubt
+
+
+def test_the_longer_axis_is_the_long_one_whatever_they_are_called():
+    longer = num("short axis", scoord("POLYLINE", [10.5, 20.5, 30.5, 20.5], image(SOURCE)))
+    shorter = num("long axis", scoord("POLYLINE", [20.5, 18.5, 20.5, 22.5], image(SOURCE)))
+    (line,) = only(report(group(shorter, longer))).shapes
+    assert line.start_lps == pytest.approx(lps(10.5, 20.5))
+    assert line.short_axis_lps[0] == pytest.approx(lps(20.5, 18.5))

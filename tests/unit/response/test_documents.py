@@ -218,6 +218,11 @@ def changed(**point):
         ("unknown state", changed(observations=[{"lesion": "T1", "state": "huge"}]), ["'TP1'", "'huge'"]),
         ("observed twice", changed(observations=[{"lesion": "T1"}, {"lesion": "T1"}]), ["'TP1'", "twice"]),
         ("one id twice", changed(id="BL "), ["BL"]),
+        (
+            "merged into an unknown lesion",
+            changed(observations=[{"lesion": "T1", "merged_into": "T9"}]),
+            ["'TP1'", "'T1'", "'T9'", "unknown"],
+        ),
         ("unknown role", document(lesions=[{"id": "T1", "role": "main"}]), ["'T1'", "'main'", "target"]),
         ("no role", document(lesions=[{"id": "T1"}]), ["'T1'", "role"]),
         ("a lesion twice", document(lesions=[{"id": "T1", "role": "new"}] * 2), ["'T1'", "twice"]),

@@ -171,6 +171,7 @@ def at(lesion, mm=None, **more):
         (at("A", state=S.MERGED), at("B", state=S.MERGED), None),
         (at("A", state=S.NOT_EVALUABLE), at("B", state=S.MERGED, merged_into="A"), None),
         (at("A", state=S.NOT_EVALUABLE), at("B", state=S.MERGED), None),
+        (at("A", state=S.DISAPPEARED), at("B", state=S.MERGED), None),
         (at("A", state=S.DISAPPEARED), at("B", state=S.MERGED, merged_into="A"), 20),
     ],
 )
@@ -209,9 +210,8 @@ def test_a_merge_that_leads_back_to_itself_is_refused(observations):
         merged(*observations)
 
 
-def test_a_merge_into_nothing_is_refused():
-    with pytest.raises(TimelineError, match="'Q', which is unknown"):
-        merged(at("A", state=S.MERGED, merged_into="Q"))
+def test_a_lesion_whose_carrier_is_left_out_is_not_evaluable():
+    assert merged(at("A", state=S.MERGED, merged_into="Q"), at("B", 20), at("C", 20)).target is R.NE
 
 
 @pytest.mark.parametrize(("policy", "total"), [(5, 45), (0, 40), (3, 43)])

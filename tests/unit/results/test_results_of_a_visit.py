@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 from collections.abc import Callable, Sequence
 from copy import deepcopy
 from dataclasses import replace
@@ -21,7 +22,7 @@ from phantoms import (
     time_point_report,
 )
 from pydicom import Dataset, dcmread
-from result_cases import PLAIN, Case
+from result_cases import PLAIN, Case, program
 
 from dicom_io import codes, uids
 from dicom_io.results import (
@@ -230,6 +231,20 @@ def test_an_overridden_response_stands_beside_the_computed_one(sources: list[Pha
 def test_the_visits_objects_pass_the_gate(visit: ResultObjects):
     checked = validate(visit)
     assert checked.is_valid, str(checked)
+
+
+def test_dcentvfy_finds_each_study_to_be_one(
+    visit: ResultObjects, sources: list[PhantomSource], tmp_path: Path
+):
+    for study in {made.StudyInstanceUID for made in visit.all}:
+        own = [source for source in sources if source.series.study_instance_uid == study]
+        files = [image.path for source in own for image in source.slices]
+        for role, made in visit.by_role.items():
+            if study == made.StudyInstanceUID:
+                files.append(tmp_path / f"{role}.dcm")
+                files[-1].write_bytes(to_bytes(made))
+        done = subprocess.run([program("dcentvfy"), *files], capture_output=True, text=True, check=False)
+        assert "Error" not in done.stdout + done.stderr
 
 
 def exchange_segs(made: ResultObjects) -> ResultObjects:

@@ -160,7 +160,8 @@ def test_a_mask_drawn_by_a_reader_is_manual(axial: Case):
     for made in results.all:
         devices = [i.DeviceUID for i in made.ContributingEquipmentSequence if "DeviceUID" in i]
         assert devices == [uids.device_uid(application(PLAIN))]
-    assert not any(children(group, codes.ALGORITHM_NAME) for group in measurement_groups(results.sr))
+    for name in (codes.ALGORITHM_NAME, codes.CONFIDENCE):
+        assert not any(children(group, name) for group in measurement_groups(results.sr))
 
 
 def test_a_seg_names_the_models_of_its_own_segments_only(axial: Case):

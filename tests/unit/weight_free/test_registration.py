@@ -188,3 +188,11 @@ def test_landmarks_of_a_real_lung_are_carried_to_within_two_millimetres_and_alwa
     finally:
         sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(threads)
     np.testing.assert_array_equal(again.displacement, registration.displacement)
+
+
+def test_a_head_that_lies_still_is_not_moved():
+    volume = head()
+    noise = np.random.default_rng(3).normal(0, 25, volume.shape)
+    registration = register(volume, volume.with_array(volume.array + noise), largest_voxel_count=8e4)
+    np.testing.assert_array_equal(registration.affine, np.eye(4))
+    assert np.abs(registration.displacement).max() < 1.0

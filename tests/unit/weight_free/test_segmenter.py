@@ -186,3 +186,24 @@ def test_the_identity_names_every_parameter():
     identity = open_segmenter(appearance_weight=0.5).identity
     assert identity.parameters["appearance_weight"] == "0.5"
     assert identity.weights_sha256 is None
+
+
+def test_a_loose_box_holds_neither_lung_nor_the_rib_that_it_takes_in():
+    volume, truth = lung_with_lesion(spacing_mm=(2.0, 1.0, 1.0))
+    image = volume.array.copy()
+    positions = volume.lps(np.moveaxis(np.indices(volume.shape), 0, -1))
+    rib = positions[..., 1] > CENTRE[1] + 8.5
+    image[rib] = 700
+    box = BoxPrompt(minimum_lps=at(-14, -11, -10), maximum_lps=at(14, 11, 10))
+    (found,) = open_segmenter().segment(volume.with_array(image), [prompt(box)])
+    values = image[found.mask.array()]
+    assert np.mean(values < -405) == 0.0  # half of the way from the lesion to lung
+    assert not (found.mask.array() & rib).any()
+    assert dice(found.mask, truth) > 0.85
+
+
+def test_ground_glass_in_lung_is_a_lesion_and_not_lung():
+    volume, truth = lung_with_lesion(spacing_mm=(2.0, 1.0, 1.0))
+    glass = volume.with_array((-850 + (volume.array + 850) * 0.25).astype(np.float32))  # -630 HU
+    (found,) = open_segmenter().segment(glass, [prompt(PROMPTS["box"])])
+    assert dice(found.mask, truth) > 0.7

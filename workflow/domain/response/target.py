@@ -86,7 +86,9 @@ def _part_of_merged(
     """0 mm where another target carries the diameter of the merged lesions; without one it is unknown."""
     name, into = lesion.id, observation.merged_into
     carriers = [x for x in lesions if x.id == into] if into else _possible_carriers(lesion, point, lesions)
-    if any(_part_of_sum(carrier, point, lesions)[0] is not None for carrier in carriers):
+    sizes = [_part_of_sum(carrier, point, lesions)[0] for carrier in carriers]
+    # A lesion that is gone carries nothing, unless a reader says that it is the one.
+    if any(size is not None if into else size for size in sizes):
         return 0, f"{name} has merged and is measured with {into or 'the other lesion'} (0 mm)"
     return None, f"{name} has merged, and no target lesion has the diameter of both"
 

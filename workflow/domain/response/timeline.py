@@ -313,7 +313,7 @@ class Timeline:
         for point in self.time_points:
             _require_known_lesions(point, known)
             if any(observation.merged_into is not None for observation in point.observations):
-                _require_no_ring(point, known)
+                _require_no_ring(point)
         _require_order(self.time_points)
         object.__setattr__(self, "_baseline", _find_baseline(self.time_points))
 
@@ -387,15 +387,10 @@ def _require_known_lesions(point: TimePoint, known: set[str]) -> None:
         seen.add(observation.lesion)
 
 
-def _require_no_ring(point: TimePoint, known: set[str]) -> None:
-    """Merged lesions lead to one that carries the diameter: none back to itself, none to nowhere."""
+def _require_no_ring(point: TimePoint) -> None:
+    """Merged lesions lead to one that carries the diameter; where that one is left out, it is unknown."""
     merged = {o.lesion: o.merged_into for o in point.observations if o.merged_into is not None}
     for name, into in merged.items():
-        if into not in known:
-            raise TimelineError(
-                f"time point {point.id!r}: lesion {name!r} has merged into {into!r}, which is unknown; "
-                "add it to the lesions"
-            )
         chain: list[str] = [name]
         carrier: str | None = into
         while carrier is not None:
