@@ -9,7 +9,7 @@ from time import sleep
 
 import pydicom
 import pytest
-from hospital import LEFT, RIGHT, Hospital, Series, Sphere, SphereFinder, Study, diameters, states
+from hospital import LEFT, RIGHT, Hospital, Series, Sphere, SphereFinder, Study, diameters, rows, states
 
 from db.jobs import due_job_ids, enqueue
 from db.tables import JobRow
@@ -215,7 +215,7 @@ def _close(hospital: Hospital) -> None:
     """Ingest what was received, and nothing after that."""
     while not close_quiet_studies(hospital.context):
         sleep(0.02)
-    with hospital.context.reading() as session:
+    with rows(hospital.context) as session:
         (job,) = due_job_ids(session, hospital.context.clock())
     run_job(job, hospital.context)
 
@@ -438,7 +438,7 @@ def _ingest_now(hospital: Hospital) -> None:
     """As another worker would, beside the one that is at work."""
     while not close_quiet_studies(hospital.context):
         sleep(0.02)
-    with hospital.context.reading() as session:
+    with rows(hospital.context) as session:
         due = [i for i in due_job_ids(session, hospital.context.clock())
                if session.get_one(JobRow, i).stage == "ingest"]  # fmt: skip
     for job in due:
@@ -466,7 +466,7 @@ def test_hosts_that_want_something_else_do_not_go_round_in_circles(hospital, mon
     hospital.process(Study(day=FIRST, spheres=(_chest(16, is_prompted=True),)))
     own = timeline.analysis_identity
     monkeypatch.setattr(timeline, "analysis_identity", lambda *a: "another version: " + own(*a))
-    with hospital.context.unit() as session:
+    with rows(hospital.context) as session:
         enqueue(
             session, stage="timeline", subject="1", lane="patient:1", due_at=hospital.context.clock()
         )  # fmt: skip
