@@ -27,6 +27,7 @@ from pathlib import Path
 
 import numpy as np
 from scipy import ndimage
+from workflow.images import read_image
 
 from benchmarks import weight_free
 from models.weight_free import open_tracker
@@ -35,7 +36,6 @@ from workflow.domain.errors import UnsuitableInputError
 from workflow.domain.geometry import FloatArray, Mask, Volume, dice
 from workflow.domain.lesion import LesionState, PriorLesion, TrackedLesion
 from workflow.domain.measurement import measure
-from workflow.images import read_image
 from workflow.simulation.breathing import Breathing
 from workflow.simulation.course import LesionAt, SimulatedCase, hundred_cases
 from workflow.simulation.sources import load_lung_pair

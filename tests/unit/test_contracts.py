@@ -25,7 +25,8 @@ HEAVY = (
     "nnInteractive", "pynetdicom", "pydicom", "celery",
 )  # fmt: skip
 ENTRIES = (
-    "workflow.cli", "workflow.use_cases.api", "workflow.bootstrap", "workflow.engine.services", "workflow.web",
+    "workflow.cli", "workflow.use_cases.api", "workflow.bootstrap", "workflow.engine.services",
+    "workflow.web",
 )  # fmt: skip
 
 # Contract, file, and the line that breaks it.
