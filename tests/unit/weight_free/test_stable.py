@@ -1,4 +1,4 @@
-"""What did not change does not seem to: other posture, breath, noise, kernel and slices, and another reader."""
+"""What did not change does not seem to: another posture, breath, kernel, slice thickness and reader."""
 
 from __future__ import annotations
 
