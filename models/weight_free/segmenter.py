@@ -34,7 +34,7 @@ from workflow.domain.lesion import (
 )
 from workflow.ports import Progress, no_progress
 
-VERSION = "1.0"
+VERSION = "1.1"
 
 _BALLS_MM = (4.0, 6.0, 9.0, 13.0, 19.0, 28.0, 40.0)
 # Nearest to the middle first: it stays where several fit equally well.

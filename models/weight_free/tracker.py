@@ -26,7 +26,7 @@ from workflow.domain.lesion import (
 from workflow.domain.measurement import measure
 from workflow.ports import Progress, no_progress
 
-VERSION = "1.0"
+VERSION = "1.1"
 
 
 @dataclass(frozen=True, kw_only=True)

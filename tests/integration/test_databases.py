@@ -7,23 +7,25 @@ from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from itertools import pairwise
-from types import SimpleNamespace
 
 import pytest
 import sqlalchemy as sa
 from alembic.config import Config
 from alembic.script import ScriptDirectory
+from former_database import copy_to_postgresql, write_former_sqlite
 from hospital import Hospital, diameters, rows
 from studies import BASELINE, FOLLOW_UP
 
 from alembic import command
 from db.jobs import StoredJobs, claim, due_job_ids, enqueue
-from db.reception import _patient
+from db.reception import StoredReception
 from db.session import migrate, migrations_folder, open_engine, unit_of_work
-from db.tables import JobRow, PatientRow
+from db.tables import JobRow, PatientRow, StudyRow
 from workflow.domain.errors import ConfigurationError, TransientError
 from workflow.engine.jobs import execute
+from workflow.ports import Changed, Placement
 from workflow.settings import Worker
+from workflow.timeline import plan_patient
 
 pytestmark = pytest.mark.xdist_group("postgresql")
 
@@ -93,7 +95,12 @@ def test_an_older_schema_is_brought_to_the_newest_with_what_is_in_it(database_ur
     migrate(database_url, "0001")
     engine = open_engine(database_url)
     with unit_of_work(engine)() as session:
-        session.add(PatientRow(patient_id="P-7"))
+        session.execute(
+            sa.text(
+                "INSERT INTO patient (patient_id, issuer_of_patient_id, patient_name, sex)"
+                " VALUES ('P-7', '', '', '')"
+            )
+        )
     _close(Hospital(tmp_path, {"database_url": database_url}))
     with unit_of_work(engine)() as session:
         assert session.scalars(sa.select(PatientRow.patient_id)).all() == ["P-7"]
@@ -176,18 +183,48 @@ def test_two_studies_of_a_new_patient_make_one_patient(engine):
     from workflow.domain.patient import PatientIdentity
 
     unit = unit_of_work(engine)
-    identity = PatientIdentity(
-        patient_id="P-9", issuer_of_patient_id="", patient_name="A^B", birth_date=None, sex=""
-    )
-
-    def place(_: int) -> int:
-        with unit() as session:
-            return _patient(session, SimpleNamespace(identity=identity, patient=None)).id
+    reception = StoredReception(unit=unit, reading=unit, clock=_now)
+    placement = Placement(
+        identity=PatientIdentity(
+            patient_id="P-9", issuer_of_patient_id="", patient_name="A^B", birth_date=None, sex=""
+        ),
+        patient=None, study_date=None, study_time=None, dated_by="", references={}, pixel_digests={},
+        revision=None, best=None,
+    )  # fmt: skip
+    with unit() as session:
+        session.add_all(
+            StudyRow(
+                study_instance_uid=f"1.{n}",
+                first_received_at=_now(),
+                last_received_at=_now(),
+                state="INGESTING",
+            )
+            for n in range(12)
+        )
 
     with ThreadPoolExecutor(6) as pool:
-        assert len(set(pool.map(place, range(12)))) == 1
+        list(pool.map(lambda key: reception.place(key, placement), range(1, 13)))
     with unit() as session:
         assert session.scalar(sa.select(sa.func.count(PatientRow.id))) == 1
+        assert set(session.scalars(sa.select(StudyRow.patient_key))) == {1}
+        assert set(session.scalars(sa.select(StudyRow.state))) == {"INGESTED"}
+
+
+def test_a_database_of_the_former_release_goes_on_in_postgresql(postgresql_database, tmp_path):
+    write_former_sqlite(tmp_path / "former.db", tmp_path)
+    copy_to_postgresql(tmp_path / "former.db", postgresql_database)
+    hospital = Hospital(tmp_path, {"database_url": postgresql_database})
+    courses = [hospital.time_points(patient) for patient in ("P-1", "P-2")]
+    overall = [[p["report"]["assessment"]["overall"] for p in course] for course in courses]
+    assert overall == [["baseline", "SD", "PD"], ["baseline", "baseline"]]
+    (key,) = hospital.context.records.patient_keys("P-2")
+    plan = hospital.context.records.change(
+        key, lambda record: Changed(record=plan_patient(record, hospital.settings).record)
+    )
+    assert [len(v.studies) for v in plan.visits] == [2, 0]
+    assert hospital.context.records.load(1).decisions
+    assert hospital.context.records.load(1).signatures
+    _close(hospital)
 
 
 # ------------------------------------------------------------------ what is wrong

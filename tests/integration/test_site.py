@@ -13,7 +13,6 @@ from studies import BASELINE
 
 from dicom_io.scp import serve_listener
 from workflow.engine.services import SERVICES
-from workflow.listener import receive, reject
 from workflow.settings import load_settings
 from workflow.use_cases.demo import free_port
 
@@ -59,7 +58,7 @@ def test_the_sites_orthanc_forwards_each_series_once_and_results_start_no_loop(t
     came: list[str] = []
 
     def on_received(received) -> None:
-        receive(received, hospital.context)
+        hospital.context.reception.receive(received)
         came.append(received.header.sop_instance_uid)
 
     server = serve_listener(
@@ -69,7 +68,7 @@ def test_the_sites_orthanc_forwards_each_series_once_and_results_start_no_loop(t
         folder=hospital.settings.home / "received",
         allowed_calling_ae_titles=(configuration["DicomAet"],),
         on_received=on_received,
-        on_rejected=lambda source, reason: reject(source, reason, hospital.context),
+        on_rejected=hospital.context.reception.reject,
         minimum_free_mb=1,
     )
     try:

@@ -23,6 +23,7 @@ from workflow.domain.lesion import (
     SegmentedLesion,
     TrackedLesion,
 )
+from workflow.domain.lesion_life import Decision, Override
 from workflow.domain.patient import PatientIdentity
 from workflow.domain.record import (
     Analysis,
@@ -46,6 +47,8 @@ from workflow.domain.visit import (
     roster_of,
 )
 from workflow.measurement import measure_visit
+from workflow.response import assess_visit, placed_decisions, protocol_of
+from workflow.settings import load_settings
 from workflow.timeline import with_visits
 
 START = date(2024, 3, 4)
@@ -531,3 +534,60 @@ def test_a_visit_whose_study_left_keeps_its_words_and_says_where_it_went():
     back = with_visits(replace(with_visits(copied, VisitRules()), studies=(CHEST, FOLLOW_UP)), VisitRules())
     assert back.visit("1.2").studies == ("1.2",)
     assert len(back.visit("1.2").analyses) == 1
+
+
+# ---------------------------------------------------------------- the sum of a visit
+
+
+def _assessed(record: PatientRecord, anchor: str):
+    protocol = protocol_of(load_settings(None).response)
+    return assess_visit(record, record.visit(anchor), protocol)
+
+
+def test_the_sum_of_a_visit_is_over_all_of_its_studies():
+    abdomen, later = _study("1.2", 2, "ABDOMEN"), _study("1.4", LATER + 3, "ABDOMEN")
+    record = with_visits(_record([CHEST, abdomen, _study("1.3", LATER), later]), VisitRules())
+    for anchor, second, mm in (("1.1", abdomen, 20.0), ("1.3", later, 10.0)):
+        first = record.study(anchor).series[0]
+        seen = [_seen("2.01", first), _seen("2.02", second.series[0])]
+        seen = [replace(o, measurement=_size(mm + 5 * n)) for n, o in enumerate(seen)]
+        record = _with_analysis(record, anchor, *seen)
+    assert _assessed(record, "1.1").reported().sum_mm == 45
+    follow_up = _assessed(record, "1.3")
+    assert follow_up.reported().sum_mm == 25
+    assert follow_up.reported().overall == "PR"
+    assert {uid: seen.diameter_um for uid, seen in follow_up.lesions.items()} == {
+        "2.01": 10_000,
+        "2.02": 15_000,
+    }
+
+
+def test_a_lesion_too_small_to_measure_counts_as_the_policy_says_and_not_its_few_pixels():
+    record = with_visits(_record([CHEST, FOLLOW_UP]), VisitRules())
+    record = _with_analysis(record, "1.1", _seen("2.01", CHEST.series[0]))
+    small = replace(_seen("2.01", FOLLOW_UP.series[0]), state=LesionState.TOO_SMALL, measurement=_size(3.2))
+    record = _with_analysis(record, "1.2", small)
+    told = _assessed(record, "1.2")
+    assert told.lesions["2.01"].diameter_um == 5000
+    assert told.reported().sum_mm == 5
+
+
+def test_a_visit_is_dated_by_all_of_its_days():
+    """The earliest day counts for progression, the latest for response (section 1 of the visit's rules)."""
+    abdomen = _study("1.2", 2, "ABDOMEN")
+    record = with_visits(_record([CHEST, abdomen]), VisitRules())
+    record = _with_analysis(record, "1.1", _seen("2.01", CHEST.series[0]))
+    (visit,) = record.standing
+    assert record.days_of(visit) == (START, START + timedelta(days=2))
+    assert record.day_of(visit) == START
+
+
+def test_a_decision_is_placed_on_the_visit_that_its_day_belongs_to_by_now():
+    abdomen = _study("1.2", 2, "ABDOMEN")
+    decision = Override(
+        id="1", decision=Decision.SET_STATE, lesion="2.01", state=LesionState.DISAPPEARED, by="Roe",
+        at=NOW, reason="gone", time_point=(START + timedelta(days=2)).isoformat(),
+    )  # fmt: skip
+    elsewhere = replace(decision, id="2", time_point="2020-01-01")
+    record = with_visits(_record([CHEST, abdomen], decisions=(decision, elsewhere)), VisitRules())
+    assert [d.time_point for d in placed_decisions(record)] == [START.isoformat(), "2020-01-01"]

@@ -474,3 +474,116 @@ def test_hosts_that_want_something_else_do_not_go_round_in_circles(hospital, mon
     with pytest.raises(TransientError):
         work_until_idle(hospital.context, lambda stage, _: done.append(stage), timeout_s=1)
     assert len(done) < 6
+
+
+def test_what_a_model_thinks_of_its_outline_reaches_report_and_sr_as_it_is(tmp_path):
+    hospital = Hospital(tmp_path, writes_real_results=True)
+    hospital.process(Study(day=FIRST, spheres=(_chest(16, is_prompted=True),)))
+    hospital.process(Study(day=SECOND, spheres=(_chest(9),)))
+    told = [p["report"]["lesions"][0]["confidence"] for p in hospital.time_points()]
+    assert told == [0.9, 0.8]  # the sphere finder's own, of a prompt and of a tracked lesion
+    written = []
+    for point in hospital.time_points():
+        sr = pydicom.dcmread(next(o["path"] for o in point["objects"] if o["role"] == "sr"))
+        written += _confidences(sr)
+    assert written == told
+
+
+def _confidences(sr) -> list[float]:
+    found = []
+    for element in sr.iterall():
+        if element.keyword == "ContentSequence":
+            found += [
+                float(item.MeasuredValueSequence[0].NumericValue)
+                for item in element.value
+                if item.get("ValueType") == "NUM"
+                and item.ConceptNameCodeSequence[0].CodeValue == "CONFIDENCE"
+            ]
+    return found
+
+
+# ---------------------------------------------------------------- marks that stand apart
+
+
+def _apart(folder: Path) -> Path:
+    """Give the SR a study of its own; return its file."""
+    report = pydicom.dcmread(folder / "sr.dcm")
+    report.StudyInstanceUID = f"{report.StudyInstanceUID[:-4]}4321"
+    (folder / "sr.dcm").unlink()
+    path = folder.parent / "apart.dcm"
+    report.save_as(path)
+    return path
+
+
+@pytest.mark.parametrize("is_first", [True, False])
+def test_marks_in_a_study_of_their_own_find_their_images_whichever_comes_first(hospital, tmp_path, is_first):
+    Study(day=FIRST, spheres=(_chest(16, is_prompted=True),)).write(tmp_path / "images")
+    marks = _apart(tmp_path / "images")
+    first, second = (marks, tmp_path / "images") if is_first else (tmp_path / "images", marks)
+    hospital.receive_folder(first)
+    hospital.work()
+    told = [line["text"] for line in hospital.status()["attention"]]
+    assert any("images that are not here" in text for text in told) is is_first
+    hospital.receive_folder(second)
+    hospital.work()
+    (point,) = hospital.time_points()
+    assert list(diameters(point).values()) == pytest.approx([16], abs=1.5)
+    assert len(point["studies"]) == 1
+    assert not hospital.status()["attention"]
+
+
+def test_a_mark_on_no_image_of_the_visit_stops_no_other_and_a_person_is_asked(hospital, tmp_path):
+    study = Study(
+        day=FIRST, spheres=(_chest(16, is_prompted=True),), more=(_abdomen_series(20, is_prompted=True),)
+    )
+    study.write(tmp_path / "study")
+
+    def point_nowhere(image) -> None:
+        for element in image.iterall():
+            if element.keyword == "ReferencedSOPInstanceUID":
+                element.value = "1.2.3.4"
+
+    lost = pydicom.dcmread(tmp_path / "study" / "abdomen" / "sr.dcm")
+    point_nowhere(lost)
+    lost.save_as(tmp_path / "study" / "abdomen" / "sr.dcm")
+    hospital.receive_folder(tmp_path / "study")
+    hospital.work()
+    (point,) = hospital.time_points()
+    assert list(diameters(point).values()) == pytest.approx([16], abs=1.5)
+    assert [text for text in point["attention"] if str(lost.SOPInstanceUID) in text]
+
+
+def test_a_study_of_refused_images_and_marks_waits_for_a_person(hospital, tmp_path):
+    series = Study(day=FIRST, spheres=(_chest(16, is_prompted=True),)).write(tmp_path / "study")
+    for path in series.paths[1:]:
+        path.unlink()
+    hospital.receive_folder(tmp_path / "study")
+    hospital.work()
+    (kept,) = hospital.status()["quarantine"]
+    assert kept["what"] == f"study {series.study.study_instance_uid}"
+    assert "no series of the study can be measured" in kept["reason"]
+
+
+def test_a_study_that_was_kept_for_a_person_comes_back_to_its_visit(hospital, tmp_path):
+    baseline, follow_up = Study(day=FIRST, spheres=(_chest(16, is_prompted=True),)), Study(
+        day=SECOND, spheres=(_chest(9),)
+    )  # fmt: skip
+    hospital.process(baseline, follow_up)
+    first = hospital.time_points()[1]
+    for number, name in enumerate(("Somebody^Else", "Test^Person")):
+        follow_up.write(tmp_path / name)
+
+        def rename(image, name=name, number=number) -> None:
+            image.PatientName, image.ImageComments = name, f"sent again {number}"
+
+        _edit(tmp_path / name, rename)
+        hospital.receive_folder(tmp_path / name)
+        hospital.work()
+        if name == "Somebody^Else":
+            assert len(hospital.status()["quarantine"]) == 1
+            assert [p["state"] for p in hospital.time_points()].count("DRAFT") == 1
+    assert states(hospital.time_points()) == ["DRAFT", "DRAFT"]
+    again = hospital.time_points()[1]
+    assert diameters(again) == diameters(first)
+    assert _predecessors(again) == _srs(first)
+    assert not hospital.status()["quarantine"]
