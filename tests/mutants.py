@@ -28,7 +28,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 # The stage files and the domain, with the tests that are to hold them: quick ones first.
 TESTS_OF: dict[str, tuple[str, ...]] = {
-    "workflow/domain/states.py": ("tests/unit/test_domain_of_the_pipeline.py", "tests/unit/test_words.py"),
+    "workflow/domain/states.py": ("tests/unit/test_states.py",),
     "workflow/domain/patient.py": ("tests/unit/test_patient.py",),
     "workflow/domain/parts.py": ("tests/unit/test_parts.py",),
     "workflow/domain/measurement.py": ("tests/unit/test_measurement.py",),
