@@ -17,6 +17,7 @@ from db.tables import PatientRow, ReportRow, ResultObjectRow, TimePointRow
 from workflow.engine.context import Context
 from workflow.settings import Settings
 from workflow.web.access import LOOPBACK_NAMES, login_check
+from workflow.web.colours import palette_css
 from workflow.web.plot import sum_plot_svg
 from workflow.web.view import CRITERIA_WORDS, course_table, page_status
 
@@ -111,6 +112,10 @@ def make_app(context: Context, settings: Settings) -> FastAPI:
         if row is None:
             raise HTTPException(404, "there is no such object")
         return _file(Path(row.path), "application/dicom")
+
+    @app.get("/palette.css")
+    def palette() -> Response:
+        return Response(palette_css(), media_type="text/css")
 
     def _course(key: int) -> dict[str, Any]:
         with context.reading() as session:

@@ -8,6 +8,8 @@ from typing import Any
 from models.registry import limits_of
 from workflow.domain.errors import ConfigurationError
 from workflow.domain.findings import AS_DRAWN, NOT_OUTLINED
+from workflow.domain.report import LesionRole
+from workflow.web.colours import colour_class
 
 ROLE_ORDER = {"target": 0, "non_target": 1, "new": 2}
 ROLE_WORDS = {"target": "target", "non_target": "non-target", "new": "new"}
@@ -84,6 +86,7 @@ def course_table(course: dict[str, Any]) -> dict[str, Any]:
                 "label": lesion["label"],
                 "tracking_uid": lesion["tracking_uid"],
                 "role": ROLE_WORDS[lesion["role"]],
+                "colour": colour_class(LesionRole(lesion["role"]), lesion["label"]),
                 "site": lesion["finding_site_meaning"] or lesion["organ"] or "site not said",
                 "laterality": lesion["laterality"],
                 "is_nodal": lesion["is_nodal"],
