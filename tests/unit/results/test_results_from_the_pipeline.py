@@ -12,8 +12,8 @@ import pytest
 from phantoms import LESION_CENTRES, Phantom, reported_lesion, sphere, time_point_report
 from pydicom import dcmread
 from result_cases import SPHERES, program
-from dicom_io.adapters import DicomImages, DicomResults
 
+from dicom_io.adapters import DicomImages, DicomResults
 from dicom_io.parsing import quiet
 from workflow.domain.report import MeasuredVolume, TimePointReport
 from workflow.ports import ImageStack
