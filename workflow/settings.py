@@ -155,6 +155,7 @@ class Results(_Section):
     series_number_start: int = 9100
     encapsulated_pdf: bool = True
     secondary_capture: bool = False
+    presentation_state: bool = Field(default=False, description="Axes and labels drawn over the images.")
     course_report: bool = Field(default=True, description="An SR over all time points, in the latest study.")
     verifying_organization: str = Field(
         default="",
