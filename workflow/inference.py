@@ -13,6 +13,7 @@ from workflow.domain.errors import UnsuitableInputError
 from workflow.domain.findings import AS_DRAWN, Grid, Prompted, Tracked, join
 from workflow.domain.geometry import Mask, Volume, mask_on_grid, union
 from workflow.domain.lesion import (
+    Flag,
     LesionMeasurement,
     LesionPrompt,
     LesionState,
@@ -516,6 +517,10 @@ class _Tracking:
             self.refused.append(reason)
             self.unseen |= dict.fromkeys((k.tracking_uid for k in lesions), reason)
             return []
+        if any(Flag.OTHER_PATIENT in lesion.flags for lesion in found):
+            self.doubts.append(
+                f"{prior.series.name} of {day} and {image.series.name} may show two patients: whose are they?"
+            )
         grid = self.images.grids[here]
         return [
             Tracked(known=known, grid=grid, lesion=lesion, measurement=_size(image, lesion.mask))
