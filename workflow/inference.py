@@ -200,7 +200,7 @@ def analyse(
         now=context.clock(),
         seconds=time.monotonic() - started,
         notes=[*notes, *read.notes, *tracking.notes],
-        doubts=[*asked, *read.doubts, *tracking.refused, *doubts],
+        doubts=[*asked, *read.doubts, *tracking.refused, *tracking.doubts, *doubts],
     )
 
 
@@ -418,6 +418,7 @@ class _Tracking:
     def __post_init__(self) -> None:
         self.notes: list[str] = []
         self.refused: list[str] = []
+        self.doubts: list[str] = []
         self.unseen: dict[str, str] = {}
 
     def run(
