@@ -148,7 +148,9 @@ def _visit(record: PatientRecord, patient_id: str, day: date) -> Visit:
 def _tracking_uid(record: PatientRecord, patient_id: str, lesion: str) -> str:
     """The tracking UID of a lesion that is named by its label or by the UID itself."""
     # What an older analysis called so is another.
-    seen = dict.fromkeys(o.tracking_uid for v in record.standing for o in v.observations)
+    shown = dict.fromkeys(o.tracking_uid for v in record.standing for o in v.observations)
+    # One that went to another patient with its study is shown until the visit is analysed again.
+    seen = [uid for uid in shown if uid in record.lesions]
     for uid in seen:
         if lesion in (uid, record.lesions[uid].label):
             return uid

@@ -172,6 +172,7 @@ class Results(_Section):
     series_number_start: int = Field(default=9100, description="First Series Number of our results.")
     encapsulated_pdf: bool = Field(default=True, description="Whether the report is also sent as a PDF.")
     secondary_capture: bool = Field(default=False, description="Whether key images are sent as pictures.")
+    presentation_state: bool = Field(default=False, description="Axes and labels drawn over the images.")
     course_report: bool = Field(default=True, description="An SR over all time points, in the latest study.")
     verifying_organization: str = Field(
         default="",

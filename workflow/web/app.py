@@ -16,6 +16,7 @@ from workflow.domain.states import RESULT_WORDS, VISIT_WORDS
 from workflow.engine.context import Context
 from workflow.settings import Settings
 from workflow.web.access import LOOPBACK_NAMES, login_check
+from workflow.web.colours import palette_css
 from workflow.web.plot import sum_plot_svg
 from workflow.web.view import course_table, page_status
 
@@ -92,6 +93,10 @@ def make_app(context: Context, settings: Settings) -> FastAPI:
     @app.get("/objects/{sop_instance_uid}.dcm", dependencies=guarded)
     def result_object(sop_instance_uid: str) -> FileResponse:
         return _file(overview.result_object(sop_instance_uid), "application/dicom", "object")
+
+    @app.get("/palette.css")
+    def palette() -> Response:
+        return Response(palette_css(), media_type="text/css")
 
     def _course(key: int) -> dict[str, Any]:
         course = overview.course(key)

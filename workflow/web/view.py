@@ -11,6 +11,7 @@ from workflow.domain.findings import AS_DRAWN, NOT_OUTLINED
 from workflow.domain.lesion import LesionState
 from workflow.domain.report import ROLE_WORDS, LesionRole
 from workflow.domain.states import LESION_WORDS
+from workflow.web.colours import colour_class
 
 LimitsOf = Callable[[str], Sequence[str]]
 
@@ -62,6 +63,7 @@ def course_table(course: dict[str, Any], limits_of: LimitsOf) -> dict[str, Any]:
                 "label": lesion["label"],
                 "tracking_uid": lesion["tracking_uid"],
                 "role": ROLE_WORDS[LesionRole(lesion["role"])],
+                "colour": colour_class(LesionRole(lesion["role"]), lesion["label"]),
                 "site": lesion["finding_site_meaning"] or lesion["organ"] or "site not said",
                 "laterality": lesion["laterality"],
                 "is_nodal": lesion["is_nodal"],

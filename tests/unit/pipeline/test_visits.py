@@ -142,7 +142,8 @@ def _by_label(point) -> dict[str, dict]:
     return {o["label"]: o for o in point["report"]["lesions"]}
 
 
-def test_a_follow_up_of_one_region_has_no_sum_and_shows_the_other_lesions_as_not_evaluable(hospital):
+def test_a_follow_up_of_one_region_has_no_sum_and_shows_the_other_lesions_as_not_evaluable(tmp_path):
+    hospital = Hospital(tmp_path, writes_real_results=True)
     hospital.receive(*_one_study(FIRST, 16, 20, is_prompted=True))
     hospital.receive(Study(day=SECOND, spheres=(_chest(9),)))
     hospital.work()
@@ -156,6 +157,7 @@ def test_a_follow_up_of_one_region_has_no_sum_and_shows_the_other_lesions_as_not
     assert "no series here shows its place" in liver["reason"]
     assert follow_up["report"]["assessment"]["sum_mm"] is None
     assert follow_up["report"]["assessment"]["overall"] == "NE"
+    assert {o["state"] for o in follow_up["objects"]} == {"VERIFIED"}
 
 
 def test_a_first_visit_without_lesions_leaves_the_baseline_to_the_next_and_a_person_is_asked(hospital):
@@ -555,8 +557,12 @@ def test_a_mark_on_no_image_of_the_visit_stops_no_other_and_a_person_is_asked(ho
 
 def test_a_study_of_refused_images_and_marks_waits_for_a_person(hospital, tmp_path):
     series = Study(day=FIRST, spheres=(_chest(16, is_prompted=True),)).write(tmp_path / "study")
-    for path in series.paths[1:]:
-        path.unlink()
+
+    def make_scout(image) -> None:
+        if image.Modality == "CT":
+            image.ImageType = ["ORIGINAL", "PRIMARY", "LOCALIZER"]
+
+    _edit(tmp_path / "study", make_scout)
     hospital.receive_folder(tmp_path / "study")
     hospital.work()
     (kept,) = hospital.status()["quarantine"]
