@@ -1,9 +1,9 @@
 """Target response: thresholds to the µm, the peers' known wrong answers, the order of the rules."""
 
 import pytest
-from response_cases import follow, overalls
+from response_cases import day, follow, overalls
 
-from workflow.domain.response import Response
+from workflow.domain.response import Lesion, Protocol, Response, TimePoint, Timeline, assess, micrometres
 
 
 @pytest.mark.parametrize(
@@ -91,3 +91,24 @@ def test_a_carried_response_confirms_nothing():
     course = follow([100, 70, 80])
     assert course.best_overall_response.value is Response.PR
     assert course.confirmed_best_overall_response.value is Response.SD
+
+
+@pytest.mark.parametrize(
+    ("sums", "is_nodal", "reason"),
+    [
+        ([20, 0], False, "all target lesions have disappeared"),
+        ([20, 8], True, "all target nodes are below 10 mm (sum 8 mm)"),
+    ],
+)
+def test_the_reason_of_a_complete_response_says_what_is_gone(sums, is_nodal, reason):
+    assert follow(sums, is_nodal=is_nodal).assessments[-1].target_reason == reason
+
+
+@pytest.mark.parametrize(("sum_mm", "expected"), [(9.999, "CR"), (10, "PR")])
+def test_where_only_the_sum_is_known_nodes_are_normal_if_all_together_are_below_10_mm(sum_mm, expected):
+    nodes = tuple(Lesion(id=name, organ="lymph node", is_nodal=True) for name in ("T1", "T2"))
+    points = tuple(
+        TimePoint(id=f"TP{n}", date=day(56 * n), sum_um=micrometres(mm)) for n, mm in enumerate([40, sum_mm])
+    )
+    course = assess(Timeline(lesions=nodes, time_points=points), Protocol())
+    assert overalls(course) == [expected]
