@@ -3,7 +3,7 @@
 import pytest
 from response_cases import day, follow, overalls
 
-from workflow.domain.response import Lesion, Protocol, Response, TimePoint, Timeline, assess, micrometres
+from workflow.domain.response import Lesion, Protocol, Response, Timeline, TimePoint, assess, micrometres
 
 
 @pytest.mark.parametrize(
