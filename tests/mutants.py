@@ -83,7 +83,7 @@ def changed(node: ast.AST) -> ast.AST | None:
             return ast.Constant(value + 1)
         case ast.IfExp(test, body, orelse):
             return ast.IfExp(test, orelse, body)
-        case ast.Return(value) if value is not None:
+        case ast.Return(value) if value is not None and ast.unparse(value) != "None":
             return ast.Return(ast.Constant(None))
         case ast.Continue():
             return ast.Break()

@@ -154,3 +154,29 @@ def test_a_title_is_no_part_of_a_name_that_two_persons_share():
 def test_whoever_asks_only_for_the_reason_gets_none_where_there_is_no_doubt():
     assert why_not_same(PERSON, replace(PERSON, issuer_of_patient_id="")) is None
     assert why_not_same(PERSON, replace(PERSON, sex="M")) == "the same PatientID comes with two sexes"
+
+
+@pytest.mark.parametrize(
+    ("name", "one", "other", "expected"),
+    [
+        ("another given name", "王^伟", "王^芳", SAME),
+        ("another family name", "王^伟", "李^伟", SAME),
+        ("no sign in common", "王^伟", "李^娜", IN_DOUBT),
+        ("the same signs in the middle alone", "王^小明", "李^小红", IN_DOUBT),
+    ],
+)
+def test_a_birth_date_joins_names_in_chinese_signs_only_if_first_or_last_agree(name, one, other, expected):
+    assert likeness(_named(one, birth_date=BORN), _named(other, birth_date=BORN)) is expected, name
+    assert likeness(_named(one, birth_date=None), _named(other, birth_date=None)) is IN_DOUBT
+
+
+@pytest.mark.parametrize("born", [date(1960, 1, 1), date(1900, 5, 2), date(1901, 1, 1)])
+def test_only_the_first_of_january_1900_and_before_stands_for_an_unknown_birth_date(born):
+    person = replace(PERSON, birth_date=born)
+    assert likeness(person, replace(person, birth_date=date(1970, 5, 5))) is IN_DOUBT
+
+
+def test_a_name_of_a_nobody_says_nothing():
+    assert likeness(PERSON, replace(PERSON, patient_name="^^^^")) is SAME
+    without_issuer = replace(PERSON, issuer_of_patient_id="", patient_name="")
+    assert likeness(PERSON, without_issuer) is IN_DOUBT
