@@ -16,7 +16,7 @@ from hospital import rows
 from sqlalchemy import select
 
 from db.jobs import due_job_ids, enqueue
-from db.tables import JobRow
+from db.tables import JobRow, PatientRow
 from workflow.bootstrap import build
 from workflow.domain.errors import TransientError
 from workflow.engine import reconciler
@@ -59,9 +59,10 @@ def worker(settings: Settings) -> Iterator[subprocess.Popen[bytes]]:
 
 
 def _enqueue(context: Context, *subjects: str, stage: str = "timeline") -> list[int]:
-    """Work that is quickly done: the timeline of a patient whom nobody knows is empty."""
+    """Work that is quickly done: the timeline of a patient without studies is empty."""
     with rows(context) as session:
         for subject in subjects:
+            session.add(PatientRow(id=int(subject), patient_id=subject))
             enqueue(session, stage=stage, subject=subject, lane=f"p:{subject}", due_at=context.clock())
     with rows(context) as session:
         return due_job_ids(session, context.clock())
