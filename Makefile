@@ -6,7 +6,7 @@ DEV := $(VENV)/.dev-installed
 APP := $(VENV)/.app-installed
 INPUTS := pyproject.toml constraints.txt
 
-.PHONY: demo test lint clean
+.PHONY: demo test viewer-test lint mutants clean
 
 demo: $(APP)
 	$(BIN)/tumorline demo $(if $(KEEP),--keep)
@@ -15,11 +15,19 @@ test: $(DEV) lint
 	# Two workers with a thread each: two with two would fight over two cores.
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadgroup $(PYTEST)
 
+# Every kind of result in the real OHIF; what is missing for it is said, and .ci/run installs it.
+viewer-test: $(DEV)
+	TUMORLINE_VIEWER=all OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/viewer $(PYTEST)
+
 lint: $(DEV)
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+# By hand, and long: which small faults of the stages and the domain would no test notice?
+mutants: $(DEV)
+	OMP_NUM_THREADS=1 nice -n 15 $(BIN)/python tests/mutants.py $(MUTANTS)
 
 # torch is installed on its own first: pip then takes a CPU build where one is at hand, and nothing
 # that is installed later can ask for another.

@@ -27,7 +27,6 @@ from pathlib import Path
 
 import numpy as np
 from scipy import ndimage
-from workflow.images import read_image
 
 from benchmarks import weight_free
 from models.weight_free import open_tracker
@@ -39,6 +38,7 @@ from workflow.domain.measurement import measure
 from workflow.simulation.breathing import Breathing
 from workflow.simulation.course import LesionAt, SimulatedCase, hundred_cases
 from workflow.simulation.sources import load_lung_pair
+from workflow.use_cases.images import read_image
 
 FOUND_MM, SIZED_MM = 3.0, 2.0
 

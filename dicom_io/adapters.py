@@ -196,6 +196,7 @@ class DicomResults:
             verifying_organization=self._settings.verifying_organization,
             writes_pdf=self._settings.encapsulated_pdf,
             writes_key_images=self._settings.secondary_capture,
+            writes_presentation_state=self._settings.presentation_state,
         )
 
 

@@ -17,6 +17,7 @@ from pydicom.sr.coding import Code
 
 from workflow.domain.anatomy import site_of_code, site_of_words
 from workflow.domain.report import ReportedLesion
+from workflow.domain.response.policy import CRITERIA_WORDS
 
 PRIVATE_CODING_SCHEME: Final = "99TUMORLINE"
 PRIVATE_CODING_SCHEME_NAME: Final = "Tumorline response assessment concepts"
@@ -235,19 +236,12 @@ def response_code(response: str) -> Code:
     return _RESPONSES.get(words) or private(_code_value(words), words)
 
 
-_CRITERIA_NAMES: Final[Mapping[str, str]] = {  # as their authors write them
-    "IRECIST": "iRECIST",
-    "MRECIST": "mRECIST",
-    "PERCIST10": "PERCIST 1.0",
-    "LUGANO2014": "Lugano 2014",
-}
-
-
 def criteria_code(criteria: str) -> Code:
     """The code of the response criteria ("RECIST 1.1", "recist-1.1"): CID 6147 if in it, else ours."""
     wanted = _code_value(criteria)
     known = [code for name, code in CRITERIA.items() if _code_value(name) == wanted]
-    return known[0] if known else private(wanted, _CRITERIA_NAMES.get(wanted, criteria))
+    names = {_code_value(ours): words for ours, words in CRITERIA_WORDS.items()}
+    return known[0] if known else private(wanted, names.get(wanted, criteria))
 
 
 def _code_value(words: str) -> str:

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
+import traceback
 
 import typer
 
 from workflow import __version__, commands
-from workflow.domain.errors import TransientError, WorkflowError
+from workflow.commands._exit import EPILOG, ExitCode, exit_code_of
+from workflow.domain.errors import WorkflowError
 
 app = typer.Typer(
     name="tumorline",
     help="Oncology follow-up from PACS event to SEG and SR. Research use: a radiologist signs.",
+    epilog=EPILOG,
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode="markdown",
@@ -41,13 +44,12 @@ for _module in sorted(m.name for m in pkgutil.iter_modules(commands.__path__)):
 
 
 def main() -> None:
-    """Run the command line.
-
-    Exit codes: 0 all well; 1 done, but something needs a person; 2 wrong use, input or configuration;
-    3 something was not there (PACS, database, port): try again.
-    """
+    """Run the command line; the process ends with a code of `workflow.commands._exit`."""
     try:
         app()
     except WorkflowError as error:
         typer.echo(f"tumorline: {error}", err=True)
-        raise SystemExit(3 if isinstance(error, TransientError) else 2) from None
+        raise SystemExit(exit_code_of(error)) from None
+    except Exception:  # the edge of the process
+        traceback.print_exc()
+        raise SystemExit(ExitCode.DEFECT) from None

@@ -13,6 +13,7 @@ from workflow.domain.errors import UnsuitableInputError
 from workflow.domain.findings import AS_DRAWN, Grid, Prompted, Tracked, join
 from workflow.domain.geometry import Mask, Volume, mask_on_grid, union
 from workflow.domain.lesion import (
+    Flag,
     LesionMeasurement,
     LesionPrompt,
     LesionState,
@@ -199,7 +200,7 @@ def analyse(
         now=context.clock(),
         seconds=time.monotonic() - started,
         notes=[*notes, *read.notes, *tracking.notes],
-        doubts=[*asked, *read.doubts, *tracking.refused, *doubts],
+        doubts=[*asked, *read.doubts, *tracking.refused, *tracking.doubts, *doubts],
     )
 
 
@@ -417,6 +418,7 @@ class _Tracking:
     def __post_init__(self) -> None:
         self.notes: list[str] = []
         self.refused: list[str] = []
+        self.doubts: list[str] = []
         self.unseen: dict[str, str] = {}
 
     def run(
@@ -516,6 +518,10 @@ class _Tracking:
             self.refused.append(reason)
             self.unseen |= dict.fromkeys((k.tracking_uid for k in lesions), reason)
             return []
+        if any(Flag.OTHER_PATIENT in lesion.flags for lesion in found):
+            self.doubts.append(
+                f"{prior.series.name} of {day} and {image.series.name} may show two patients: whose are they?"
+            )
         grid = self.images.grids[here]
         return [
             Tracked(known=known, grid=grid, lesion=lesion, measurement=_size(image, lesion.mask))

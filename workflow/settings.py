@@ -35,22 +35,24 @@ class NodeTls(_Section):
 class Node(_Section):
     """A DICOM application entity that we talk to."""
 
-    ae_title: str = Field(max_length=16)
-    host: str = "127.0.0.1"
-    port: int = Field(ge=1, le=65535)
+    ae_title: str = Field(max_length=16, description="What it is called.")
+    host: str = Field(default="127.0.0.1", description="Name or address.")
+    port: int = Field(ge=1, le=65535, description="Its DICOM port.")
     tls: NodeTls | None = Field(default=None, description="Unset: plain DICOM.")
 
 
 class Listener(_Section):
     """Our own DICOM listener."""
 
-    ae_title: str = Field(default="TUMORLINE", max_length=16)
-    host: str = "127.0.0.1"
-    port: int = Field(default=11112, ge=1, le=65535)
+    ae_title: str = Field(
+        default="TUMORLINE", max_length=16, description="What we are called, also when we call others."
+    )
+    host: str = Field(default="127.0.0.1", description="The address it listens on; 0.0.0.0 is all of them.")
+    port: int = Field(default=11112, ge=1, le=65535, description="Its DICOM port.")
     allowed_calling_ae_titles: tuple[str, ...] = Field(
         default=(), description="AE titles that may send to us; everyone else is refused. Empty: nobody."
     )
-    maximum_associations: int = Field(default=16, ge=1)
+    maximum_associations: int = Field(default=16, ge=1, description="Senders at once; more are refused.")
     minimum_free_mb: int = Field(
         default=1024, description="Below this, C-STORE answers 0xA700 so that the sender retries."
     )
@@ -74,21 +76,21 @@ class Listener(_Section):
 class Archive(_Section):
     """The local DICOM archive that stands in for a PACS when no destination is set."""
 
-    ae_title: str = Field(default="ARCHIVE", max_length=16)
-    port: int = Field(default=11113, ge=1, le=65535)
+    ae_title: str = Field(default="ARCHIVE", max_length=16, description="What it is called.")
+    port: int = Field(default=11113, ge=1, le=65535, description="Its DICOM port, on 127.0.0.1.")
 
 
 class Orthanc(_Section):
     """An Orthanc REST endpoint whose `/changes` are followed (needs the extra `orthanc`, GPL-3.0)."""
 
     url: str = Field(description="e.g. http://127.0.0.1:8042")
-    username: str = ""
-    password: SecretStr = SecretStr("")
-    poll_s: float = 2.0
+    username: str = Field(default="", description="Empty: no login.")
+    password: SecretStr = Field(default=SecretStr(""), description="Best given as an environment variable.")
+    poll_s: float = Field(default=2.0, gt=0, description="Pause between two looks at the changes.")
 
 
 class Readiness(_Section):
-    """When a study counts as received (see docs/decisions on completeness)."""
+    """When a study counts as received."""
 
     quiet_s: float = Field(default=120.0, gt=0, description="Silence before a study is looked at.")
     max_wait_s: float = Field(
@@ -115,10 +117,10 @@ class Prompts(_Section):
 class Models(_Section):
     """Which models do the work, and under which licences."""
 
-    segmenter: str = "weight-free"
-    tracker: str = "weight-free"
-    segmenter_weights: Path | None = None
-    tracker_weights: Path | None = None
+    segmenter: str = Field(default="weight-free", description="A name of `tumorline models list`.")
+    tracker: str = Field(default="weight-free", description="A name of `tumorline models list`.")
+    segmenter_weights: Path | None = Field(default=None, description="File or folder of its weights.")
+    tracker_weights: Path | None = Field(default=None, description="File or folder of its weights.")
     segmenter_parameters: dict[str, Any] = Field(
         default_factory=dict, description="The model's own; docs/models.md."
     )
@@ -129,13 +131,18 @@ class Models(_Section):
         default=None, gt=0, description="Confidence from prompts moved so far, at five times the decoding."
     )
     device: str = Field(default="auto", description="auto, cpu, cuda or cuda:N.")
-    allowed_licences: tuple[str, ...] = tuple(sorted(DEFAULT_ALLOWED_LICENCES))
+    allowed_licences: tuple[str, ...] = Field(
+        default=tuple(sorted(DEFAULT_ALLOWED_LICENCES)),
+        description="Licences of weights that this site accepts; a model under another is not opened.",
+    )
 
 
 class Response(_Section):
     """The study protocol: criteria and policies (`tumorline recist --explain` lists them)."""
 
-    criteria: str = "recist-1.1"
+    criteria: str = Field(
+        default="recist-1.1", description="By which every patient is judged; docs/recist.md."
+    )
     visit_window_days: int = Field(
         default=7, ge=0, description="Studies of other regions within so many days are one visit."
     )
@@ -144,17 +151,28 @@ class Response(_Section):
         ge=0,
         description="Regions first looked at so long after the first still belong to the baseline.",
     )
-    policy: dict[str, Any] = Field(default_factory=dict)
+    policy: dict[str, Any] = Field(
+        default_factory=dict, description="What the criteria leave open, by name; docs/recist.md."
+    )
 
 
 class Results(_Section):
     """How SEG, SR and PDF are written."""
 
-    segmentation_type: str = Field(default="BINARY", pattern="^(BINARY|LABELMAP)$")
-    tracking_identifier: str = Field(default="ohif", pattern="^(ohif|readable)$")
-    series_number_start: int = 9100
-    encapsulated_pdf: bool = True
-    secondary_capture: bool = False
+    segmentation_type: str = Field(
+        default="BINARY",
+        pattern="^(BINARY|LABELMAP)$",
+        description="LABELMAP only where PACS and viewers know it.",
+    )
+    tracking_identifier: str = Field(
+        default="ohif",
+        pattern="^(ohif|readable)$",
+        description="ohif: OHIF can edit the measurements; readable: the label alone.",
+    )
+    series_number_start: int = Field(default=9100, description="First Series Number of our results.")
+    encapsulated_pdf: bool = Field(default=True, description="Whether the report is also sent as a PDF.")
+    secondary_capture: bool = Field(default=False, description="Whether key images are sent as pictures.")
+    presentation_state: bool = Field(default=False, description="Axes and labels drawn over the images.")
     course_report: bool = Field(default=True, description="An SR over all time points, in the latest study.")
     verifying_organization: str = Field(
         default="",
@@ -166,8 +184,8 @@ class Results(_Section):
 class Web(_Section):
     """The web page. Without a password one is made at first start and kept in the home folder."""
 
-    host: str = "127.0.0.1"
-    port: int = Field(default=8080, ge=1, le=65535)
+    host: str = Field(default="127.0.0.1", description="The address it listens on.")
+    port: int = Field(default=8080, ge=1, le=65535, description="Its port; plain HTTP.")
     username: str = Field(default="reader", pattern=r"^[^:]+$", description="Not empty, without a colon.")
     password: SecretStr | None = Field(default=None, min_length=8, description="8 characters or more.")
     login: bool = Field(default=True, description="Only the demo turns this off, and only on loopback.")
@@ -176,7 +194,7 @@ class Web(_Section):
 class Worker(_Section):
     """How jobs are carried out."""
 
-    concurrency: int = Field(default=1, ge=1)
+    concurrency: int = Field(default=1, ge=1, description="Jobs at once in one worker.")
     queues: tuple[Literal["pipeline", "inference"], ...] = Field(
         default=("pipeline", "inference"),
         min_length=1,
@@ -190,7 +208,7 @@ class Worker(_Section):
     )
     retry_base_s: float = Field(default=5.0, gt=0, description="First wait after something was not there.")
     retry_at_most_s: float = Field(default=600.0, gt=0, description="Waits double up to this, for ever.")
-    reconcile_s: float = Field(default=1.0, gt=0)
+    reconcile_s: float = Field(default=1.0, gt=0, description="Pause between two looks at what is due.")
 
 
 class Settings(BaseSettings):

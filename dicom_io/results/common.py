@@ -45,13 +45,14 @@ _PER_VERSION, _PER_VOLUME = 100, 10
 
 
 class Kind(IntEnum):
-    """What a series holds: its place among the five Series Numbers of a report."""
+    """What a series holds: its place among the six Series Numbers of a report."""
 
     SEG = 0
     SR = 1
     PDF = 2
     KEY_IMAGES = 3
     COURSE = 4
+    PRESENTATION_STATE = 5
 
 
 def series_number(kind: Kind, report: TimePointReport, settings: ResultSettings, place: int = 1) -> int:
@@ -60,7 +61,7 @@ def series_number(kind: Kind, report: TimePointReport, settings: ResultSettings,
     Parameters
     ----------
     place
-        Which of the study's measured volumes a SEG is on, from 1.
+        Which of a study's SEGs or presentation states it is, from 1.
     """
     return settings.series_number + kind + _PER_VERSION * (report.version - 1) + _PER_VOLUME * (place - 1)
 

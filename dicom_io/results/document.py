@@ -40,6 +40,8 @@ def begin_document(
     from highdicom.base import SOPClass
 
     header = images.header
+    # A presentation state has the time of its creation instead (PS3.3 C.11.10).
+    content = {} if place.modality == "PR" else {"content_date": moment.date(), "content_time": moment.time()}
     document = SOPClass(
         study_instance_uid=header.StudyInstanceUID,
         series_instance_uid=uids.series_instance_uid_of(place.sop_instance_uid),
@@ -63,8 +65,7 @@ def begin_document(
         study_time=header.StudyTime,
         referring_physician_name=header.ReferringPhysicianName,
         series_description=place.series_description,
-        content_date=moment.date(),
-        content_time=moment.time(),
+        **content,
         **institution(header),
     )
     document.copy_patient_and_study_information(header)

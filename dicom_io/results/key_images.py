@@ -14,6 +14,7 @@ from dicom_io.results.fonts import font_path
 from workflow.domain.geometry import FloatArray, Point, Volume
 from workflow.domain.palette import RGB, colour_of
 from workflow.domain.report import ReportedLesion
+from workflow.domain.states import LESION_WORDS
 
 _BLACK: RGB = (0, 0, 0)
 _WHITE: RGB = (255, 255, 255)
@@ -262,7 +263,7 @@ def _write(picture: Any, lesion: ReportedLesion, grid: _SquareField) -> None:
 
     say(margin, margin, lesion.label, "lt", large, colour_of(lesion.role, lesion.label))
     measurement = lesion.measurement
-    words = lesion.state.value.replace("_", " ")
+    words = LESION_WORDS[lesion.state]
     if measurement is not None:
         words = f"{measurement.long_axis.length_mm:.1f} x {measurement.short_axis.length_mm:.1f} mm"
     end = size - margin

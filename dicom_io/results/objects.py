@@ -11,6 +11,7 @@ from dicom_io.parsing import quiet
 from dicom_io.results.key_images import KeyImage, key_image_field_mm, render_key_image
 from dicom_io.results.pdf import build_pdf
 from dicom_io.results.pdf_lesions import PictureStrip
+from dicom_io.results.presentation_state import build_presentation_states
 from dicom_io.results.secondary_capture import build_secondary_captures
 from dicom_io.results.seg import build_seg
 from dicom_io.results.settings import ResultSettings
@@ -34,6 +35,8 @@ class ResultObjects:
         The encapsulated PDF, in the first study, if the settings ask for it.
     key_images
         Secondary Captures per study of the visit, if the settings ask for them.
+    presentation_states
+        Grayscale Softcopy Presentation States per study of the visit, if the settings ask for them.
     pictures
         A picture of every lesion that has a place on its volume, by tracking UID, in the report's order.
     """
@@ -44,6 +47,7 @@ class ResultObjects:
     srs: tuple[Dataset, ...]
     pdf: Dataset | None = None
     key_images: tuple[tuple[Dataset, ...], ...] = ()
+    presentation_states: tuple[tuple[Dataset, ...], ...] = ()
     pictures: Mapping[str, KeyImage] = field(default_factory=dict)
 
     @property
@@ -65,15 +69,17 @@ class ResultObjects:
     def by_role(self) -> dict[str, Dataset]:
         """Every object by its role, in the order to send them: what is referred to before what refers to it.
 
-        "seg", "sr", "pdf" and "key01" ...; further ones are "seg-2" and "sr-2".
+        "seg", "sr", "pdf", "key01" ... and "presentation"; further ones are "seg-2" and "sr-2".
         """
         segs = [seg for seg in self.segs if seg is not None]
         pictures = [picture for study in self.key_images for picture in study]
+        states = [state for study in self.presentation_states for state in study]
         return {
             **{role_of("seg", number): seg for number, seg in enumerate(segs, start=1)},
             **{role_of("sr", number): sr for number, sr in enumerate(self.srs, start=1)},
             **({} if self.pdf is None else {"pdf": self.pdf}),
             **{f"key{number:02d}": picture for number, picture in enumerate(pictures, start=1)},
+            **{role_of("presentation", number): state for number, state in enumerate(states, start=1)},
         }
 
     @property
@@ -133,8 +139,18 @@ def build_results(
             captures = tuple(
                 build_secondary_captures(visit, study, pictures, settings) for study in visit.studies
             )
+        states: tuple[tuple[Dataset, ...], ...] = ()
+        if settings.writes_presentation_state:
+            states = tuple(build_presentation_states(visit, study, settings) for study in visit.studies)
     return ResultObjects(
-        visit=visit, settings=settings, segs=segs, srs=srs, pdf=pdf, key_images=captures, pictures=pictures
+        visit=visit,
+        settings=settings,
+        segs=segs,
+        srs=srs,
+        pdf=pdf,
+        key_images=captures,
+        presentation_states=states,
+        pictures=pictures,
     )
 
 

@@ -11,22 +11,15 @@ from dicom_io.results.key_images import KeyImage, render_locator
 from dicom_io.results.pdf_style import INK, RULE, table_of
 from dicom_io.results.pdf_tags import paragraph, picture
 from dicom_io.results.visit import Visit
-from dicom_io.results.words import ROLE_WORDS, site_words
+from dicom_io.results.words import site_words
 from workflow.domain.lesion import LesionState
 from workflow.domain.palette import colour_of, css
-from workflow.domain.report import LesionRole, ReportedLesion, TimePointReport
+from workflow.domain.report import ROLE_WORDS, LesionRole, ReportedLesion, TimePointReport
+from workflow.domain.states import LESION_WORDS
 
 MOST_COLUMNS = 6
 _LABEL_SHARES = (0.10, 0.16, 0.13)
 _PICTURE_MM, _LOCATOR_MM = 43.0, 30.0
-_STATE_WORDS = {
-    LesionState.DISAPPEARED: "gone",
-    LesionState.TOO_SMALL: "too small",
-    LesionState.NOT_EVALUABLE: "not evaluable",
-    LesionState.TRACKING_FAILED: "not found",
-    LesionState.MERGED: "merged",
-    LesionState.SPLIT: "split",
-}
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -125,14 +118,15 @@ def value_of(report: TimePointReport, tracking_uid: str) -> str:
         return "-"
     if lesion.is_rejected:
         return "rejected"
-    state = _STATE_WORDS.get(lesion.state, "")
+    words = LESION_WORDS[lesion.state]
     length = lesion.diameter_mm
     if length is None and lesion.measurement is not None:
         axis = lesion.measurement.short_axis if lesion.is_nodal else lesion.measurement.long_axis
         length = axis.length_mm
     if length is None:
-        return state or "present"
-    return f"{length:.1f} {state}".strip() + (" (!)" if lesion.flags else "")
+        return words
+    state = "" if lesion.state is LesionState.PRESENT else f" {words}"
+    return f"{length:.1f}{state}" + (" (!)" if lesion.flags else "")
 
 
 def _sum_rows(shown: Sequence[TimePointReport]) -> list[tuple[str, list[str]]]:

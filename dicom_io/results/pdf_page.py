@@ -18,11 +18,12 @@ from dicom_io.results.plots import sum_plot_png
 from dicom_io.results.settings import ResultSettings
 from dicom_io.results.words import person, said_of
 from workflow.domain.lesion import LesionState
+from workflow.domain.palette import PROGRESSION, RESPONSE, css
 from workflow.domain.report import LesionRole, ReviewStatus, TimePointReport
 
 _SEPARATOR = "  ·  "
 _RESPONSE_COLOURS = {
-    "CR": "#1e8449", "PR": "#1e8449", "SD": "#9a7d0a", "PD": "#c0392b", "NE": "#5d6b79",
+    "CR": css(RESPONSE), "PR": css(RESPONSE), "SD": "#9a7d0a", "PD": css(PROGRESSION), "NE": MUTED,
 }  # fmt: skip
 
 
@@ -145,7 +146,7 @@ def _banner(report: TimePointReport, styles: dict[str, Any]) -> list[Any]:
 
     if report.status is ReviewStatus.SIGNED:
         when = f" on {report.signed_at:%Y-%m-%d %H:%M}" if report.signed_at else ""
-        words, colour, tint = f"Signed by {person(report.signed_by or '')}{when}", "#1e8449", "#e9f7ef"
+        words, colour, tint = f"Signed by {person(report.signed_by or '')}{when}", css(RESPONSE), "#e9f7ef"
     else:
         words = "UNVERIFIED: made by software, not yet confirmed by a radiologist"
         colour, tint = "#b9460b", "#fdf0e6"

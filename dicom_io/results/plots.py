@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from io import BytesIO
 
+from workflow.domain.palette import PROGRESSION, RESPONSE, css
 from workflow.domain.report import TimePointReport
 
 _SHORTEST_SPAN_DAYS = 28  # so that a single time point is not spread over fractions of a day
-_PROGRESSION, _RESPONSE, _LINE = "#c0392b", "#1e8449", "#1f4e79"
+_LINE = "#1f4e79"
 
 
 def sum_plot_png(
@@ -46,8 +47,8 @@ def sum_plot_png(
         )  # fmt: skip
     last = points[-1][0].assessment
     for value, factor, colour, words in (
-        (last.baseline_sum_mm, 0.7, _RESPONSE, "30 % below\nbaseline"),
-        (last.nadir_sum_mm, 1.2, _PROGRESSION, "20 % above\nnadir"),
+        (last.baseline_sum_mm, 0.7, css(RESPONSE), "30 % below\nbaseline"),
+        (last.nadir_sum_mm, 1.2, css(PROGRESSION), "20 % above\nnadir"),
     ):
         if value:
             axes.axhline(value * factor, color=colour, linewidth=1, linestyle="--")

@@ -36,13 +36,14 @@ class ResultSettings:
     Attributes
     ----------
     series_number
-        First of the five Series Numbers in use: SEG, SR, PDF, key images and summary, in this order. Each
-        version of a report has the next hundred, each further SEG of a study the next ten.
+        First of the six Series Numbers in use: SEG, SR, PDF, key images, summary and presentation state, in
+        this order. Each version of a report has the next hundred, each further SEG of a study the next ten.
     verifying_organization
         Whom a signing reader is accountable to (0040,A027). Unset: the institution that the source images
         name, or else `UNNAMED_ORGANIZATION`, as the attribute must not be empty.
-    writes_pdf, writes_key_images
-        Whether the encapsulated PDF and the Secondary Captures are made besides SEG and SR.
+    writes_pdf, writes_key_images, writes_presentation_state
+        Whether the encapsulated PDF, the Secondary Captures and the Grayscale Softcopy Presentation State
+        are made besides SEG and SR.
     """
 
     segmentation_type: SegmentationType = SegmentationType.BINARY
@@ -53,6 +54,7 @@ class ResultSettings:
     pdf_description: str = "Tumorline report"
     key_images_description: str = "Tumorline key images"
     summary_description: str = "Tumorline course"
+    presentation_state_description: str = "Tumorline axes"
     manufacturer: str = "Tumorline"
     manufacturer_model_name: str = "Tumorline"
     software_version: str = __version__
@@ -60,10 +62,11 @@ class ResultSettings:
     verifying_organization: str = ""
     writes_pdf: bool = True
     writes_key_images: bool = False
+    writes_presentation_state: bool = False
 
     def __post_init__(self) -> None:
-        if not 1 <= self.series_number <= 99_995:
-            raise ValueError(f"series number {self.series_number} is not between 1 and 99995")
+        if not 1 <= self.series_number <= 99_994:
+            raise ValueError(f"series number {self.series_number} is not between 1 and 99994")
         for name in ("manufacturer", "manufacturer_model_name", "software_version", "device_serial_number"):
             value = getattr(self, name)
             if not 0 < len(value) <= 64:  # VR LO, Type 1 in Enhanced General Equipment (PS3.3 C.7.5.2)

@@ -180,22 +180,30 @@ class SourceImages:
 
     def plane(self, index: int) -> ImagePlane:
         """Where the image of a slice lies, from its own header."""
+        return _plane(
+            self.image(index),
+            self.group(index, "PlanePositionSequence"),
+            self.group(index, "PlaneOrientationSequence"),
+            self.group(index, "PixelMeasuresSequence"),
+        )
+
+    def group(self, index: int, name: str) -> Dataset:
+        """A functional group of the frame of a slice; the header itself of a single-frame image.
+
+        Empty if a multi-frame image has no such group (PS3.3 C.7.6.16).
+        """
         image = self.image(index)
         frame = self.source.slices[index].frame_number
         if frame is None:
-            return _plane(image, image, image, image)
-        shared = image.SharedFunctionalGroupsSequence[0]
-        own = image.PerFrameFunctionalGroupsSequence[frame - 1]
-
-        def group(name: str) -> Dataset:
-            return own[name][0] if name in own else shared[name][0]
-
-        return _plane(
-            image,
-            group("PlanePositionSequence"),
-            group("PlaneOrientationSequence"),
-            group("PixelMeasuresSequence"),
-        )
+            return image
+        for groups in (
+            image.PerFrameFunctionalGroupsSequence[frame - 1],
+            image.SharedFunctionalGroupsSequence[0],
+        ):
+            if name in groups:
+                found: Dataset = groups[name][0]
+                return found
+        return Dataset()
 
     def is_on_acquired_grid(self, indices: Iterable[int]) -> bool:
         """Whether these slices of the volume are the images themselves, not resampled from them."""

@@ -103,6 +103,7 @@ def _with_images(results: ResultObjects) -> Iterator[tuple[Dataset, SourceImages
         yield sr, study.images
     if results.pdf is not None:
         yield results.pdf, studies[0].images
-    for study, captures in zip(studies, results.key_images, strict=bool(results.key_images)):
-        for capture in captures:
-            yield capture, study.images
+    for further in (results.key_images, results.presentation_states):
+        for study, those in zip(studies, further, strict=bool(further)):
+            for one in those:
+                yield one, study.images

@@ -9,7 +9,7 @@ from pydicom.valuerep import PersonName
 
 from dicom_io.results.fonts import can_show
 from workflow.domain.report import (
-    LesionRole,
+    ROLE_WORDS,
     ReportedDecision,
     ReportedLesion,
     ReviewStatus,
@@ -68,9 +68,6 @@ def status_words(report: TimePointReport) -> str:
         return "draft, not confirmed by a radiologist"
     when = f" on {report.signed_at:%Y-%m-%d}" if report.signed_at else ""
     return f"signed by {person(report.signed_by or '')}{when}"
-
-
-ROLE_WORDS = {LesionRole.TARGET: "target", LesionRole.NON_TARGET: "non-target", LesionRole.NEW: "new"}
 
 
 def lesion_words(lesion: ReportedLesion) -> str:

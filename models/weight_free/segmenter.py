@@ -34,7 +34,7 @@ from workflow.domain.lesion import (
 )
 from workflow.ports import Progress, no_progress
 
-VERSION = "1.0"
+VERSION = "1.1"
 
 _BALLS_MM = (4.0, 6.0, 9.0, 13.0, 19.0, 28.0, 40.0)
 # Nearest to the middle first: it stays where several fit equally well.
@@ -154,11 +154,13 @@ class WeightFreeSegmenter:
             is_size_uncertain=chosen.is_uncertain,
         )
 
-    def segment_hint(self, volume: Volume, hint: Hint, drawn: Drawn | None = None) -> Found:
-        """The lesion that a hint describes."""
+    def segment_hint(
+        self, volume: Volume, hint: Hint, drawn: Drawn | None = None, *, leaves_out: bool = True
+    ) -> Found:
+        """The lesion that a hint describes; `leaves_out` what the image says is other tissue."""
         drawn = drawn or Drawn()
         patch = self._patch(volume, hint)
-        fields = self._fields(hint, patch, drawn)
+        fields = self._fields(hint, patch, drawn, leaves_out)
         soft = self._solve(patch, fields, hint.radius_mm)
         mask, threshold = self._sized(soft, patch, volume, fields, hint)
         mask = drawn.hold(mask, volume)
@@ -166,7 +168,7 @@ class WeightFreeSegmenter:
             return Found(mask=mask, confidence=0.0)
         others = []
         for shift, scale in _perturbations(hint.radius_mm):
-            moved = self._fields(hint.perturbed(shift, scale), patch, drawn)
+            moved = self._fields(hint.perturbed(shift, scale), patch, drawn, leaves_out)
             other = self._solve(patch, moved, hint.radius_mm, rounds=1, start=soft)
             others.append(dice(mask, drawn.hold(mask_of(other, patch, volume, moved, threshold), volume)))
         stability, edge = float(np.mean(others)), edge_strength(patch, patch.of_mask(mask))
@@ -193,9 +195,11 @@ class WeightFreeSegmenter:
         return best[1], best[2]
 
     @staticmethod
-    def _fields(hint: Hint, patch: Patch, drawn: Drawn) -> Fields:
+    def _fields(hint: Hint, patch: Patch, drawn: Drawn, leaves_out: bool = True) -> Fields:
         fields = drawn.limit(hint.fields(patch), patch)
-        if drawn.slices and isinstance(hint, ShapeHint):  # outlined: the reader says what is in it
+        if not leaves_out or (
+            drawn.slices and isinstance(hint, ShapeHint)
+        ):  # outlined: the reader says what is in it
             return fields
         other = other_tissue(patch, fields) & ~fields.inside
         return replace(fields, outside=fields.outside | other)

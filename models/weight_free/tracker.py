@@ -26,7 +26,11 @@ from workflow.domain.lesion import (
 from workflow.domain.measurement import measure
 from workflow.ports import Progress, no_progress
 
-VERSION = "1.0"
+VERSION = "1.1"
+
+# Size over the prior's between which the prior's yardstick holds: what shrank or grew by more has other edges
+# than those that the reader drew.
+_UNCHANGED = (0.8, 1.25)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -130,7 +134,9 @@ class WeightFreeTracker:
         )
 
         def offset() -> float:
-            return offset_mm(lesion.mask, self._segmenter.segment_hint(prior, hint).mask, prior)
+            return offset_mm(
+                lesion.mask, self._segmenter.segment_hint(prior, hint, leaves_out=False).mask, prior
+            )
 
         return self._judged(lesion, volume, there, finding, quality, offset)
 
@@ -169,8 +175,10 @@ class WeightFreeTracker:
                 quality,
                 expected,
             )
-        found = self._segmenter.segment_hint(volume, hint)
-        mask, stability = moved_outline(found.mask, volume, offset()), found.confidence
+        found = self._segmenter.segment_hint(volume, hint, leaves_out=False)
+        mask, stability = found.mask, found.confidence
+        if _UNCHANGED[0] < finding.scale < _UNCHANGED[1]:
+            mask = moved_outline(mask, volume, offset())
         if mask.is_empty:
             return self._result(
                 lesion,

@@ -44,8 +44,11 @@ def _within(mask: Mask, start: tuple[int, int, int], stop: tuple[int, int, int])
 
 def _depth(inside: BoolArray, volume: Volume) -> FloatArray:
     """Signed distance from the edge, mm, above 0 inside."""
-    depth = ndimage.distance_transform_edt(inside, sampling=volume.spacing_mm)
-    return np.asarray(depth - ndimage.distance_transform_edt(~inside, sampling=volume.spacing_mm))
+    # The edge lies half a voxel from the centres on either side of it.
+    half = min(volume.spacing_mm) / 2
+    depth = np.maximum(ndimage.distance_transform_edt(inside, sampling=volume.spacing_mm) - half, 0)
+    outside = ndimage.distance_transform_edt(~inside, sampling=volume.spacing_mm) - half
+    return np.asarray(depth - np.maximum(outside, 0))
 
 
 def radius_mm(mask: Mask, volume: Volume) -> float:

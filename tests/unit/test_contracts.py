@@ -24,10 +24,7 @@ HEAVY = (
     "torch", "transformers", "SimpleITK", "scipy", "skimage", "highdicom", "matplotlib", "reportlab",
     "nnInteractive", "pynetdicom", "pydicom", "celery",
 )  # fmt: skip
-ENTRIES = (
-    "workflow.cli", "workflow.use_cases.api", "workflow.bootstrap", "workflow.engine.services",
-    "workflow.web",
-)  # fmt: skip
+ENTRIES = ("cli", "use_cases.api", "bootstrap", "engine.services", "web")
 
 # Contract, file, and the line that breaks it.
 BREACHES = [
@@ -80,7 +77,7 @@ print("found", json.dumps(found))
 _LOADED = """
 import importlib, json, sys
 for entry in json.loads(sys.argv[1]):
-    importlib.import_module(entry)
+    importlib.import_module("workflow." + entry)
 print("found", json.dumps([name for name in json.loads(sys.argv[2]) if name in sys.modules]))
 """
 

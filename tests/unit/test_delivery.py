@@ -48,13 +48,16 @@ class Destination:
 
     name = "ARCHIVE"
 
-    def __init__(self, *listed: str, refuses: str = "") -> None:
-        self.listed, self.refuses, self.stored = frozenset(listed), refuses, list[str]()
+    def __init__(self, *listed: str, refuses: str = "", is_away_for: str = "") -> None:
+        self.listed, self.refuses, self.is_away_for = frozenset(listed), refuses, is_away_for
+        self.stored = list[str]()
 
     def store(self, paths: Sequence[Path]) -> None:
         (path,) = paths
         if path.stem == self.refuses:
             raise UnsuitableInputError("status 0xC000")
+        if path.stem == self.is_away_for:
+            raise TransientError("the archive is not there")
         self.stored.append(path.stem)
 
     def held(self, study_instance_uid: str, series_instance_uid: str) -> frozenset[str]:
@@ -97,3 +100,23 @@ def test_an_object_that_is_refused_stops_no_other_and_is_shown():
         _deliver(outbox, Destination("1.1", refuses="seg"))
     assert outbox.states == [ResultState.REFUSED, ResultState.VERIFIED]
     assert outbox.objects[0].error == "status 0xC000"
+
+
+def test_a_destination_that_goes_away_ends_the_try_and_its_words_stay_with_the_object():
+    outbox = Outbox(ResultState.PENDING, ResultState.PENDING)
+    destination = Destination("1.0", is_away_for="seg")
+    with pytest.raises(TransientError, match="the archive is not there"):
+        _deliver(outbox, destination)
+    assert destination.stored == []  # the SR, which refers to the SEG, does not go before it
+    assert outbox.states == [ResultState.PENDING, ResultState.PENDING]
+    assert outbox.objects[0].error == "the archive is not there"
+
+
+def test_progress_is_the_share_that_was_sent():
+    outbox, said = Outbox(ResultState.PENDING, ResultState.PENDING), []
+    context = SimpleNamespace(outbox=outbox, destination=Destination("1.0", "1.1"))
+    job = Job(
+        id=1, stage="deliver", subject="report", attempts=1, report_progress=lambda *now: said.append(now)
+    )
+    deliver(job, context)  # type: ignore[arg-type]
+    assert said == [(0.0, "sending seg to ARCHIVE"), (0.5, "sending sr to ARCHIVE")]

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import ast
+import importlib
+import importlib.util
 import tomllib
 from pathlib import Path
 
@@ -55,3 +58,14 @@ def test_the_gpl_library_is_imported_by_one_module_only():
         if "orthanc_rest_client" in path.read_text()
     ]
     assert importing == ["dicom_io/orthanc.py"]
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "benchmarks").glob("*.py")), ids=lambda path: path.name)
+def test_what_a_benchmark_imports_of_ours_is_there(path):
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and str(node.module).split(".")[0] in (
+            "workflow", "dicom_io", "models", "db",
+        ):  # fmt: skip
+            module = importlib.import_module(str(node.module))
+            for name in node.names:
+                assert hasattr(module, name.name) or importlib.util.find_spec(f"{node.module}.{name.name}")

@@ -1,6 +1,7 @@
 """What a reader sees of our results in the real OHIF: panel, numbers, slices, and the pixels of the mask.
 
 Needs Orthanc with DICOMweb, Chromium, and `npm ci && npm run viewer` in tests/viewer/ohif; skipped without.
+`make test` looks at one study, `make viewer-test` (TUMORLINE_VIEWER=all) at every one.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import os
 import shutil
 import subprocess
 from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +55,7 @@ class Seen:
     answer: dict[str, Any]
     lesions: tuple[ReportedLesion, ...]
     source: Any
+    studies: set[str]
 
 
 def points_around(source: Any, lesion: ReportedLesion) -> tuple[np.ndarray, np.ndarray]:
@@ -79,15 +82,30 @@ def _odd_number_of_bytes(folder: Path) -> tuple[Any, TimePointReport, ResultSett
     return source, time_point_report(source, three_lesions(source.volume)), PLAIN
 
 
+def _pet(folder: Path) -> tuple[Any, TimePointReport, ResultSettings]:
+    """Counts, as a PET without a known dose has them."""
+    said = {
+        "Units": "CNTS", "RescaleIntercept": 0, "SeriesType": ["STATIC", "IMAGE"], "NumberOfSlices": 24,
+        "CorrectedImage": ["DECY", "ATTN"], "CountsSource": "EMISSION", "DecayCorrection": "START",
+        "FrameReferenceTime": 0, "SeriesDate": "20260302", "SeriesTime": "101500",
+        "AcquisitionDate": "20260302", "AcquisitionTime": "101500",
+    }  # fmt: skip
+    source = Phantom(modality="PT", spheres=SPHERES, attributes=said).write(folder)
+    return source, time_point_report(source, three_lesions(source.volume)), PLAIN
+
+
+# The first is looked at by `make test`.
 SEEN_CASES = {
     "CT, odd number of bytes": _odd_number_of_bytes,
     "multi-frame": CASES["multi-frame"],
     "labelmap": CASES["labelmap"],
     "sagittal MR": CASES["sagittal MR"],
+    "PET": _pet,
 }
+LOOKED_AT = list(SEEN_CASES) if os.environ.get("TUMORLINE_VIEWER") == "all" else list(SEEN_CASES)[:1]
 
 
-@pytest.fixture(scope="module", params=SEEN_CASES)
+@pytest.fixture(scope="module", params=LOOKED_AT)
 def seen(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Seen:
     """A study with SEG, SR and course, as the viewer shows it."""
     folder = tmp_path_factory.mktemp("ohif")
@@ -100,12 +118,15 @@ def seen(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     for role, made in {**results.by_role, "course": course}.items():
         files.append(folder / f"{role}.dcm")
         files[-1].write_bytes(to_bytes(made))
+    prior = Phantom(study="2", study_date=date(2026, 1, 5), shape=(24, 60, 68)).write(folder / "prior")
+    files += [image.path for image in prior.slices]
     lesions = results.visit.volumes[0].segmented
     (folder / "pacs").mkdir()
     with viewer(DIST, folder / "pacs", files) as url:
         job = {
             "url": url,
             "study": report.study_instance_uid,
+            "prior": prior.series.study_instance_uid,
             "series": {
                 "seg": results.seg.SeriesDescription,
                 "sr": results.sr.SeriesDescription,
@@ -120,11 +141,13 @@ def seen(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
             ["node", OHIF / "look.mjs", json.dumps(job)], capture_output=True, text=True, check=False
         )
     assert done.returncode == 0, done.stderr
-    return Seen(json.loads(done.stdout.splitlines()[-1]), lesions, source)
+    answer = json.loads(done.stdout.splitlines()[-1])
+    return Seen(answer, lesions, source, {report.study_instance_uid, prior.series.study_instance_uid})
 
 
 def test_the_panel_lists_every_segment_with_its_voxels(seen: Seen):
     found = {segment["label"]: segment["voxels"] for segment in seen.answer["segments"]}
+    found.pop("Background", None)  # of a label map, which must describe it (PS3.3 C.8.20.2.4)
     assert found == {lesion.label: lesion.mask.voxel_count for lesion in seen.lesions}
 
 
@@ -146,6 +169,10 @@ def test_every_measurement_is_hydrated_with_its_lengths_on_its_image(seen: Seen)
         image = seen.source.slices[size.slice_index].sop_instance_uid
         assert one["image"] == image
         assert f"/{image}/" in one["jumped_to"]
+
+
+def test_both_dates_stand_side_by_side(seen: Seen):
+    assert set(seen.answer["compared"]) == seen.studies
 
 
 def test_the_course_can_be_read(seen: Seen):

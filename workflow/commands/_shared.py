@@ -12,6 +12,9 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from workflow.domain.lesion import LesionState
+from workflow.domain.states import LESION_WORDS
+
 ConfigOption = Annotated[
     Path | None,
     typer.Option(
@@ -77,4 +80,4 @@ def lesion_rows(time_points: Sequence[Mapping[str, Any]]) -> tuple[list[str], li
 def _cell(lesion: Mapping[str, Any]) -> str:
     if lesion["state"] == "present":
         return f"{lesion['diameter_mm']:.1f} mm"
-    return str(lesion["state"]).replace("_", " ")
+    return LESION_WORDS[LesionState(lesion["state"])]

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from pydantic import BaseModel
+from pydantic import BaseModel, SecretStr
 
 from workflow.commands._shared import ConfigOption, JsonOption, print_json, results, table
 
@@ -18,6 +20,9 @@ def register(app: typer.Typer) -> None:
         config: ConfigOption = None,
         as_json: JsonOption = False,
         explain: Annotated[bool, typer.Option("--explain", help="Say what each setting means.")] = False,
+        markdown: Annotated[
+            bool, typer.Option("--markdown", help="The same as a page: docs/settings.md.")
+        ] = False,
     ) -> None:
         """Show the settings in force. Secrets are hidden.
 
@@ -34,6 +39,9 @@ def register(app: typer.Typer) -> None:
         """
         from workflow.settings import Settings, load_settings
 
+        if markdown:
+            typer.echo(settings_page(Settings), nl=False)
+            return
         settings = load_settings(config)
         values = settings.model_dump(mode="json")
         if as_json:
@@ -55,15 +63,52 @@ def _flat(values: dict[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
 
 
 def _explained(model: type[BaseModel], prefix: str = "") -> list[tuple[str, Any, str]]:
+    """Name, default and meaning of each setting; a section begins with a row of its own, in brackets."""
     rows: list[tuple[str, Any, str]] = []
+    sections: list[tuple[str, Any, str]] = []
     for name, field in model.model_fields.items():
         kind = field.annotation
-        sections = [k for k in (kind, *getattr(kind, "__args__", ())) if isinstance(k, type)]
-        section = next((k for k in sections if issubclass(k, BaseModel)), None)
+        kinds = [k for k in (kind, *getattr(kind, "__args__", ())) if isinstance(k, type)]
+        section = next((k for k in kinds if issubclass(k, BaseModel)), None)
         if section is not None:
-            rows.append((f"[{prefix}{name}]", "", (section.__doc__ or "").strip()))
-            rows += _explained(section, f"{prefix}{name}.")
+            meaning = field.description or (section.__doc__ or "").strip()
+            sections.append((f"[{prefix}{name}]", "", meaning))
+            sections += _explained(section, f"{prefix}{name}.")
         else:
             default = "" if field.is_required() else field.get_default(call_default_factory=True)
             rows.append((prefix + name, default, field.description or ""))
-    return rows
+    return rows + sections
+
+
+_PAGE = """# Settings
+
+Made from the code by `tumorline config --markdown`; do not edit. A setting comes from the TOML file
+(`--config` or TUMORLINE_CONFIG) or from an environment variable, which wins: `quiet_s` under `[readiness]`
+is TUMORLINE_READINESS__QUIET_S. Values that are lists or tables are JSON in a variable. `tumorline config`
+shows what is in force.
+"""
+
+
+def settings_page(model: type[BaseModel]) -> str:
+    """Every setting as a Markdown page, a table for each section."""
+    lines, head = [_PAGE], "| setting | default | meaning |\n|---|---|---|"
+    lines.append(head)
+    for name, default, meaning in _explained(model):
+        if name.startswith("["):
+            lines += ["", f"## {name[1:-1]}", "", meaning, "", head]
+        else:
+            lines.append(
+                f"| `{name.rpartition('.')[2]}` | {_written(default)} | {meaning.replace('|', '/')} |"
+            )
+    return "\n".join(lines) + "\n"
+
+
+def _written(default: Any) -> str:
+    """A default as TOML has it; nothing where there is none."""
+    if default is None or default == "":
+        return ""
+    if isinstance(default, Path):
+        default = f"~/{default.relative_to(Path.home())}"
+    if isinstance(default, SecretStr):
+        default = default.get_secret_value()
+    return f"`{json.dumps(default)}`" if default != "" else ""

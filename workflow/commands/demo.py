@@ -11,6 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
+from workflow.commands._exit import done
 from workflow.commands._shared import JsonOption, lesion_rows, messages, print_json, results, table
 
 
@@ -39,6 +40,7 @@ def register(app: typer.Typer) -> None:
             tumorline demo --keep --out /tmp/demo
         """
         from workflow.simulation.studies import demo_studies
+        from workflow.use_cases.attention import needs_a_person
         from workflow.use_cases.demo import Demo, compare
 
         started = time.monotonic()
@@ -79,12 +81,9 @@ def register(app: typer.Typer) -> None:
             if keep:
                 messages.print("The stack is running; Ctrl-C ends it.")
                 _wait_for_the_end(demo)
-        unwell = bool(
-            state["stopped"]
-            or state["quarantine"]
-            or any(state["outbox"].get(s) for s in ("HELD", "REFUSED"))
-        )
-        raise typer.Exit(int(unwell or not all(row.agrees for row in rows)))
+        # What the stages doubt is on the page; here it is held against the truth.
+        unwell = needs_a_person({**state, "attention": ()}) or not all(row.agrees for row in rows)
+        raise typer.Exit(done(needs_a_person=bool(unwell)))
 
 
 def _empty(folder: Path) -> None:

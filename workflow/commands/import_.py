@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from workflow.commands._exit import done as exit_code
 from workflow.commands._shared import ConfigOption, JsonOption, messages, print_json
 
 
@@ -48,4 +49,4 @@ def register(app: typer.Typer) -> None:
             messages.print(f"{done.new} new instances, {done.known} known already")
             for file, reason in done.rejected:
                 messages.print(f"left out: {file}: {reason}", markup=False)
-        raise typer.Exit(1 if done.rejected else 0)
+        raise typer.Exit(exit_code(needs_a_person=bool(done.rejected)))

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from workflow.commands._exit import done
 from workflow.commands._shared import ConfigOption, JsonOption, messages, print_json, results, table
 
 if TYPE_CHECKING:
@@ -101,7 +102,7 @@ def verify_command(
     else:
         rows = [(one["path"], one["says"], one["sha256"]) for one in checks]
         results.print(table(f"weights of {name}", ["file", "", "SHA-256"], rows))
-    raise typer.Exit(int(any(one["state"] in ("DIFFERS", "MISSING") for one in checks)))
+    raise typer.Exit(done(needs_a_person=any(one["state"] in ("DIFFERS", "MISSING") for one in checks)))
 
 
 def convert_command(
@@ -118,11 +119,11 @@ def convert_command(
 
         tumorline models convert medsam medsam_vit_b.pth weights/medsam.safetensors
     """
-    done = convert_weights(name, source, target)
+    made = convert_weights(name, source, target)
     if as_json:
-        print_json(done)
+        print_json(made)
     else:
-        messages.print(f"{done['target']} written, SHA-256 {done['sha256']}", markup=False)
+        messages.print(f"{made['target']} written, SHA-256 {made['sha256']}", markup=False)
 
 
 def fetch_command(

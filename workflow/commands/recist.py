@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
+from workflow.commands._exit import ExitCode
+
 if TYPE_CHECKING:
     from workflow.documents.document import Batch
 
@@ -34,8 +36,6 @@ Examples:
 Exit codes: 0 all assessed; 2 the input, an option or a document is wrong (said on stderr; with many
 documents the others are assessed, and the wrong one's result is an object with its error).
 """
-
-EXIT_INPUT = 2
 
 
 def register(app: typer.Typer) -> None:
@@ -89,12 +89,12 @@ def recist(
     except TimelineError as error:
         _fail(str(error))
     if not is_well:
-        raise typer.Exit(EXIT_INPUT)
+        raise typer.Exit(ExitCode.WRONG_USE)
 
 
 def _fail(message: str) -> NoReturn:
     typer.echo(f"error: {message}", err=True)
-    raise typer.Exit(EXIT_INPUT)
+    raise typer.Exit(ExitCode.WRONG_USE)
 
 
 def _read(files: Sequence[Path], reader: str | None) -> Batch:

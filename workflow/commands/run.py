@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from workflow.commands._exit import done as exit_code
 from workflow.commands._shared import (
     ConfigOption,
     JsonOption,
@@ -47,6 +48,7 @@ def register(app: typer.Typer) -> None:
 
             tumorline run /data/patient7 --out results/ --json | jq '.patients[].time_points[].state'
         """
+        from workflow.domain.states import VISIT_WORDS, VisitState
         from workflow.settings import load_settings
         from workflow.use_cases.run import run
 
@@ -69,9 +71,10 @@ def register(app: typer.Typer) -> None:
                 else:
                     results.print(f"patient {course['patient_id']}", markup=False)
                 for point in course["time_points"]:
+                    words = VISIT_WORDS[VisitState(point["state"])]
                     reason = point["report"]["assessment"]["reason"] if point["report"] else point["reason"]
-                    results.print(f"{point['study_date']} {point['state']}: {reason}", markup=False)
+                    results.print(f"{point['study_date']} {words}: {reason}", markup=False)
                 results.print(f"results: {folder}", markup=False)
         for reason in done.needs_attention:
             messages.print(f"needs a person: {reason}", markup=False)
-        raise typer.Exit(1 if done.needs_attention else 0)
+        raise typer.Exit(exit_code(needs_a_person=bool(done.needs_attention)))

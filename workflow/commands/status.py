@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from workflow.commands._exit import done
 from workflow.commands._shared import ConfigOption, JsonOption, messages, print_json, results, table
 
 
@@ -33,7 +34,9 @@ def register(app: typer.Typer) -> None:
             tumorline status --replay 17
         """
         from workflow.bootstrap import build
+        from workflow.domain.states import RESULT_WORDS, VISIT_WORDS, ResultState, VisitState
         from workflow.settings import load_settings
+        from workflow.use_cases.attention import needs_a_person
 
         context = build(load_settings(config))
         if replay is not None:
@@ -41,24 +44,25 @@ def register(app: typer.Typer) -> None:
             messages.print(f"job {replay} is queued again")
             return
         status, patients = context.overview.status(), context.overview.worklist()
-        needs_person = bool(
-            status["stopped"]
-            or status["quarantine"]
-            or status["attention"]
-            or any(status["outbox"].get(s) for s in ("HELD", "REFUSED"))
-        )
+        code = done(needs_a_person=bool(needs_a_person(status)))
         if as_json:
             print_json({**status, "worklist": patients})
-            raise typer.Exit(int(needs_person))
+            raise typer.Exit(code)
         rows = [
-            (p["patient_id"], point["study_date"], point["state"], point["reason"])
+            (p["patient_id"], point["study_date"], VISIT_WORDS[VisitState(point["state"])], point["reason"])
             for p in patients
             for point in p["time_points"]
         ]
         results.print(table("worklist", ["patient", "date", "state", "reason"], rows))
         counts = [(j["stage"], j["state"], j["outcome"], j["count"]) for j in status["jobs"]]
         results.print(table("jobs", ["stage", "state", "outcome", "count"], counts))
-        results.print(table("outbox", ["state", "objects"], status["outbox"].items()))
+        results.print(
+            table(
+                "outbox",
+                ["state", "objects"],
+                [(RESULT_WORDS[ResultState(s)], n) for s, n in status["outbox"].items()],
+            )
+        )
         for job in status["retrying"]:
             results.print(
                 f"waits: {job['stage']} {job['subject']} until {job['due_at'][:19]}: {job['error']}",
@@ -71,4 +75,4 @@ def register(app: typer.Typer) -> None:
             results.print(f"look at: study {line['study_instance_uid']}: {line['text']}", markup=False)
         for kept in status["quarantine"]:
             results.print(f"kept for a person: {kept['what']}: {kept['reason']}", markup=False)
-        raise typer.Exit(int(needs_person))
+        raise typer.Exit(code)

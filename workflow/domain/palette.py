@@ -1,4 +1,4 @@
-"""The colours of lesions: one palette for SEG, key images, PDF and page.
+"""The colours of lesions and of the lines that decide: one palette for SEG, key images, PDF and page.
 
 Each part in the assessment has a hue, lesions of a part alternate between two lightnesses of it. Every
 colour is told from every grey of a CT, and the parts from each other, also with protanopia, deuteranopia
@@ -24,12 +24,20 @@ COLOURS: Final[Mapping[LesionRole, tuple[RGB, ...]]] = MappingProxyType(
     }
 )
 
+PROGRESSION: Final[RGB] = (192, 57, 43)
+RESPONSE: Final[RGB] = (30, 132, 73)
+"""What counts as progression and as response, on white."""
+
 
 def colour_of(role: LesionRole, label: str) -> RGB:
     """A lesion's colour: by its part and the number in its label ("T02"), so the same at every time point."""
+    return COLOURS[role][shade_of(role, label)]
+
+
+def shade_of(role: LesionRole, label: str) -> int:
+    """Which of its part's colours a lesion has, from 0."""
     digits = "".join(character for character in label if character.isdecimal())
-    shades = COLOURS[role]
-    return shades[(int(digits or 1) - 1) % len(shades)]
+    return (int(digits or 1) - 1) % len(COLOURS[role])
 
 
 def css(colour: RGB) -> str:

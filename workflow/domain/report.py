@@ -27,6 +27,9 @@ class LesionRole(StrEnum):
     NEW = "new"
 
 
+ROLE_WORDS = {LesionRole.TARGET: "target", LesionRole.NON_TARGET: "non-target", LesionRole.NEW: "new"}
+
+
 class ReviewStatus(StrEnum):
     """Whether a radiologist stands behind the result."""
 

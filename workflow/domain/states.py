@@ -77,6 +77,13 @@ VISIT_WORDS: Mapping[VisitState, str] = {
     VisitState.QUARANTINED: "waits for a decision",
     VisitState.JOINED: "part of another visit",
 }
+RESULT_WORDS: Mapping[ResultState, str] = {
+    ResultState.PENDING: "to be sent",
+    ResultState.SENT: "sent, not yet listed by the PACS",
+    ResultState.VERIFIED: "stored in the PACS",
+    ResultState.HELD: "held back, validation failed",
+    ResultState.REFUSED: "refused by the PACS",
+}
 LESION_WORDS: Mapping[LesionState, str] = {
     LesionState.PRESENT: "present",
     LesionState.TOO_SMALL: "too small to measure",

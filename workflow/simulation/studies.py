@@ -16,7 +16,7 @@ import io
 import json
 import zipfile
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, datetime, time, timedelta
 from enum import StrEnum
 from pathlib import Path
@@ -340,6 +340,7 @@ def _write_patient(
     contours: dict[str, list[FloatArray]] | None = None,
     progress: Progress = no_progress,
 ) -> SimulatedPatientFolder:
+    case = _of_even_width(case)
     names = ["baseline", "follow-up", *[f"follow-up-{n}" for n in range(2, len(studies))]]
     uids = [uid_of("simulated", *studies[0].key[:-1], lesion.label) for lesion in case.lesions]
     for i, (name, study, volume) in enumerate(zip(names, studies, case.volumes, strict=True)):
@@ -374,6 +375,28 @@ def _write_patient(
         study_instance_uids=tuple(str(study.study_instance_uid) for study in studies),
         truth=path,
     )
+
+
+def _of_even_width(case: SimulatedCase) -> SimulatedCase:
+    """The case without the last column of images of an odd width: OHIF 3.13 shreds masks on those.
+
+    Positions in the patient stay as they are. The column is at the border of the body, where no lesion is.
+    """
+    volumes = tuple(
+        volume.crop((0, 0, 0), (*volume.shape[:2], volume.shape[2] - volume.shape[2] % 2))
+        for volume in case.volumes
+    )
+    lesions = tuple(
+        replace(
+            lesion,
+            at=tuple(
+                at and replace(at, mask=replace(at.mask, shape=volume.shape))
+                for at, volume in zip(lesion.at, volumes, strict=True)
+            ),
+        )
+        for lesion in case.lesions
+    )
+    return replace(case, volumes=volumes, lesions=lesions)
 
 
 def _write_prompts(

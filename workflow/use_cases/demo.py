@@ -13,6 +13,8 @@ from typing import Any
 
 from workflow.bootstrap import build, open_node
 from workflow.domain.errors import TransientError
+from workflow.domain.lesion import LesionState
+from workflow.domain.states import LESION_WORDS
 from workflow.engine.context import Context
 from workflow.engine.services import Supervisor, wanted_services
 from workflow.settings import Node, Settings, load_settings
@@ -191,13 +193,13 @@ def _lesion_row(
         length = found["measurement"][axis]["length_mm"]
         seen, agrees = f"{length:.1f} mm", is_present and abs(length - true_mm) <= tolerance_mm
     else:
-        seen, agrees = found["state"].replace("_", " "), found["state"] == expected["state"]
+        seen, agrees = LESION_WORDS[LesionState(found["state"])], found["state"] == expected["state"]
     tolerance = f"± {tolerance_mm:.1f} mm{'' if is_exact else ', hand-drawn'}"
     return TruthRow(
         patient_id=patient_id,
         lesion=f"{found['label']} ({lesion['label']})" if found else lesion["label"],
         study_date=study_date,
-        expected=f"{true_mm:.1f} mm" if is_present else expected["state"].replace("_", " "),
+        expected=f"{true_mm:.1f} mm" if is_present else LESION_WORDS[LesionState(expected["state"])],
         found=seen,
         agrees=agrees,
         tolerance=tolerance if is_present else "",

@@ -17,6 +17,7 @@ from workflow.engine.context import Context
 from workflow.engine.reconciler import work_until_idle
 from workflow.listener import ImportResult, dicom_files, import_files
 from workflow.settings import Settings
+from workflow.use_cases.attention import needs_a_person
 
 OnJob = Callable[[str, str], None]
 
@@ -100,11 +101,7 @@ def export(context: Context, out: Path, imported: ImportResult) -> RunResult:
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "timeline.json").write_text(json.dumps(course, indent=1), encoding="utf-8")
         folders.append(folder)
-    attention = [f"{q['what']}: {q['reason']}" for q in status["quarantine"]]
-    attention += [f"study {a['study_instance_uid']}: {a['text']}" for a in status["attention"]]
-    attention += [
-        f"{j['stage']} {j['subject']}: {j['error']}" for j in status["stopped"] if j["stage"] != "ingest"
-    ]
+    attention = needs_a_person(status)
     attention += [f"{file}: {reason}" for file, reason in imported.rejected]
     return RunResult(
         imported=imported,

@@ -11,11 +11,14 @@ from fastapi.staticfiles import StaticFiles
 from fastapi.templating import Jinja2Templates
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
+from workflow.domain.response.policy import CRITERIA_WORDS
+from workflow.domain.states import RESULT_WORDS, VISIT_WORDS
 from workflow.engine.context import Context
 from workflow.settings import Settings
 from workflow.web.access import LOOPBACK_NAMES, login_check
+from workflow.web.colours import palette_css
 from workflow.web.plot import sum_plot_svg
-from workflow.web.view import CRITERIA_WORDS, course_table, page_status
+from workflow.web.view import course_table, page_status
 
 _FOLDER = Path(__file__).parent
 # Everything comes from here: no script, no other host.
@@ -38,6 +41,7 @@ def make_app(context: Context, settings: Settings) -> FastAPI:
     """
     overview = context.overview
     templates = Jinja2Templates(_FOLDER / "templates")
+    templates.env.globals |= {"visit_words": VISIT_WORDS, "result_words": RESULT_WORDS}
     guarded = [Depends(login_check(settings))] if settings.web.login else []
     app = FastAPI(title="Tumorline", docs_url=None, redoc_url=None, openapi_url=None)
     if not settings.web.login:
@@ -89,6 +93,10 @@ def make_app(context: Context, settings: Settings) -> FastAPI:
     @app.get("/objects/{sop_instance_uid}.dcm", dependencies=guarded)
     def result_object(sop_instance_uid: str) -> FileResponse:
         return _file(overview.result_object(sop_instance_uid), "application/dicom", "object")
+
+    @app.get("/palette.css")
+    def palette() -> Response:
+        return Response(palette_css(), media_type="text/css")
 
     def _course(key: int) -> dict[str, Any]:
         course = overview.course(key)

@@ -8,36 +8,13 @@ from typing import Any
 
 from workflow.domain.errors import ConfigurationError
 from workflow.domain.findings import AS_DRAWN, NOT_OUTLINED
+from workflow.domain.lesion import LesionState
+from workflow.domain.report import ROLE_WORDS, LesionRole
+from workflow.domain.states import LESION_WORDS
+from workflow.web.colours import colour_class
 
 LimitsOf = Callable[[str], Sequence[str]]
 
-ROLE_ORDER = {"target": 0, "non_target": 1, "new": 2}
-ROLE_WORDS = {"target": "target", "non_target": "non-target", "new": "new"}
-STATE_WORDS = {
-    "too_small": "too small to measure",
-    "disappeared": "disappeared",
-    "not_evaluable": "not evaluable",
-    "tracking_failed": "not found again",
-    "merged": "merged",
-    "split": "split",
-}
-
-
-CRITERIA_WORDS = {
-    "recist-1.1": "RECIST 1.1",
-    "irecist": "iRECIST",
-    "mrecist": "mRECIST",
-    "percist-1.0": "PERCIST 1.0",
-    "lugano-2014": "Lugano 2014",
-    "rano-2.0": "RANO 2.0",
-    "choi": "Choi",
-    "pcwg3": "PCWG3",
-    "gcig-ca125": "GCIG with CA-125",
-    "imrecist": "imRECIST",
-    "lyric": "LYRIC",
-    "recist-1.0": "RECIST 1.0",
-    "who": "WHO",
-}
 # What a reader outlined, or left without an outline, was made by no model.
 _READERS = (AS_DRAWN.name, NOT_OUTLINED.name)
 # A longer reason is folded away under its first words: columns are narrow.
@@ -75,7 +52,7 @@ def course_table(course: dict[str, Any], limits_of: LimitsOf) -> dict[str, Any]:
     for point in columns:
         for lesion in point["report"]["lesions"]:
             lesions[lesion["tracking_uid"]] = lesion  # the latest word on its role and site
-    ordered = sorted(lesions.values(), key=lambda o: (ROLE_ORDER[o["role"]], o["label"]))
+    ordered = sorted(lesions.values(), key=lambda o: (list(LesionRole).index(o["role"]), o["label"]))
     return {
         "columns": [
             {**point, "tags": tags, "sum": _sum(point["report"]["assessment"])}
@@ -85,7 +62,8 @@ def course_table(course: dict[str, Any], limits_of: LimitsOf) -> dict[str, Any]:
             {
                 "label": lesion["label"],
                 "tracking_uid": lesion["tracking_uid"],
-                "role": ROLE_WORDS[lesion["role"]],
+                "role": ROLE_WORDS[LesionRole(lesion["role"])],
+                "colour": colour_class(LesionRole(lesion["role"]), lesion["label"]),
                 "site": lesion["finding_site_meaning"] or lesion["organ"] or "site not said",
                 "laterality": lesion["laterality"],
                 "is_nodal": lesion["is_nodal"],
@@ -148,9 +126,7 @@ def _cell(point: dict[str, Any], tracking_uid: str) -> dict[str, Any] | None:
     model = seen["model"]["name"] if seen["model"] else ""
     confidence = seen["confidence"] if model and model not in _READERS else None
     return {
-        "text": f"{seen['diameter_mm']:.1f} mm"
-        if is_measured
-        else STATE_WORDS.get(seen["state"], seen["state"]),
+        "text": f"{seen['diameter_mm']:.1f} mm" if is_measured else LESION_WORDS[LesionState(seen["state"])],
         "axes": f"{size['long_axis']['length_mm']:.1f} × {size['short_axis']['length_mm']:.1f} mm"
         if size
         else "",

@@ -19,6 +19,8 @@ from db.tables import JobRow, ReportRow, TimePointRow
 from models.registry import limits_of
 from workflow.commands.up import addresses
 from workflow.domain.errors import ConfigurationError
+from workflow.domain.palette import colour_of, css
+from workflow.domain.report import LesionRole
 from workflow.engine.services import check_exposure
 from workflow.settings import load_settings
 from workflow.web import make_app
@@ -98,6 +100,14 @@ def test_the_limits_of_each_model_stand_beside_its_results(page):
 
 def test_a_reader_who_drew_is_not_shown_as_a_model():
     assert course_table(_course_with("as drawn by the reader"), limits_of)["models"] == []
+
+
+def test_a_label_has_the_colour_that_its_pictures_draw_the_lesion_in(page, hospital):
+    text, sheet = page.get("/patients/1").text, page.get("/palette.css").text
+    for lesion in hospital.time_points()[-1]["report"]["lesions"]:
+        (chosen,) = set(re.findall(rf'class="label ([\w-]+)">{lesion["label"]}<', text))
+        (colour,) = re.findall(rf"\.label\.{chosen} .*color: (#\w+);", sheet)
+        assert colour == css(colour_of(LesionRole(lesion["role"]), lesion["label"]))
 
 
 def test_every_key_image_is_a_picture(page):

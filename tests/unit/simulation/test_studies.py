@@ -80,10 +80,21 @@ def test_others_read_the_same_image_at_the_same_place(lung_pair: SimulatedPatien
     made = lung_case(
         1, plan=DEMO_PLAN, largest_rim_hu=QUIET_RIM_HU, largest_healed_hu=QUIET_HEALED_HU
     ).baseline
-    assert np.array_equal(SimpleITK.GetArrayFromImage(image), made.array)
+    assert np.array_equal(SimpleITK.GetArrayFromImage(image), made.array[:, :, :114])
     assert np.allclose(image.GetSpacing(), made.spacing_mm[::-1], atol=1e-5)
     assert np.allclose(image.GetOrigin(), made.lps(np.zeros(3)), atol=1e-4)
     assert np.allclose(np.reshape(image.GetDirection(), (3, 3)), np.eye(3))
+
+
+def test_images_have_an_even_width_and_the_masks_of_the_truth_have_their_size(
+    lung_pair: SimulatedPatientFolder,
+) -> None:
+    """The real images are 115 columns wide, on which OHIF draws masks shredded."""
+    for folder, day in ((lung_pair.baseline, "baseline"), (lung_pair.follow_up, "follow-up")):
+        images = [header for header in headers(folder) if header.Modality == "CT"]
+        assert {header.Columns for header in images} == {114}
+        masks = np.load(lung_pair.folder / f"truth_{day}.npz")
+        assert {masks[label].shape for label in masks} == {(len(images), images[0].Rows, 114)}
 
 
 def test_headers_tell_one_patient_two_studies_and_what_is_simulated(

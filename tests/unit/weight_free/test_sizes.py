@@ -43,6 +43,14 @@ def test_a_homogeneous_mass_is_found_whole_and_not_as_a_blob_in_it(radius, offse
     assert Flag.LOW_CONFIDENCE not in found.flags
 
 
+def test_a_core_within_a_rim_is_said_to_be_of_uncertain_size():
+    volume, _ = scene(25.0, contrast=20.0)
+    index = np.moveaxis(np.indices(SHAPE), 0, -1) * 1.5
+    core = np.linalg.norm(index - np.array(SHAPE) * 0.75, axis=-1) <= 10.0
+    found = clicked(volume.with_array(volume.array + 60 * core.astype(np.float32)))
+    assert Flag.SIZE_UNCERTAIN in found.flags
+
+
 def test_a_click_on_nothing_is_of_low_confidence():
     volume, _ = scene(10.0, contrast=0.0)
     assert Flag.LOW_CONFIDENCE in clicked(volume).flags

@@ -24,8 +24,8 @@ def ball(radius: float, *, centre: float = 30.0, spacing_mm: tuple[float, float,
 def test_the_offset_is_the_distance_of_the_outlines_and_rather_too_small():
     drawn, volume = ball(12.0)
     segmented, _ = ball(10.5)
-    assert offset_mm(drawn, segmented, volume) == pytest.approx(1.5, abs=0.5)
-    assert offset_mm(segmented, drawn, volume) == pytest.approx(-1.5, abs=0.5)
+    assert offset_mm(drawn, segmented, volume) == pytest.approx(1.5, abs=0.75)
+    assert offset_mm(segmented, drawn, volume) == pytest.approx(-1.5, abs=0.75)
 
 
 def test_nothing_is_learnt_where_the_segmenter_saw_something_else():

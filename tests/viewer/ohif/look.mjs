@@ -1,13 +1,15 @@
 // Opens one study in the real OHIF and tells what a reader would see; JSON on the last line.
-// Usage: node look.mjs '{"url", "study", "series": {"seg", "sr", "course"}, "lesions": [{"label", "points": [[x, y, z], ...]}]}'
+// Usage: node look.mjs '{"url", "study", "prior", "series": {"seg", "sr", "course"}, "lesions": [{"label", "points": [[x, y, z], ...]}]}'
 // A series is named by its Series Description; what is not asked for is not opened. The colours of a mask are
-// told at the points given, with the mask shown and hidden.
+// told at the points given, with the mask shown and hidden. With a prior study both are opened side by side.
 import fs from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 import puppeteer from 'puppeteer-core';
 
 const PATIENCE_MS = Number(process.env.TUMORLINE_OHIF_PATIENCE_S ?? 180) * 1000;
+// A mask that is drawn has gone from the screen within this, or it was not drawn.
+const REDRAWN_MS = 10_000;
 const pause = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 
 async function until(what, ask) {
@@ -89,31 +91,29 @@ async function segments(browser, job) {
 
 // What is on the screen at points of the patient, with the mask and without it.
 async function colours(page, segment, points) {
-  const at = await page.evaluate(
-    async ({ segmentation, index }, wanted) => {
-      const { segmentationService, viewportGridService, cornerstoneViewportService } = window.services;
-      segmentationService.jumpToSegmentCenter(segmentation, index);
-      await new Promise((resolve) => setTimeout(resolve, 4000));
-      const viewport = cornerstoneViewportService.getCornerstoneViewport(viewportGridService.getActiveViewportId());
-      const box = viewport.canvas.getBoundingClientRect();
-      return wanted.map((point) => {
-        const [x, y] = viewport.worldToCanvas(point);
-        return [box.left + x, box.top + y];
-      });
-    },
-    segment,
-    points
-  );
-  const shown = await sampled(page, at);
+  await page.evaluate(({ segmentation, index }) => {
+    window.services.segmentationService.jumpToSegmentCenter(segmentation, index);
+  }, segment);
+  const shown = await settled(page);
+  const at = await page.evaluate((wanted) => {
+    const { viewportGridService, cornerstoneViewportService } = window.services;
+    const viewport = cornerstoneViewportService.getCornerstoneViewport(viewportGridService.getActiveViewportId());
+    const box = viewport.canvas.getBoundingClientRect();
+    return wanted.map((point) => {
+      const [x, y] = viewport.worldToCanvas(point);
+      return [box.left + x, box.top + y];
+    });
+  }, points);
   await visible(page, segment, false);
-  const hidden = await sampled(page, at);
+  const hidden = await settled(page, shown);
   await visible(page, segment, true);
-  return { shown, hidden };
+  await settled(page, hidden);
+  return { shown: await sampled(page, shown, at), hidden: await sampled(page, hidden, at) };
 }
 
 async function visible(page, segment, isVisible) {
   await page.evaluate(
-    async ({ segmentation }, wanted) => {
+    ({ segmentation }, wanted) => {
       const { segmentationService, viewportGridService } = window.services;
       const viewportId = viewportGridService.getActiveViewportId();
       for (const representation of segmentationService.getSegmentationRepresentations(viewportId, {
@@ -123,16 +123,26 @@ async function visible(page, segment, isVisible) {
           segmentationService.setSegmentVisibility(viewportId, segmentation, Number(key), wanted);
         }
       }
-      await new Promise((resolve) => setTimeout(resolve, 3000));
     },
     segment,
     isVisible
   );
 }
 
-// Screen colours by a picture of the page: what a reader sees, whatever draws it.
-async function sampled(page, at) {
-  const picture = await page.screenshot({ encoding: 'base64', type: 'png' });
+// A picture of the page that no longer changes, and is another than the one before where one is given.
+async function settled(page, before = null) {
+  const end = Date.now() + REDRAWN_MS;
+  let last = null;
+  for (;;) {
+    await pause(400);
+    const picture = await page.screenshot({ encoding: 'base64', type: 'png' });
+    if (picture === last && (picture !== before || Date.now() > end)) return picture;
+    last = picture;
+  }
+}
+
+// Screen colours out of a picture of the page: what a reader sees, whatever draws it.
+async function sampled(page, picture, at) {
   return page.evaluate(
     async (data, places) => {
       const image = new Image();
@@ -146,6 +156,24 @@ async function sampled(page, at) {
     picture,
     at
   );
+}
+
+// The studies of the images that the viewports show side by side.
+async function compared(browser, job) {
+  const page = await browser.newPage();
+  const studies = `${job.study}&StudyInstanceUIDs=${job.prior}`;
+  await page.goto(`${job.url}/viewer?StudyInstanceUIDs=${studies}&hangingprotocolId=@ohif/hpCompare`, {
+    timeout: PATIENCE_MS,
+  });
+  const shown = () =>
+    page.evaluate(() => {
+      const viewports = window.services.cornerstoneViewportService.getRenderingEngine()?.getViewports() ?? [];
+      return viewports.map((viewport) => viewport.getCurrentImageId?.()).filter(Boolean);
+    });
+  await until('two viewports show images', async () => (await shown()).length > 1);
+  const ids = await shown();
+  await page.close();
+  return ids.map((id) => /studies\/([^/]+)/.exec(id)?.[1] ?? id);
 }
 
 async function measurements(browser, job) {
@@ -166,13 +194,16 @@ async function measurements(browser, job) {
     })
   );
   for (const one of found) {
-    one.jumped_to = await page.evaluate(async (uid) => {
-      const { measurementService, viewportGridService, cornerstoneViewportService } = window.services;
+    await page.evaluate((uid) => {
+      const { measurementService, viewportGridService } = window.services;
       measurementService.jumpToMeasurement(viewportGridService.getActiveViewportId(), uid);
-      await new Promise((resolve) => setTimeout(resolve, 3000));
+    }, one.uid);
+    await settled(page);
+    one.jumped_to = await page.evaluate(() => {
+      const { viewportGridService, cornerstoneViewportService } = window.services;
       const id = viewportGridService.getActiveViewportId();
       return cornerstoneViewportService.getCornerstoneViewport(id).getCurrentImageId();
-    }, one.uid);
+    });
   }
   await page.close();
   return found;
@@ -204,6 +235,7 @@ async function main() {
     if (job.series.seg) Object.assign(seen, await segments(browser, job));
     if (job.series.sr) seen.measurements = await measurements(browser, job);
     if (job.series.course) seen.course = await text(browser, job);
+    if (job.prior) seen.compared = await compared(browser, job);
     console.log(JSON.stringify(seen));
   } finally {
     await browser.close();

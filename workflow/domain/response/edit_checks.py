@@ -46,6 +46,7 @@ from workflow.domain.response.timeline import (
     TimePoint,
 )
 from workflow.domain.response.values import NewLesion, Response, plain
+from workflow.domain.states import LESION_WORDS
 
 CHECKS: Mapping[str, tuple[str, str]] = MappingProxyType(
     {
@@ -353,7 +354,7 @@ def _state_problem(lesion: Lesion, seen: Observation, state: LesionState) -> str
     size = diameter_um(seen, is_nodal=lesion.is_nodal)
     if size is None:
         return ""
-    word = state.value.replace("_", " ")
+    word = LESION_WORDS[state]
     if state is LesionState.DISAPPEARED:
         return "" if is_gone(lesion, size) else f"{word} but measures {mm_text(size)}"
     if state is LesionState.TOO_SMALL:

@@ -29,6 +29,23 @@ class Criteria(StrEnum):
     WHO = "who"
 
 
+CRITERIA_WORDS: Mapping[Criteria, str] = {  # as their authors write them
+    Criteria.RECIST_1_1: "RECIST 1.1",
+    Criteria.IRECIST: "iRECIST",
+    Criteria.MRECIST: "mRECIST",
+    Criteria.PERCIST: "PERCIST 1.0",
+    Criteria.LUGANO: "Lugano 2014",
+    Criteria.RANO: "RANO 2.0",
+    Criteria.CHOI: "Choi",
+    Criteria.PCWG3: "PCWG3",
+    Criteria.GCIG: "GCIG with CA-125",
+    Criteria.IMRECIST: "imRECIST",
+    Criteria.LYRIC: "LYRIC",
+    Criteria.RECIST_1_0: "RECIST 1.0",
+    Criteria.WHO: "WHO",
+}
+
+
 class CarryForward(StrEnum):
     """When a partial response stays one although the sum no longer is 30 % below baseline."""
 
