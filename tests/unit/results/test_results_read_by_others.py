@@ -26,6 +26,7 @@ def run(*command: str | Path) -> str:
     return done.stdout + done.stderr
 
 
+@pytest.mark.reads("dciodvfy", "SEG", "SR")
 def test_dciodvfy_finds_no_error(case: Case):
     said = run(program("dciodvfy"), case.sr_path)
     assert "SR" in said
@@ -58,6 +59,7 @@ def pixelmed(validator: str, path: Path) -> list[str]:
     return run(*command).splitlines()
 
 
+@pytest.mark.reads("PixelMed's validators", "SR")
 def test_pixelmed_finds_no_error_in_the_report_by_its_template(axial: Case):
     said = pixelmed("DicomSRValidator", axial.sr_path)
     assert "Found Root Template TID_1500 (MeasurementReport)" in said
@@ -73,6 +75,7 @@ def test_pixelmed_finds_no_error_in_the_report_by_its_template(axial: Case):
     assert errors == mistaken
 
 
+@pytest.mark.reads("PixelMed's validators", "SEG")
 def test_pixelmed_finds_no_error_in_the_segmentation(axial: Case):
     said = pixelmed("DicomInstanceValidator", axial.seg_path)
     assert "Found Segmentation IOD" in said
@@ -80,11 +83,13 @@ def test_pixelmed_finds_no_error_in_the_segmentation(axial: Case):
     assert [line for line in said if line.startswith("Error") and not _SIDE_OF_NOTHING.match(line)] == []
 
 
+@pytest.mark.reads("dcentvfy", "SEG", "SR")
 def test_dcentvfy_finds_images_and_results_to_be_one_study(case: Case):
     files = [*case.image_paths, case.sr_path, *([case.seg_path] if case.results.seg is not None else [])]
     assert "Error" not in run(program("dcentvfy"), *files)
 
 
+@pytest.mark.reads("dcmqi", "SEG")
 def test_dcmqi_reads_back_the_same_masks_and_tracking_identities(case: Case, tmp_path):
     if case.results.seg is None:
         pytest.skip("there is no SEG in this case")
@@ -123,6 +128,7 @@ def _sorted(points: np.ndarray) -> np.ndarray:
     return points[np.lexsort(rounded.T)]
 
 
+@pytest.mark.reads("dcmqi", "SR")
 def test_dcmqi_reads_back_the_same_measurements(case: Case, tmp_path):
     if not any(has_axes(lesion) for lesion in case.report.lesions):
         pytest.skip("nothing is measured in this case")
@@ -141,6 +147,7 @@ def test_dcmqi_reads_back_the_same_measurements(case: Case, tmp_path):
         assert values["Volume"] == pytest.approx(lesion.measurement.volume_mm3, abs=0.001)
 
 
+@pytest.mark.reads("highdicom", "SEG")
 def test_highdicom_reads_the_segments_back(case: Case):
     if case.results.seg is None:
         pytest.skip("there is no SEG in this case")
@@ -151,6 +158,7 @@ def test_highdicom_reads_the_segments_back(case: Case):
         assert int(volume.array.sum()) == lesion.mask.voxel_count
 
 
+@pytest.mark.reads("highdicom", "SR")
 def test_highdicom_reads_the_groups_back(case: Case):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)
@@ -191,6 +199,7 @@ def viewer() -> Callable[..., dict]:
 VIEWED = ["axial", "signed", "multi-frame", "labelmap", "overlapping lesions", "sagittal MR"]
 
 
+@pytest.mark.reads("OHIF's adapters", "SR")
 @pytest.mark.parametrize("name", VIEWED)
 def test_the_viewer_hydrates_every_measured_lesion_where_it_is(name, make_case, viewer):
     case = make_case(name)
@@ -206,6 +215,7 @@ def test_the_viewer_hydrates_every_measured_lesion_where_it_is(name, make_case, 
         assert (found["unit"], found["label"]) == ("mm", lesion.label)
 
 
+@pytest.mark.reads("OHIF's adapters", "SEG")
 @pytest.mark.parametrize("name", VIEWED)
 def test_the_viewer_shows_every_segment_with_the_same_voxels(name, make_case, viewer):
     case = make_case(name)
