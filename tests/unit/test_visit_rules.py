@@ -405,6 +405,16 @@ def test_a_lesion_that_could_not_be_looked_for_is_not_evaluable_and_says_why():
     assert "no series here shows its place" in second.reason
 
 
+@pytest.mark.parametrize(
+    ("frame", "states"), [("1.7", ["merged", "present"]), (None, ["present", "present"])]
+)
+def test_lesions_tracked_to_one_place_on_two_series_of_a_frame_have_grown_into_one(frame, states):
+    other = replace(SOME, tracking_uid="2.2", label="T02")
+    thick, thin = _series("1.2", frame=frame), _series("1.2", name="2", frame=frame or "1.8")
+    found = join([SOME, other], [_tracked(SOME, thick), _tracked(other, thin)], [])
+    assert sorted(f.state for f in found) == states
+
+
 def test_a_visit_that_shows_nothing_known_and_has_no_prompt_says_nothing_of_the_lesions():
     assert join([SOME], [], [], {SOME.tracking_uid: "no series here shows its place"}) == []
 
