@@ -140,7 +140,7 @@ def test_a_prompt_that_can_not_be_used_is_one_line_and_exit_code_2(baseline, tmp
     done = run("segment", baseline, "--prompt", prompt, "--out", tmp_path / "mask.nii.gz")
     assert done.returncode == 2
     assert done.stdout == ""
-    errors = [line for line in done.stderr.splitlines() if line.startswith("Error:")]
+    errors = [line for line in done.stderr.splitlines() if line.startswith("tumorline:")]
     assert len(errors) == 1
     assert words in errors[0]
 

@@ -62,7 +62,7 @@ def _enqueue(context: Context, *subjects: str, stage: str = "timeline") -> list[
     """Work that is quickly done: the timeline of a patient without studies is empty."""
     with rows(context) as session:
         for subject in subjects:
-            session.add(PatientRow(id=int(subject), patient_id=subject))
+            session.merge(PatientRow(id=int(subject), patient_id=subject))
             enqueue(session, stage=stage, subject=subject, lane=f"p:{subject}", due_at=context.clock())
     with rows(context) as session:
         return due_job_ids(session, context.clock())

@@ -145,12 +145,14 @@ def seen(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     return Seen(answer, lesions, source, {report.study_instance_uid, prior.series.study_instance_uid})
 
 
+@pytest.mark.reads("OHIF", "SEG")
 def test_the_panel_lists_every_segment_with_its_voxels(seen: Seen):
     found = {segment["label"]: segment["voxels"] for segment in seen.answer["segments"]}
     found.pop("Background", None)  # of a label map, which must describe it (PS3.3 C.8.20.2.4)
     assert found == {lesion.label: lesion.mask.voxel_count for lesion in seen.lesions}
 
 
+@pytest.mark.reads("OHIF", "SEG")
 def test_the_mask_is_drawn_on_its_voxels_and_nowhere_else(seen: Seen):
     for lesion in seen.lesions:
         _, is_inside = points_around(seen.source, lesion)
@@ -159,6 +161,7 @@ def test_the_mask_is_drawn_on_its_voxels_and_nowhere_else(seen: Seen):
         assert ((change > TOLD) == is_inside).mean() > 0.98, lesion.label
 
 
+@pytest.mark.reads("OHIF", "SR")
 def test_every_measurement_is_hydrated_with_its_lengths_on_its_image(seen: Seen):
     found = {one["label"]: one for one in seen.answer["measurements"]}
     assert set(found) == {lesion.label for lesion in seen.lesions}
@@ -175,6 +178,7 @@ def test_both_dates_stand_side_by_side(seen: Seen):
     assert set(seen.answer["compared"]) == seen.studies
 
 
+@pytest.mark.reads("OHIF", "course")
 def test_the_course_can_be_read(seen: Seen):
     for words in ("Short label: T01, Lung, right, target", "Current Response: ", "Sum of Diameters: "):
         assert words in seen.answer["course"]

@@ -33,6 +33,7 @@ def made_of(name: str, folder: Path) -> tuple[ResultObjects, object, list[Path]]
     return results, source, paths
 
 
+@pytest.mark.reads("Tumorline's prompts", "presentation state")
 @pytest.mark.parametrize("name", DRAWN)
 def test_our_reader_finds_every_lesion_with_its_end_points_and_label(name: str, tmp_path: Path):
     results, source, (path,) = made_of(name, tmp_path)
@@ -50,6 +51,7 @@ def test_our_reader_finds_every_lesion_with_its_end_points_and_label(name: str, 
         assert prompt.label == lesion.label
 
 
+@pytest.mark.reads("dciodvfy", "presentation state")
 @pytest.mark.parametrize("name", DRAWN)
 def test_dciodvfy_finds_no_error_and_the_gate_lets_it_pass(name: str, tmp_path: Path):
     results, _, (path,) = made_of(name, tmp_path)

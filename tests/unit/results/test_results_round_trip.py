@@ -29,6 +29,7 @@ def masks_agree(prompt: LesionPrompt, expected_lps: np.ndarray) -> bool:
     return bool(np.allclose(found[order], expected_lps[wanted], atol=0.02))
 
 
+@pytest.mark.reads("Tumorline's prompts", "SR")
 @pytest.mark.parametrize("name", GIVEN_BACK)
 def test_the_sr_gives_back_every_measured_lesion(name: str, make_case: Callable[[str], Case]):
     case = make_case(name)
@@ -51,6 +52,7 @@ def test_the_sr_gives_back_every_measured_lesion(name: str, make_case: Callable[
         assert (prompt.label, prompt.is_nodal) == (lesion.label, lesion.is_nodal)
 
 
+@pytest.mark.reads("Tumorline's prompts", "SEG")
 @pytest.mark.parametrize("name", [*GIVEN_BACK, "labelmap", "overlapping lesions", "anisotropic oblique"])
 def test_the_seg_gives_back_every_mask(name: str, make_case: Callable[[str], Case]):
     case = make_case(name)

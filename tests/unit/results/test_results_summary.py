@@ -76,6 +76,7 @@ def test_reports_of_other_studies_are_pertinent_evidence(axial: Case, course):
     assert [s.StudyInstanceUID for s in current] == [axial.report.study_instance_uid]
 
 
+@pytest.mark.reads("dciodvfy", "course")
 def test_it_is_valid_and_the_same_every_time(axial: Case, course):
     summary = build_summary(course, [axial.source])
     assert validate_summary(summary, axial.source) == []
@@ -100,6 +101,7 @@ def test_images_of_another_study_are_refused(axial: Case, course):
         build_summary(course[1:], [axial.source])
 
 
+@pytest.mark.reads("dcmtk", "course")
 def test_a_person_can_read_it_as_text(axial: Case, course, tmp_path):
     """Each value with its name, each lesion under a line of its own, as dcmtk prints it."""
     path = tmp_path / "course.dcm"

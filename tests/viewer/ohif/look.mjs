@@ -119,8 +119,9 @@ async function visible(page, segment, isVisible) {
       for (const representation of segmentationService.getSegmentationRepresentations(viewportId, {
         segmentationId: segmentation,
       })) {
-        for (const key of Object.keys(representation.segments)) {
-          segmentationService.setSegmentVisibility(viewportId, segmentation, Number(key), wanted);
+        // Not 0, the background that a label map describes: where it is among the hidden, the others stay.
+        for (const key of Object.keys(representation.segments).map(Number).filter((number) => number > 0)) {
+          segmentationService.setSegmentVisibility(viewportId, segmentation, key, wanted);
         }
       }
     },
