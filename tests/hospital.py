@@ -51,7 +51,7 @@ from workflow.settings import Settings, load_settings
 
 MODEL = ModelIdentity(name="sphere finder", version="1")
 SHAPE, SPACING_MM = (16, 48, 48), (4.0, 1.0, 1.0)
-_MOST_JOBS = 80
+_MOST_JOBS = 50
 LEFT: Point = (12.0, 24.0, 20.0)
 RIGHT: Point = (34.0, 22.0, 44.0)
 

@@ -231,13 +231,16 @@ def _lose_a_file(hospital: Hospital, description: str) -> None:
     next(f.path for f in files if f.sop_instance_uid == series.sop_instance_uids[0]).unlink()
 
 
-def test_a_lesion_drawn_on_another_study_of_the_day_is_the_known_one_and_no_new_one(hospital):
-    """Two studies of the chest, each with a frame of reference of its own; the reader drew on the second."""
+@pytest.mark.parametrize("drawn_on", [0, 1])
+def test_a_lesion_drawn_on_either_study_of_the_day_is_the_known_one_and_no_new_one(hospital, drawn_on):
+    """Two studies of the chest, each with a frame of reference of its own; one of them is tracked on."""
     hospital.process(Study(day=FIRST, spheres=(_chest(16, is_prompted=True),)))
     again = replace(_chest(9, is_prompted=True), label="seen again")
+    shown = [_chest(9), _chest(9)]
+    shown[drawn_on] = again
     hospital.receive(
-        Study(day=SECOND, spheres=(_chest(9),)),
-        Study(day=SECOND, spheres=(again,), at=time(15), key="second"),
+        Study(day=SECOND, spheres=(shown[0],)),
+        Study(day=SECOND, spheres=(shown[1],), at=time(15), key="second"),
     )
     hospital.work()
     follow_up = hospital.time_points()[1]
