@@ -79,6 +79,10 @@ def build_seg(report: TimePointReport, measured: VisitVolume, settings: ResultSe
     if is_binary:
         seg.PixelData = packed(_frames_in_order(seg, images), masks, shape)
         seg.SegmentsOverlap = "YES" if has_overlap else "NO"
+    else:
+        # The background (segment 0) last: OHIF 3.13 takes the n-th item for segment n, and would otherwise
+        # give each lesion the colour of the one before (cornerstone3D #2882). Nothing orders the items.
+        seg.SegmentSequence = sorted(seg.SegmentSequence, key=lambda segment: segment.SegmentNumber == 0)
     _settle_geometry(seg, images, indices)
     finish(seg, report, images, moment)
     return seg

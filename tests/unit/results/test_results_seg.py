@@ -185,3 +185,9 @@ def test_what_kind_of_lesion_it_is_stays_as_its_prompt_said(axial: Case):
 def test_the_content_creator_is_who_signed(axial: Case, make_case):
     assert axial.results.seg["ContentCreatorName"].value in ("", None)
     assert make_case("signed").results.seg.ContentCreatorName == "Reader^Rosa"
+
+
+def test_the_items_of_a_label_map_stand_at_their_numbers_for_viewers_that_count_them(make_case):
+    """OHIF 3.13 takes the n-th item for segment n; the background, segment 0, comes last."""
+    segments = make_case("labelmap").results.seg.SegmentSequence
+    assert [int(segment.SegmentNumber) for segment in segments] == [1, 2, 3, 0]
