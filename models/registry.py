@@ -12,6 +12,7 @@ import inspect
 import json
 from collections.abc import Collection, Sequence
 from importlib.metadata import EntryPoint, entry_points
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -138,7 +139,7 @@ def open_segmenter(
     name
         As `names("segmenter")` has it.
     weights
-        File or folder of the trained weights; None for a model without any.
+        File or folder of the trained weights; None for a model without any, or for those that come with it.
     device
         "auto" (a GPU if there is one), "cpu", "cuda" or "cuda:<n>".
     allowed_licences
@@ -277,6 +278,9 @@ def _check_installed(known: CatalogueEntry) -> None:
 
 def _present(known: CatalogueEntry, weights: Path | None) -> Path:
     where = f"`tumorline models show {known.name}` says where to get them"
+    if weights is None and known.bundled:
+        package, _, file = known.bundled.partition(":")
+        weights = Path(str(files(package) / file))
     if weights is None:
         raise ConfigurationError(f"the model '{known.name}' needs its weights and got none; {where}")
     if not weights.exists():
