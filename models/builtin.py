@@ -34,7 +34,7 @@ OPEN_LESION = CatalogueEntry(
     modalities=("CT", "MR", "PT"),
     limits=(
         "Trained on synthetic lesions only; docs/models.md says what it reaches on which real ones.",
-        "Sees a cube around the prompt, 32 voxels a side: details below a twentieth of the lesion are smoothed.",
+        "Sees a cube of 32 voxels a side around the prompt: finer details than that are smoothed.",
         "A click alone often gets the size of a lesion wrong; a line or a box does not.",
     ),
     weights=(WeightFile(path="open_lesion.safetensors"),),

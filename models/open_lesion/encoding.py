@@ -1,7 +1,7 @@
-"""What the network sees: a cube around the prompt, its intensities on scales of its own, the prompt drawn dense.
+"""What the network sees: a patch around the prompt, intensities on its own scales, the prompt drawn dense.
 
-Everything here is in a *frame*: millimetres along three perpendicular image axes (slice, row, column), so that
-training on synthetic scenes and segmenting a patient's volume share it.
+Everything here is in a *frame*: millimetres along three perpendicular image axes (slice, row, column), so
+that training on synthetic scenes and segmenting a patient's volume share it.
 """
 
 from __future__ import annotations
@@ -177,7 +177,7 @@ def draw_filled(
     Parameters
     ----------
     filled
-        Patch shape, or, for an outline, (SIDE, SIDE): its inside in the plane at `plane_mm` along the slice axis.
+        Patch shape, or, for an outline, (SIDE, SIDE): its inside in the plane at `plane_mm` along the slices.
     """
     if plane_mm is None:
         deep = _signed_distance(filled, window.spacing_mm)

@@ -66,7 +66,7 @@ class Frame:
     def drawn(
         self, prompt: LesionPrompt, inside: FloatArray, beside: FloatArray
     ) -> tuple[Window, Drawing] | None:
-        """Patch and drawing of the prompt's most telling shape: mask, outline, line, box; None for clicks only."""
+        """Patch and drawing of the most telling shape: mask, outline, line, box; None for clicks only."""
         outlines = [shape for shape in prompt.shapes if isinstance(shape, OutlinePrompt)]
         lines = [shape for shape in prompt.shapes if isinstance(shape, LinePrompt)]
         boxes = [shape for shape in prompt.shapes if isinstance(shape, BoxPrompt)]

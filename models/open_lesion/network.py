@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -28,15 +29,15 @@ class LesionNet(nn.Module):
         self.prompt = nn.Embedding(len(PromptCode), widths[0])
         self.stem = nn.Conv3d(len(CHANNELS), widths[0], 3, padding=1)
         self.encoder = nn.ModuleList([_Residual(widths[0], widths[0])])
-        for narrow, wide in zip(widths, widths[1:], strict=False):
+        for narrow, wide in pairwise(widths):
             self.encoder.append(nn.Sequential(_Residual(narrow, wide, stride=2), _Residual(wide, wide)))
         self.up = nn.ModuleList()
         self.decoder = nn.ModuleList()
-        for narrow, wide in reversed(list(zip(widths, widths[1:], strict=False))):
+        for narrow, wide in reversed(list(pairwise(widths))):
             self.up.append(nn.ConvTranspose3d(wide, narrow, 2, stride=2))
             self.decoder.append(_Residual(2 * narrow, narrow))
         self.logit = nn.Conv3d(widths[0], 1, 1)
-        # What the heads look at: the deepest features, and the last ones inside and outside of the found mask.
+        # What the heads look at: the deepest features, and the last ones inside and outside the found mask.
         self.heads = nn.Sequential(
             nn.Linear(widths[-1] + 2 * widths[0] + 2, 64), nn.LeakyReLU(0.01), nn.Linear(64, 1 + len(SIZES))
         )

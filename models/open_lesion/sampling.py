@@ -17,11 +17,11 @@ def overlap_weights(
     Parameters
     ----------
     at_mm, width_mm
-        Middles of the intervals, ascending, shape (n,), and their common width. Intervals narrower than a voxel
-        are as wide as one, which is linear interpolation.
+        Middles of the intervals, ascending, shape (n,), and their common width. Intervals narrower than a
+        voxel are as wide as one, which is linear interpolation.
     start_mm, spacing_mm, size
-        The row: its first voxel's middle, the distance of its voxels, their number. What lies beyond its ends has
-        the value of the end.
+        The row: its first voxel's middle, the distance of its voxels, their number. What lies beyond its ends
+        has the value of the end.
 
     Returns
     -------
@@ -78,7 +78,7 @@ def paint(
 ) -> tuple[Floats, tuple[int, int, int]]:
     """A field on a patch, linearly interpolated at the voxels of a grid that lie inside it.
 
-    Returns the part of the grid that the patch covers (float32; an axis may be empty) and that part's first index.
+    Returns the part of the grid that the patch covers (float32; an axis may be empty) and its first index.
     """
     low, high = window.centre_mm - window.sides_mm / 2, window.centre_mm + window.sides_mm / 2
     first = np.maximum(np.ceil((low - start_mm) / spacing_mm - 1e-6).astype(int), 0)

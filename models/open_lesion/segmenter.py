@@ -176,7 +176,7 @@ class OpenLesionSegmenter:
         return frame.mask(seen.log_odds, seen.window), seen.quality
 
     def _from_click(self, frame: Frame, inside: FloatArray, beside: FloatArray) -> tuple[Mask, float]:
-        """Look at cubes of several sizes, believe the one of which the network expects most, look at its find again."""
+        """Look at cubes of several sizes; what the network expects most of is looked at again, as a box."""
         least = _LEAST_VOXELS * float(np.min(frame.spacing_mm))
         looks = []
         for side in self._settings.click_sides_mm:

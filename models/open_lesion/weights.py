@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-import torch
-
 from models.open_lesion.network import LesionNet
 from models.weights import load_state_dict, single_file
 from workflow.domain.errors import ConfigurationError

@@ -16,7 +16,6 @@ from models.open_lesion.sampling import sample
 from models.training.shapes import Floats, Level, Waves, ball, rotation, tube
 from workflow.domain.geometry import FloatArray, Volume
 
-
 # Voxels in radii, at most: a lesion that can be found covers a few voxels in plane, and a slice or two.
 LEAST_NATIVE = np.array([1.1, 0.45, 0.45])
 
@@ -72,7 +71,7 @@ class Scan:
 
     @classmethod
     def of(cls, volume: Volume, look: Look) -> Scan:
-        """Prepare a volume; places are within the body, which is what is clearly brighter than air, and its holes."""
+        """Prepare a volume; its places are in the body: what is clearly brighter than air, holes included."""
         array = np.ascontiguousarray(volume.array, dtype=np.float32)
         low, high = np.percentile(array[::2, ::3, ::3], (1, 99.5))
         bright = array > low + 0.2 * (high - low)

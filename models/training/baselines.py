@@ -12,7 +12,7 @@ from models.open_lesion.encoding import FILL, Drawing, Floats, Window, cube, dra
 from models.open_lesion.frame import Frame
 from models.postprocess import keep_component
 from models.prompt_geometry import centre_ijk, negative_points, positive_points, require_inside
-from workflow.domain.geometry import Mask, Volume
+from workflow.domain.geometry import Volume
 from workflow.domain.lesion import Flag, LesionPrompt, ModelIdentity, SegmentedLesion
 from workflow.ports import Progress, no_progress
 

@@ -32,7 +32,7 @@ class SynthesisConfig:
     def __post_init__(self) -> None:
         if len(self.prompt_shares) != len(PromptCode) or abs(sum(self.prompt_shares) - 1) > 1e-6:
             raise ConfigurationError(
-                f"prompt_shares are {len(PromptCode)} probabilities that add up to 1, not {self.prompt_shares}"
+                f"prompt_shares are {len(PromptCode)} shares that add up to 1, not {self.prompt_shares}"
             )
         low, high = self.diameters_mm
         if not 0 < low <= high:
@@ -54,8 +54,8 @@ class TrainingConfig:
     samples
         How many to train on in all.
     cooldown
-        Share of them, at the end, in which the learning rate falls to nothing. Before that it is constant, so a
-        training can be given more samples, or its cooldown, later.
+        Share of them, at the end, in which the learning rate falls to nothing. Before that it is constant, so
+        a training can be given more samples, or its cooldown, later.
     batch
         Samples a step.
     learning_rate, weight_decay, clip

@@ -1,4 +1,4 @@
-"""Trains the network on synthetic lesions: seeded, resumable to the last digit, with its curve in a CSV file."""
+"""Trains the network on synthetic lesions: seeded, resumable to the last digit, with its curve as CSV."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ class Training:
         Parameters
         ----------
         folder
-            For `curve.csv` and `checkpoint.pt`; a curve that is there is continued from this training's sample.
+            For `curve.csv` and `checkpoint.pt`; a curve that is there is continued from the sample reached.
         row_every, save_every
             Samples between two rows of the curve and between two checkpoints.
         told
@@ -98,7 +98,7 @@ class Training:
             rows.append(self.step())
             if self.done // row_every == before // row_every and self.done < self.config.samples:
                 continue
-            # Only between rows does it save or stop, so that a continued curve has the rows of an unbroken one.
+            # It saves and stops between rows only: a continued curve has the rows of an unbroken one.
             mean = _mean(rows)
             rows = []
             _append(folder / CURVE, {"samples": self.done, "learning_rate": self._rate(), **mean})

@@ -42,8 +42,9 @@ def prompt_of(
     Parameters
     ----------
     kind
-        BOX: the tight box, voxel faces. LINE, BOTH_AXES: the axes as `measure` has them. OUTLINE: of the largest
-        slice. PRIOR: the mask moved by 3 mm, as a tracker hands it over. CLICK: the voxel furthest from the border.
+        BOX: the tight box, voxel faces. LINE, BOTH_AXES: the axes as `measure` has them. OUTLINE: of the
+        largest slice. PRIOR: the mask moved by 3 mm, as a tracker hands it over. CLICK: the voxel furthest
+        from the border.
     mask
         On the volume's grid, at least one voxel.
     jitter

@@ -28,7 +28,7 @@ from models.open_lesion.sampling import apply, overlap_weights
 from models.training import shapes
 from models.training.backgrounds import LEAST_NATIVE, Background, Look, RealBackground, Scan, drawn
 from models.training.config import SynthesisConfig
-from models.training.shapes import Level, Waves
+from models.training.shapes import Level
 from workflow.domain.geometry import FloatArray, Mask, Volume
 from workflow.domain.lesion import LesionMeasurement
 from workflow.domain.measurement import measure
@@ -177,7 +177,7 @@ def _generous(level: Level, by: float) -> Level:
 
 
 def _confined(rng: np.random.Generator, level: Level, background: RealBackground, radius: float) -> Level:
-    """The part of a shape that lies in the tissue of its middle: a lesion ends at bone, air, fat or fascia."""
+    """The part of a shape in the tissue of its middle: a lesion ends at bone, air, fat or fascia."""
     window = cube(np.zeros(3), 2 * _REACH * radius)
     values = ndimage.gaussian_filter(background.values(window), 1.0)
     middle = SIDE // 2

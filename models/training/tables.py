@@ -101,7 +101,10 @@ def _lines(summed: Mapping[str, Any]) -> Iterator[str]:
                 + f" | {apart['mean']:+.3f} ({apart['low']:+.3f} to {apart['high']:+.3f}) |"
             )
     yield ""
-    yield "| prompt | model | surface mm | 95 % mm | long axis mm | long axis % | bias % | volume | measurable | s |"
+    yield (
+        "| prompt | model | surface mm | 95 % mm | long axis mm | long axis % | bias % | volume | measurable "
+        "| s |"
+    )
     yield "|---|---|---:|---:|---:|---:|---:|---:|---:|---:|"
     for key, group in summed["breakdowns"]["prompt"].items():
         for model in models:
@@ -117,16 +120,14 @@ def _lines(summed: Mapping[str, Any]) -> Iterator[str]:
     yield "|---|---:|---:|---:|---:|"
     for key, one in summed["calibration"].items():
         poor, good = (
-            "-"
-            if np.isnan(one[f"{name}_flagged"])
-            else f"{100 * one[f'{name}_flagged']:.0f} % of {one[name]}"
+            f"{100 * one[f'{name}_flagged']:.0f} % of {one[name]}" if one[name] else "-"
             for name in ("poor", "good")
         )
         yield f"| {key} | {one['error']:.2f} | {one['correlation']:.2f} | {poor} | {good} |"
 
 
 def write(rows: Sequence[Row], models: Sequence[str], folder: Path) -> dict[str, Any]:
-    """Write `rows.csv`, `summary.json`, `tables.md`, `dice.png` and `calibration.png`; returns the summary."""
+    """Write `rows.csv`, `summary.json`, `tables.md` and two plots to a folder; returns the summary."""
     folder.mkdir(parents=True, exist_ok=True)
     summed = summary(rows, models)
     write_rows(rows, folder / "rows.csv")

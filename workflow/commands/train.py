@@ -44,7 +44,7 @@ def register(app: typer.Typer) -> None:
         out: Annotated[Path, typer.Argument(help="Folder for the checkpoint, the curve and the network.")],
         config: Annotated[
             Path | None,
-            typer.Option(help="TOML file; docs/training.md lists its values.", show_default=False),
+            typer.Option(help="TOML file; docs/models.md lists its values.", show_default=False),
         ] = None,
         backgrounds: Annotated[
             Path | None,
@@ -63,9 +63,9 @@ def register(app: typer.Typer) -> None:
     ) -> None:
         """Train the open lesion network; a folder that holds a checkpoint is continued.
 
-        Writes `curve.csv`, `checkpoint.pt` and `open_lesion.safetensors`, which `--model open-lesion --weights`
-        takes. The same configuration, backgrounds and number of threads give the same curve on a CPU, in one go
-        or several.
+        Writes `curve.csv`, `checkpoint.pt` and `open_lesion.safetensors`, which `--model open-lesion
+        --weights` takes. The same configuration, backgrounds and number of threads give the same curve on a
+        CPU, in one go or several.
         """
         from models.devices import pick_device
         from models.open_lesion.weights import BUNDLED, save_network
