@@ -227,7 +227,9 @@ def _window(rng: np.random.Generator, lesion: _Lesion, code: PromptCode) -> Wind
             inside = np.argwhere(lesion.mask)
         spacing = lesion.overview.sides_mm[0] / _OVERVIEW
         place = (inside[rng.integers(len(inside))] - (_OVERVIEW - 1) / 2) * spacing
-        return cube(place, diameter * float(np.exp(rng.uniform(np.log(0.9), np.log(5.0)))))
+        # Far too near now and then: from inside a large lesion everything looks even, and no mask is good.
+        nearest, furthest = (0.15, 0.9) if rng.random() < 0.3 else (0.9, 5.0)
+        return cube(place, diameter * float(np.exp(rng.uniform(np.log(nearest), np.log(furthest)))))
     if code in (PromptCode.LINE, PromptCode.BOTH_AXES):
         axis = lesion.size.long_axis
         centre = (np.asarray(axis.start_lps) + np.asarray(axis.end_lps)) / 2
