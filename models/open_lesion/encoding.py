@@ -256,15 +256,17 @@ def _log_odds(
         counts = np.bincount(place[region], minlength=bins).astype(np.float64)
         smooth = ndimage.gaussian_filter1d(counts, 1.5, mode="nearest")
         odds.append(np.log((smooth + 1e-9) / (smooth.sum() + 1e-9) + 0.003))
-    table = np.clip((odds[0] - odds[1]) / 4, -1, 1).astype(np.float32)
-    return table[place]
+    table: Floats = np.clip((odds[0] - odds[1]) / 4, -1, 1).astype(np.float32)
+    found: Floats = table[place]
+    return found
 
 
 def _ellipsoid(window: Window, middle: FloatArray, turn: FloatArray, radii: FloatArray) -> Floats:
     """1 - distance in radii, not below -1; the columns of `turn` are the ellipsoid's axes."""
     offsets = window.positions_mm() - middle.astype(np.float32)
     scaled = offsets @ (turn / radii).astype(np.float32)
-    return np.maximum(1 - np.sqrt((scaled**2).sum(axis=-1)), -1).astype(np.float32)
+    prior: Floats = np.maximum(1 - np.sqrt((scaled**2).sum(axis=-1)), -1).astype(np.float32)
+    return prior
 
 
 def _tube(window: Window, start: FloatArray, end: FloatArray) -> Floats:
@@ -274,7 +276,8 @@ def _tube(window: Window, start: FloatArray, end: FloatArray) -> Floats:
     distance = np.sqrt(
         (((positions - share[..., None] * way) / window.spacing_mm.astype(np.float32)) ** 2).sum(-1)
     )
-    return np.clip(1.5 - distance, 0, 1).astype(np.float32)
+    tube: Floats = np.clip(1.5 - distance, 0, 1).astype(np.float32)
+    return tube
 
 
 def _heat(window: Window, points: FloatArray) -> Floats:

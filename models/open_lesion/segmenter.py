@@ -197,7 +197,7 @@ class OpenLesionSegmenter:
 
         patch = encode(frame.values(window), window, drawing)
         ways = _MIRRORS[: self._settings.mirrored]
-        batch = np.stack([np.flip(patch, [axis + 1 for axis in way]) for way in ways])
+        batch = np.stack([np.flip(patch, tuple(axis + 1 for axis in way)) for way in ways])
         with torch.inference_mode():
             log_odds, quality, sizes = self._network(
                 torch.from_numpy(batch).to(self._device),

@@ -31,9 +31,20 @@ class Look(StrEnum):
 class Background(Protocol):
     """The surroundings of one lesion; positions are mm about the lesion's middle."""
 
-    look: Look
-    native_mm: FloatArray
-    noise: float
+    @property
+    def look(self) -> Look:
+        """What kind of image it is."""
+        ...
+
+    @property
+    def native_mm(self) -> FloatArray:
+        """Voxel spacing of the (simulated) scan, mm, shape (3,)."""
+        ...
+
+    @property
+    def noise(self) -> float:
+        """Standard deviation of its noise, in the image's unit."""
+        ...
 
     def values(self, window: Window) -> Floats:
         """Intensities on a patch, without noise of a procedural scene; shape of the patch."""
@@ -160,9 +171,8 @@ def procedural(rng: np.random.Generator, radius_mm: float, hardness: float) -> P
 
 
 def _ct(rng: np.random.Generator, radius: float, hardness: float) -> ProceduralBackground:
-    base, other = ((-850, 45), (55, -95), (60, 110), (45, -850), (110, 50))[
-        rng.choice(5, p=[0.3, 0.25, 0.2, 0.1, 0.15])
-    ]
+    pairs = ((-850.0, 45.0), (55.0, -95.0), (60.0, 110.0), (45.0, -850.0), (110.0, 50.0))
+    base, other = pairs[rng.choice(5, p=[0.3, 0.25, 0.2, 0.1, 0.15])]
     base, other = base + rng.normal(0, 20), other + rng.normal(0, 20)
     in_lung = base < -500
     vessel = rng.uniform(0, 60) if in_lung else base + rng.choice([-1, 1]) * rng.uniform(30, 150)
@@ -190,7 +200,8 @@ def _mr(rng: np.random.Generator, radius: float, hardness: float) -> ProceduralB
     strength = rng.uniform(0, 0.25)
 
     def biased(at: Floats) -> Floats:
-        return np.maximum(paint(at), 0) * np.exp(np.float32(strength) * bias(at)[:, 0])
+        values: Floats = np.maximum(paint(at), 0) * np.exp(np.float32(strength) * bias(at)[:, 0])
+        return values
 
     plane = rng.uniform(0.4, 1.3)
     native = np.array([rng.choice([1, 1, 1.5, 3, 4, 5, 6, 7]), plane, plane])
@@ -248,7 +259,8 @@ def _border(rng: np.random.Generator, radius: float) -> Level:
     height = radius * rng.uniform(0, 0.25)
 
     def level(at: Floats) -> Floats:
-        return (at @ normal + np.float32(distance) + np.float32(height) * wave(at)[:, 0]) / np.float32(radius)
+        away: Floats = at @ normal + np.float32(distance) + np.float32(height) * wave(at)[:, 0]
+        return away / np.float32(radius)
 
     return level
 

@@ -73,9 +73,9 @@ class ThresholdSegmenter(PromptShapeSegmenter):
         core = drawing.prior > 0.5 * float(drawing.prior.max())
         side = 1.0 if np.median(image[core]) > limit else -1.0
         scale = float(image[nearby].std())
-        return np.minimum(
-            np.float32(side / scale) * (image - np.float32(limit)), drawing.prior + np.float32(0.1)
-        )
+        beyond = np.float32(side / scale) * (image - np.float32(limit))
+        found: Floats = np.minimum(beyond, drawing.prior + np.float32(0.1))
+        return found
 
 
 def _drawn(frame: Frame, prompt: LesionPrompt) -> tuple[Window, Drawing]:

@@ -60,7 +60,8 @@ class Training:
         self.config = config
         self.scans = list(scans)
         self.device = torch.device(device)
-        self.network = LesionNet(config.widths).to(self.device, memory_format=torch.channels_last_3d)
+        self.network = LesionNet(config.widths).to(self.device)
+        self.network.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
         self.averaged = LesionNet(config.widths).to(self.device)
         self.averaged.load_state_dict(self.network.state_dict())
         self.optimiser = torch.optim.AdamW(

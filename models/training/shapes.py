@@ -98,12 +98,18 @@ def draw(rng: np.random.Generator, kind: Family, radius_mm: float) -> Level:
     return level
 
 
+def lengths(vectors: Floats) -> Floats:
+    """Euclidean lengths of (n, 3) or (n, 2) vectors, shape (n,)."""
+    found: Floats = np.sqrt((vectors**2).sum(axis=1))
+    return found
+
+
 def ball(middle: NDArray[np.floating], radius: float) -> Level:
     """A ball, in its own radii."""
     centre = np.asarray(middle, dtype=np.float32)
 
     def level(at: Floats) -> Floats:
-        return 1 - np.sqrt(((at - centre) ** 2).sum(axis=1)) / np.float32(radius)
+        return 1 - lengths(at - centre) / np.float32(radius)
 
     return level
 
@@ -116,7 +122,7 @@ def tube(rng: np.random.Generator, middle: NDArray[np.floating], radius: float) 
 
     def level(at: Floats) -> Floats:
         across = ((at - centre) @ turn)[:, 1:] + np.float32(0.8 * radius) * bend(at)[:, 1:]
-        return 1 - np.sqrt((across**2).sum(axis=1)) / np.float32(radius)
+        return 1 - lengths(across) / np.float32(radius)
 
     return level
 
@@ -126,8 +132,9 @@ def _plain(rng: np.random.Generator) -> Level:
 
     def level(unit: Floats) -> Floats:
         if power == 2.0:
-            return 1 - np.sqrt((unit**2).sum(axis=1))
-        return 1 - (np.abs(unit) ** np.float32(power)).sum(axis=1) ** np.float32(1 / power)
+            return 1 - lengths(unit)
+        reach: Floats = (np.abs(unit) ** np.float32(power)).sum(axis=1) ** np.float32(1 / power)
+        return 1 - reach
 
     return level
 
@@ -142,7 +149,8 @@ def _lobulated(rng: np.random.Generator) -> Level:
     ]
 
     def level(unit: Floats) -> Floats:
-        return np.maximum.reduce([lobe(unit) * np.float32(0.6) for lobe in lobes])
+        inside: Floats = np.maximum.reduce([lobe(unit) for lobe in lobes]) * np.float32(0.6)
+        return inside
 
     return level
 
@@ -152,10 +160,11 @@ def _spiculated(rng: np.random.Generator) -> Level:
     height = rng.uniform(0.3, 0.9)
 
     def level(unit: Floats) -> Floats:
-        away = np.sqrt((unit**2).sum(axis=1))
-        towards = unit / np.maximum(away, 1e-6)[:, None]
+        away = lengths(unit)
+        towards = (unit / np.maximum(away, 1e-6)[:, None]).astype(np.float32)
         reach = 0.75 + np.float32(height) * np.maximum(spikes(towards)[:, 0] - 0.6, 0) ** 2
-        return 1 - away / reach
+        inside: Floats = 1 - away / reach
+        return inside
 
     return level
 
@@ -166,7 +175,7 @@ def _long(rng: np.random.Generator) -> Level:
     def level(unit: Floats) -> Floats:
         bent = unit.copy()
         bent[:, 1] += np.float32(bend) * unit[:, 0] ** 2 * 3
-        return 1 - np.sqrt((bent**2).sum(axis=1))
+        return 1 - lengths(bent)
 
     return level
 
@@ -176,7 +185,8 @@ def _hollowed(rng: np.random.Generator) -> Level:
     dent = ball(towards / np.linalg.norm(towards) * rng.uniform(0.7, 1.1), rng.uniform(0.5, 0.9))
 
     def level(unit: Floats) -> Floats:
-        return np.minimum(1 - np.sqrt((unit**2).sum(axis=1)), -dent(unit))
+        inside: Floats = np.minimum(1 - lengths(unit), -dent(unit))
+        return inside
 
     return level
 
@@ -186,9 +196,10 @@ def _branched(rng: np.random.Generator) -> Level:
     inner = rng.uniform(0.45, 0.8)
 
     def level(unit: Floats) -> Floats:
-        away = np.sqrt((unit**2).sum(axis=1))
+        away = lengths(unit)
         arm = np.maximum.reduce([arm(unit) for arm in arms])
-        return np.maximum(1 - away / np.float32(inner), np.minimum(arm, 1.1 - away))
+        inside: Floats = np.maximum(1 - away / np.float32(inner), np.minimum(arm, 1.1 - away))
+        return inside
 
     return level
 

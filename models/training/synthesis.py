@@ -189,7 +189,9 @@ def _confined(rng: np.random.Generator, level: Level, background: RealBackground
     def confined(at: Floats) -> Floats:
         place = ((at - np.float32(start)) / np.float32(step)).T
         nearby = ndimage.map_coordinates(values, place, order=1, mode="nearest")
-        return np.minimum(level(at), (np.float32(band) - np.abs(nearby - np.float32(own))) / np.float32(band))
+        alike = (np.float32(band) - np.abs(nearby - np.float32(own))) / np.float32(band)
+        inside: Floats = np.minimum(level(at), alike)
+        return inside
 
     return confined
 
