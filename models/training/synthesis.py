@@ -108,7 +108,8 @@ def make_sample(
         seen = _seen(rng, lesion, window, hardness)
         if seen is not None:
             break
-    image, label = seen
+    whole = lesion.volume_mm3 / float(np.prod(window.spacing_mm))
+    image, label, lost = _ended(rng, *seen)
     drawing = _draw(rng, lesion, code, window, image, label > 0.5, hardness)
     side = float(window.sides_mm.max())
     diameter = (lesion.volume_mm3 * 6 / np.pi) ** (1 / 3)
@@ -118,7 +119,7 @@ def make_sample(
         code=code,
         image=image,
         label=label,
-        whole_voxels=max(lesion.volume_mm3 / float(np.prod(window.spacing_mm)), float(label.sum())),
+        whole_voxels=max(whole - lost, float(label.sum())),
         log_sizes=np.log(np.maximum(sizes, 1e-2 * side) / side).astype(np.float32),
         spacing_mm=window.spacing_mm,
         look=lesion.background.look,
@@ -278,6 +279,26 @@ def _seen(
             noise = ndimage.gaussian_filter(noise, 0.7) * np.float32(3) * np.sqrt(np.maximum(image, 0.1))
         image = scan.up(image + noise)
     return _recoded(rng, image.astype(np.float32), background.look), label.astype(np.float32)
+
+
+def _ended(rng: np.random.Generator, image: Floats, label: Floats) -> tuple[Floats, Floats, float]:
+    """Now and then the scan ends in the patch: its last slice, row or column goes on, without lesion.
+
+    Returns the lesion's voxels that are lost by it, too.
+    """
+    image, kept = image.copy(), label.copy()
+    for axis in range(3):
+        for way in (slice(None), slice(None, None, -1)):
+            if rng.random() > 0.08:
+                continue
+            beyond = int(rng.uniform(0.05, 0.35) * SIDE)
+            shown = np.moveaxis(image, axis, 0)[way]
+            marked = np.moveaxis(kept, axis, 0)[way]
+            if marked[beyond:].sum() < 0.7 * label.sum() or (marked[beyond:] > 0.5).sum() < 12:
+                continue
+            shown[:beyond] = shown[beyond]
+            marked[:beyond] = 0
+    return image, kept, float(label.sum() - kept.sum())
 
 
 def _connected(mask: NDArray[np.bool_], near: tuple[int, ...]) -> NDArray[np.bool_] | None:

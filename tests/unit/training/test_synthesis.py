@@ -108,3 +108,21 @@ def test_each_family_has_an_inside_about_as_large_as_asked(family):
         positions = np.stack(np.meshgrid(at, at, at, indexing="ij"), axis=-1).reshape(-1, 3)
         sizes.append(((level(positions) > 0).mean() * 50.0**3 * 3 / (4 * np.pi)) ** (1 / 3))
     assert 5 < np.mean(sizes) < 13
+
+
+def test_a_scan_that_ends_in_the_patch_shows_its_last_slice_on_and_no_lesion_there():
+    from models.training.synthesis import _ended
+
+    image = np.random.default_rng(0).normal(size=(SIDE,) * 3).astype(np.float32)
+    label = np.zeros_like(image)
+    label[4:28, 8:24, 8:24] = 1
+    ended = 0
+    for seed in range(40):
+        shown, kept, lost = _ended(np.random.default_rng(seed), image, label)
+        assert lost == label.sum() - kept.sum()
+        assert kept.sum() >= 0.7 * label.sum()
+        beyond = np.abs(np.diff(shown, axis=0)).max(axis=(1, 2)) == 0
+        ended += bool(beyond.any())
+        # Where the last slice goes on, the lesion does not.
+        assert not any(kept[i].any() and kept[i + 1].any() for i in np.flatnonzero(beyond))
+    assert ended > 2
