@@ -39,6 +39,11 @@ class Frame:
         """The frame of a volume."""
         return cls(volume=volume, spacing_mm=np.asarray(volume.spacing_mm))
 
+    @property
+    def extent_mm(self) -> FloatArray:
+        """Length of the volume along each axis, mm, shape (3,)."""
+        return self.spacing_mm * np.asarray(self.volume.shape)
+
     def values(self, window: Window) -> Floats:
         """The volume's values on a patch, shape (SIDE, SIDE, SIDE)."""
         return sample(self.volume.array, np.zeros(3), self.spacing_mm, window)

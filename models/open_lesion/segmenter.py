@@ -20,10 +20,10 @@ from models.open_lesion.encoding import (
     window_of_box,
 )
 from models.open_lesion.frame import Frame
-from models.postprocess import CleanUp, Keep, clean, separate
+from models.postprocess import CleanUp, Keep, clean, keep_component, separate
 from models.prompt_geometry import centre_ijk, negative_points, positive_points, require_inside
 from workflow.domain.errors import ConfigurationError
-from workflow.domain.geometry import FloatArray, Mask, Volume, mask_on_grid, union
+from workflow.domain.geometry import FloatArray, Mask, Volume, dice, mask_on_grid, union
 from workflow.domain.lesion import (
     Flag,
     LesionPrompt,
@@ -83,7 +83,6 @@ class _Seen:
     window: Window
     log_odds: Floats
     quality: float
-    diameter_mm: float
 
 
 class OpenLesionSegmenter:
@@ -176,20 +175,24 @@ class OpenLesionSegmenter:
         return frame.mask(seen.log_odds, seen.window), seen.quality
 
     def _from_click(self, frame: Frame, inside: FloatArray, beside: FloatArray) -> tuple[Mask, float]:
-        """Look at cubes of several sizes; what the network expects most of is looked at again, as a box."""
+        """Look at cubes of several sizes; the find that most is expected of is looked at again, as a box."""
+        # From a few voxels, within which nothing shows, to the whole volume, beyond which nothing is.
         least = _LEAST_VOXELS * float(np.min(frame.spacing_mm))
-        looks = []
-        for side in self._settings.click_sides_mm:
-            window = cube(inside.mean(axis=0), max(side, least))
-            looks.append(self._look(frame, window, draw_click(window, inside, beside)))
-        best = max(looks, key=lambda one: one.quality)
-        first = frame.mask(best.log_odds, best.window)
-        if first.is_empty:
-            return first, 0.0
-        low, high = frame.corners(first)
+        most = max(float(np.max(frame.extent_mm)), least)
+        found: list[tuple[Mask, float]] = []
+        for side in sorted({min(max(side, least), most) for side in self._settings.click_sides_mm}):
+            window = cube(inside.mean(axis=0), side)
+            seen = self._look(frame, window, draw_click(window, inside, beside))
+            mask = keep_component(frame.mask(seen.log_odds, window), inside / frame.spacing_mm)
+            if not mask.is_empty:
+                found.append((mask, seen.quality))
+        if not found:
+            return Mask.empty(frame.volume.shape), 0.0
+        mask, quality = most_expected(found)
+        low, high = frame.corners(mask)
         window = window_of_box(low, high)
         again = self._look(frame, window, draw_box(window, low, high, inside, beside))
-        return frame.mask(again.log_odds, window), min(best.quality, again.quality)
+        return frame.mask(again.log_odds, window), min(quality, again.quality)
 
     def _look(self, frame: Frame, window: Window, drawing: Drawing) -> _Seen:
         """The network's word on one patch, mean of its mirror images."""
@@ -199,7 +202,7 @@ class OpenLesionSegmenter:
         ways = _MIRRORS[: self._settings.mirrored]
         batch = np.stack([np.flip(patch, tuple(axis + 1 for axis in way)) for way in ways])
         with torch.inference_mode():
-            log_odds, quality, sizes = self._network(
+            log_odds, quality, _ = self._network(
                 torch.from_numpy(batch).to(self._device),
                 torch.full((len(ways),), int(drawing.code), device=self._device),
             )
@@ -208,8 +211,18 @@ class OpenLesionSegmenter:
             window=window,
             log_odds=np.mean(straight, axis=0).astype(np.float32),
             quality=float(torch.sigmoid(quality).mean()),
-            diameter_mm=float(sizes[:, 2].mean().exp()) * float(window.sides_mm.max()),
         )
+
+
+def most_expected(found: Sequence[tuple[Mask, float]]) -> tuple[Mask, float]:
+    """The mask of which the largest Dice is to be expected, and its own quality.
+
+    One of them is taken to be about right, each with a chance that grows with its quality's square; the mask
+    that agrees best with what may be right is chosen, even if another one thinks better of itself.
+    """
+    chances = np.array([max(quality, 1e-3) ** 2 for _, quality in found])
+    agreement = np.array([[dice(one, other) for other, _ in found] for one, _ in found])
+    return found[int((agreement @ chances).argmax())]
 
 
 _MIRRORS = ((), (2,), (1,), (1, 2), (0,), (0, 2), (0, 1), (0, 1, 2))

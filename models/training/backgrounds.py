@@ -230,7 +230,7 @@ def _tissues(
     mottle: float,
 ) -> tuple[Callable[[Floats], Floats], Level | None]:
     """One tissue around the lesion, perhaps a border to another one, smaller regions, vessels."""
-    border = _border(rng, radius) if rng.random() < 0.2 + 0.5 * hardness else None
+    border = _border(rng, radius) if rng.random() < 0.15 + 0.25 * hardness else None
     patches: list[tuple[Level, float]] = []
     for _ in range(int(rng.integers(0, 1 + round(3 * hardness)))):
         size = radius * rng.uniform(0.3, 1.5)

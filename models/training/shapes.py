@@ -26,13 +26,13 @@ class Family(StrEnum):
 
 
 _SHARES = {
-    Family.SMOOTH: 0.12,
-    Family.WARPED: 0.24,
-    Family.LOBULATED: 0.22,
-    Family.SPICULATED: 0.12,
-    Family.LONG: 0.13,
-    Family.HOLLOWED: 0.08,
-    Family.BRANCHED: 0.09,
+    Family.SMOOTH: 0.2,
+    Family.WARPED: 0.34,
+    Family.LOBULATED: 0.2,
+    Family.SPICULATED: 0.08,
+    Family.LONG: 0.07,
+    Family.HOLLOWED: 0.05,
+    Family.BRANCHED: 0.06,
 }
 
 
@@ -81,11 +81,11 @@ def family(rng: np.random.Generator, hardness: float) -> Family:
 def draw(rng: np.random.Generator, kind: Family, radius_mm: float) -> Level:
     """A level function of positions (n, 3) in mm about the lesion's middle, of about that radius."""
     turn = rotation(rng)
-    flat = rng.uniform(0.45, 1.0, 3) if kind is not Family.LONG else np.array([1.3, 0.42, 0.42])
+    flat = rng.uniform(0.6, 1.0, 3) if kind is not Family.LONG else np.array([1.3, 0.42, 0.42])
     flat = flat / np.prod(flat) ** (1 / 3) * rng.uniform(0.9, 1.1, 3)
     scale = (turn / (radius_mm * flat)).astype(np.float32)
     warp = Waves.drawn(rng, rng.uniform(0.4, 1.1), outputs=3)
-    amount = {Family.SMOOTH: 0.04, Family.SPICULATED: 0.1}.get(kind, 0.22) * rng.uniform(0.3, 1.3)
+    amount = {Family.SMOOTH: 0.04, Family.SPICULATED: 0.1}.get(kind, 0.18) * rng.uniform(0.2, 1.2)
     rough = Waves.drawn(rng, rng.uniform(1.5, 4.0))
     roughness = rng.uniform(0, 0.1) if kind is not Family.SMOOTH else 0.01
     body = _BODIES.get(kind, _plain)(rng)

@@ -75,8 +75,9 @@ class Sample:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class _Lesion:
-    """A shape that was tried on an overview: its level function and what a reader would measure."""
+    """A shape that was tried on an overview: its tissue, what is drawn of it and what a reader measures."""
 
+    tissue: Level
     level: Level
     background: Background
     mask: NDArray[np.bool_]  # of the overview
@@ -144,22 +145,25 @@ def _lesion(
     border = background.boundary()
     if border is not None:
         level = _both(level, border)
-    elif isinstance(background, RealBackground) and rng.random() < 0.4 * hardness:
+    elif isinstance(background, RealBackground) and rng.random() < 0.25 * hardness:
         level = _confined(rng, level, background, radius)
-    if rng.random() < 0.25:
-        level = _generous(level, rng.uniform(0, 0.12))
+    # Readers draw around what they see, radiotherapists generously: the truth is what is drawn.
+    drawn_level = _generous(level, rng.uniform(-0.03, 0.18)) if rng.random() < 0.45 else level
+    if border is not None:
+        drawn_level = _both(drawn_level, border)
     overview = cube(np.zeros(3), 2 * _REACH * radius)
     spacing = 2 * _REACH * radius / _OVERVIEW
     at = (np.arange(_OVERVIEW) - (_OVERVIEW - 1) / 2) * spacing
     positions = np.stack(np.meshgrid(at, at, at, indexing="ij"), axis=-1).reshape(-1, 3).astype(np.float32)
-    mask = _largest_part((level(positions) > 0).reshape((_OVERVIEW,) * 3))
+    mask = _largest_part((drawn_level(positions) > 0).reshape((_OVERVIEW,) * 3))
     if mask is None or mask.sum() < 60:
         return None
     affine = np.diag([spacing, spacing, spacing, 1.0])
     affine[:3, 3] = at[0]
     size = measure(Volume(array=mask, affine=affine), Mask.from_array(mask))
     return _Lesion(
-        level=level,
+        tissue=level,
+        level=drawn_level,
         background=background,
         mask=mask,
         overview=overview,
@@ -252,11 +256,14 @@ def _seen(
 ) -> tuple[Floats, Floats] | None:
     """Image and label on the patch, as a simulated scan shows them; None if nothing of the lesion is left."""
     background = lesion.background
-    level = lesion.level(window.positions_mm().reshape(-1, 3)).reshape((SIDE,) * 3)
+    positions = window.positions_mm().reshape(-1, 3)
+    level, tissue = (one(positions).reshape((SIDE,) * 3) for one in (lesion.level, lesion.tissue))
     scan = _ScanGrid.drawn(rng, window, background.native_mm)
     # The level is in radii: a voxel's share of the lesion, as if the border were flat in it.
     width = float(window.spacing_mm.mean()) / lesion.radius_mm
-    share = scan.down(np.clip(0.5 + level / np.float32(width), 0, 1).astype(np.float32))
+    share, seen_share = (
+        scan.down(np.clip(0.5 + one / np.float32(width), 0, 1).astype(np.float32)) for one in (level, tissue)
+    )
     part = _connected(share > 0.5, scan.middle)
     if part is None:
         return None
@@ -265,8 +272,8 @@ def _seen(
         return None
     around = background.values(window)
     sharpness = (0.6, 1.4) if background.look is Look.PET else (0.2, 0.8)
-    soft = scan.up(ndimage.gaussian_filter(share, rng.uniform(*sharpness)))
-    inner = _inner(rng, lesion, around, soft, level, hardness)
+    soft = scan.up(ndimage.gaussian_filter(seen_share, rng.uniform(*sharpness)))
+    inner = _inner(rng, lesion, around, soft, tissue, hardness)
     image = around + soft * (inner - around)
     noise = rng.normal(size=share.shape).astype(np.float32) * np.float32(scan.noise_scale * background.noise)
     if isinstance(background, RealBackground):
