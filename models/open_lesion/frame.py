@@ -81,7 +81,7 @@ class Frame:
         if outlines:
             return self._of_outlines(outlines, inside, beside)
         if lines:
-            return self._of_line(max(lines, key=_length), inside, beside)
+            return self._of_line(max(lines, key=length_mm), inside, beside)
         if boxes:
             return self._of_box(boxes[0], inside, beside)
         return None
@@ -134,5 +134,6 @@ class Frame:
         return middle - half, middle + half
 
 
-def _length(line: LinePrompt) -> float:
+def length_mm(line: LinePrompt) -> float:
+    """Length of the long axis as it was drawn, mm."""
     return float(np.linalg.norm(np.subtract(line.end_lps, line.start_lps)))

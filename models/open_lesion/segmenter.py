@@ -12,6 +12,7 @@ from models.display import upright
 from models.open_lesion.encoding import (
     Drawing,
     Floats,
+    PromptCode,
     Window,
     cube,
     draw_box,
@@ -19,7 +20,7 @@ from models.open_lesion.encoding import (
     encode,
     window_of_box,
 )
-from models.open_lesion.frame import Frame
+from models.open_lesion.frame import Frame, length_mm
 from models.postprocess import CleanUp, Keep, clean, keep_component, separate
 from models.prompt_geometry import centre_ijk, negative_points, positive_points, require_inside
 from workflow.domain.errors import ConfigurationError
@@ -27,11 +28,13 @@ from workflow.domain.geometry import FloatArray, Mask, Volume, dice, mask_on_gri
 from workflow.domain.lesion import (
     Flag,
     LesionPrompt,
+    LinePrompt,
     MaskPrompt,
     ModelIdentity,
     PromptSource,
     SegmentedLesion,
 )
+from workflow.domain.measurement import measure
 from workflow.ports import Progress, no_progress
 
 if TYPE_CHECKING:
@@ -49,6 +52,9 @@ _DRAWN = frozenset(
         PromptSource.MEASUREMENT_REPORT,
     }
 )
+# Log odds to cut at, the network's own first: it stays unless another one fits a line clearly better.
+_CUTS = (0.0, -0.5, 0.5, -1.0, 1.0, -1.5, 1.5, -2.0)
+_SAME_LENGTH = 0.03  # as a logarithm
 # A patch needs a few voxels of the scan to see anything.
 _LEAST_VOXELS = 4
 
@@ -172,6 +178,9 @@ class OpenLesionSegmenter:
         if shaped is None:
             return self._from_click(frame, inside, beside)
         seen = self._look(frame, *shaped)
+        lines = [shape for shape in prompt.shapes if isinstance(shape, LinePrompt)]
+        if lines and shaped[1].code in (PromptCode.LINE, PromptCode.BOTH_AXES):
+            return _as_long_as(frame, seen, max(map(length_mm, lines))), seen.quality
         return frame.mask(seen.log_odds, seen.window), seen.quality
 
     def _from_click(self, frame: Frame, inside: FloatArray, beside: FloatArray) -> tuple[Mask, float]:
@@ -212,6 +221,20 @@ class OpenLesionSegmenter:
             log_odds=np.mean(straight, axis=0).astype(np.float32),
             quality=float(torch.sigmoid(quality).mean()),
         )
+
+
+def _as_long_as(frame: Frame, seen: _Seen, line_mm: float) -> Mask:
+    """The lesion cut where its long axis is nearest to the line, which is meant to be just that."""
+    middle = (seen.window.centre_mm / frame.spacing_mm)[None]
+    best: tuple[float, Mask] | None = None
+    for limit in _CUTS:
+        mask = keep_component(frame.mask(seen.log_odds - np.float32(limit), seen.window), middle)
+        if mask.is_empty:
+            continue
+        off = abs(np.log(max(measure(frame.volume, mask).long_axis.length_mm, 1e-3) / max(line_mm, 1e-3)))
+        if best is None or off < best[0] - _SAME_LENGTH:
+            best = (float(off), mask)
+    return best[1] if best else Mask.empty(frame.volume.shape)
 
 
 def most_expected(found: Sequence[tuple[Mask, float]]) -> tuple[Mask, float]:
