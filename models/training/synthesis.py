@@ -481,7 +481,9 @@ def _draw(
             window, mask[largest], plane_mm=float(window.axes_mm()[0][largest]), inside=inside, beside=beside
         )
     # A prior's mask: of another size, a little elsewhere, without the detail.
-    grow, shift = rng.uniform(0.75, 1.3), rng.normal(0, 0.1, 3) * lesion.radius_mm
+    grow = rng.uniform(0.75, 1.3)
+    # A registration is off by millimetres, whatever the lesion's size.
+    shift = rng.normal(0, 1, 3) * min(0.08 * lesion.radius_mm + 1.5, 0.35 * lesion.radius_mm)
     moved = (window.positions_mm().reshape(-1, 3) - shift) / np.float32(grow)
     prior = (lesion.level(moved.astype(np.float32)) > 0).reshape(mask.shape)
     return draw_filled(window, prior if prior.any() else mask, inside=inside, beside=beside)
