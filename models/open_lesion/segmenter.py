@@ -240,10 +240,10 @@ def _as_long_as(frame: Frame, seen: _Seen, line_mm: float) -> Mask:
 def most_expected(found: Sequence[tuple[Mask, float]]) -> tuple[Mask, float]:
     """The mask of which the largest Dice is to be expected, and its own quality.
 
-    One of them is taken to be about right, each with a chance that grows with its quality's square; the mask
-    that agrees best with what may be right is chosen, even if another one thinks better of itself.
+    One of them is taken to be about right, with a chance in proportion to its quality; the mask that agrees
+    best with what may be right is chosen, even if another one thinks better of itself.
     """
-    chances = np.array([max(quality, 1e-3) ** 2 for _, quality in found])
+    chances = np.array([max(quality, 1e-3) for _, quality in found])
     agreement = np.array([[dice(one, other) for other, _ in found] for one, _ in found])
     return found[int((agreement @ chances).argmax())]
 
