@@ -26,6 +26,7 @@ __all__ = [
     "DEFAULT_ALLOWED_LICENCES",
     "DEFAULT_SEGMENTER",
     "DEFAULT_TRACKER",
+    "bundled_weights",
     "check_licence",
     "entries",
     "entry",
@@ -104,6 +105,15 @@ def limits_of(name: str) -> tuple[str, ...]:
 def is_installed(known: CatalogueEntry) -> bool:
     """Whether the libraries that it needs can be imported here (nothing is imported to find out)."""
     return all(importlib.util.find_spec(name) is not None for name in known.requires)
+
+
+def bundled_weights(known: CatalogueEntry) -> Path | None:
+    """The weights that are installed with the model's package, or None."""
+    if known.bundled is None:
+        return None
+    package, _, file = known.bundled.partition(":")
+    path = Path(str(files(package) / file))
+    return path if path.is_file() else None
 
 
 def check_licence(
@@ -278,9 +288,7 @@ def _check_installed(known: CatalogueEntry) -> None:
 
 def _present(known: CatalogueEntry, weights: Path | None) -> Path:
     where = f"`tumorline models show {known.name}` says where to get them"
-    if weights is None and known.bundled:
-        package, _, file = known.bundled.partition(":")
-        weights = Path(str(files(package) / file))
+    weights = weights or bundled_weights(known)
     if weights is None:
         raise ConfigurationError(f"the model '{known.name}' needs its weights and got none; {where}")
     if not weights.exists():
