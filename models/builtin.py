@@ -37,7 +37,13 @@ OPEN_LESION = CatalogueEntry(
         "Sees a cube of 32 voxels a side around the prompt: finer details than that are smoothed.",
         "A click alone often gets the size of a lesion wrong; a line or a box does not.",
     ),
-    weights=(WeightFile(path="open_lesion.safetensors"),),
+    weights=(
+        WeightFile(
+            path="open_lesion.safetensors",
+            sha256="ecabcafacc10fd8447a288734b4354d22a4de8344ee50f71224e440eefa7fffc",
+            size_bytes=5229746,
+        ),
+    ),
     bundled="models.open_lesion:open_lesion.safetensors",
 )
 

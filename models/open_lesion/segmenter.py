@@ -66,7 +66,7 @@ class Settings:
     Attributes
     ----------
     mirrored
-        How many mirror images of a patch (1 to 8) a mask is the mean of.
+        How many mirror images of a patch (1 to 8) a mask is the mean of; a click's first looks take one.
     click_sides_mm
         Sides of the cubes that are looked at around a click.
     low_below
@@ -191,7 +191,7 @@ class OpenLesionSegmenter:
         found: list[tuple[Mask, float]] = []
         for side in sorted({min(max(side, least), most) for side in self._settings.click_sides_mm}):
             window = cube(inside.mean(axis=0), side)
-            seen = self._look(frame, window, draw_click(window, inside, beside))
+            seen = self._look(frame, window, draw_click(window, inside, beside), mirrored=1)
             mask = keep_component(frame.mask(seen.log_odds, window), inside / frame.spacing_mm)
             if not mask.is_empty:
                 found.append((mask, seen.quality))
@@ -203,12 +203,12 @@ class OpenLesionSegmenter:
         again = self._look(frame, window, draw_box(window, low, high, inside, beside))
         return frame.mask(again.log_odds, window), min(quality, again.quality)
 
-    def _look(self, frame: Frame, window: Window, drawing: Drawing) -> _Seen:
+    def _look(self, frame: Frame, window: Window, drawing: Drawing, mirrored: int | None = None) -> _Seen:
         """The network's word on one patch, mean of its mirror images."""
         import torch
 
         patch = encode(frame.values(window), window, drawing)
-        ways = _MIRRORS[: self._settings.mirrored]
+        ways = _MIRRORS[: mirrored or self._settings.mirrored]
         batch = np.stack([np.flip(patch, tuple(axis + 1 for axis in way)) for way in ways])
         with torch.inference_mode():
             log_odds, quality, _ = self._network(

@@ -9,8 +9,6 @@ from models.open_lesion.network import LesionNet
 from models.weights import load_state_dict, single_file
 from workflow.domain.errors import ConfigurationError
 
-BUNDLED = Path(__file__).with_name("open_lesion.safetensors")
-
 
 def save_network(network: LesionNet, target: Path, *, origin: dict[str, str]) -> None:
     """Write a network in float16; `origin` says how it was trained and stands in the file's metadata."""

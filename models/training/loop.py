@@ -24,6 +24,8 @@ from workflow.domain.errors import ConfigurationError
 
 CHECKPOINT = "checkpoint.pt"
 CURVE = "curve.csv"
+# Not the name of the network that comes with the package: that one has to have the published digest.
+NETWORK = "network.safetensors"
 _COLUMNS = (
     "samples",
     "learning_rate",

@@ -41,7 +41,7 @@ def summary(rows: Sequence[Row], models: Sequence[str]) -> dict[str, Any]:
         if len(names) > 1 and len({key[1] for key in groups}) < 2:
             continue
         breakdowns[" by ".join(names)] = {
-            " | ".join(key): {model: _means([r for r in group if r.model == model]) for model in models}
+            ", ".join(key): {model: _means([r for r in group if r.model == model]) for model in models}
             | {"difference": asdict(difference(group, models[0], models[-1]))}
             for key, group in groups.items()
         }
@@ -51,7 +51,7 @@ def summary(rows: Sequence[Row], models: Sequence[str]) -> dict[str, Any]:
         "patients": len({row.patient for row in rows}),
         "breakdowns": breakdowns,
         "calibration": {
-            f"{model} | {prompt}": asdict(calibration(group))
+            f"{model}, {prompt}": asdict(calibration(group))
             for (model, prompt), group in grouped(rows, "model", "prompt").items()
         },
     }

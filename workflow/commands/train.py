@@ -63,14 +63,14 @@ def register(app: typer.Typer) -> None:
     ) -> None:
         """Train the open lesion network; a folder that holds a checkpoint is continued.
 
-        Writes `curve.csv`, `checkpoint.pt` and `open_lesion.safetensors`, which `--model open-lesion
+        Writes `curve.csv`, `checkpoint.pt` and `network.safetensors`, which `--model open-lesion
         --weights` takes. The same configuration, backgrounds and number of threads give the same curve on a
         CPU, in one go or several.
         """
         from models.devices import pick_device
-        from models.open_lesion.weights import BUNDLED, save_network
+        from models.open_lesion.weights import save_network
         from models.training.config import TrainingConfig, read_config
-        from models.training.loop import CHECKPOINT, Training
+        from models.training.loop import CHECKPOINT, NETWORK, Training
 
         scans = scans_of(backgrounds) if backgrounds else []
         picked = str(pick_device(device))
@@ -87,5 +87,5 @@ def register(app: typer.Typer) -> None:
             messages.print(f"{done} of {of} samples: Dice {dice:.3f}, the prompt's shape alone {prior:.3f}")
 
         training.run(out, told=told, stopped=lambda: time.monotonic() > end)
-        save_network(training.averaged, out / BUNDLED.name, origin=training.origin())
-        messages.print(f"{out / BUNDLED.name}: {training.done} samples")
+        save_network(training.averaged, out / NETWORK, origin=training.origin())
+        messages.print(f"{out / NETWORK}: {training.done} samples")

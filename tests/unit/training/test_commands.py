@@ -26,7 +26,7 @@ def trained(tmp_path_factory):
 
 
 def test_training_leaves_a_network_that_is_evaluated_beside_the_others(trained, tmp_path):
-    weights = trained / "open_lesion.safetensors"
+    weights = trained / "network.safetensors"
     arguments = ("--weights", weights, "--synthetic", 2, "--prompt", "box", "--device", "cpu")
     ran = run("evaluate", tmp_path / "judged", *arguments)
     assert ran.exit_code == 0, ran.output

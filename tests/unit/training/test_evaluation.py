@@ -158,7 +158,7 @@ def test_the_tables_hold_every_model_and_the_better_one_in_bold(rows, tmp_path):
     with (tmp_path / "rows.csv").open() as stream:
         assert len(list(csv.DictReader(stream))) == len(rows)
     by_modality = summed["breakdowns"]["prompt by modality"]
-    assert set(by_modality) == {"box | CT", "box | MR", "click | CT", "click | MR"}
+    assert set(by_modality) == {"box, CT", "box, MR", "click, CT", "click, MR"}
     line = next(one for one in markdown(summed).splitlines() if one.startswith("| click | 4"))
     assert line.count("**") == 2
     assert (tmp_path / "dice.png").stat().st_size > 1000
