@@ -24,6 +24,29 @@ WEIGHT_FREE = CatalogueEntry(
     ),
 )
 
+OPEN_LESION = CatalogueEntry(
+    name="open-lesion",
+    version="1",
+    title="A small network of Tumorline's own, trained on synthetic lesions",
+    licence="Apache-2.0",
+    factories={Kind.SEGMENTER: "models.open_lesion:open_segmenter"},
+    prompts=(*ALL_POSITIVE_PROMPTS, PromptKind.NEGATIVE_POINT),
+    modalities=("CT", "MR", "PT"),
+    limits=(
+        "Trained on synthetic lesions only; docs/models.md says what it reaches on which real ones.",
+        "Sees a cube of 32 voxels a side around the prompt: finer details than that are smoothed.",
+        "A click alone often gets the size of a lesion wrong; a line or a box does not.",
+    ),
+    weights=(
+        WeightFile(
+            path="open_lesion.safetensors",
+            sha256="ecabcafacc10fd8447a288734b4354d22a4de8344ee50f71224e440eefa7fffc",
+            size_bytes=5229746,
+        ),
+    ),
+    bundled="models.open_lesion:open_lesion.safetensors",
+)
+
 LESIONLOCATOR = CatalogueEntry(
     name="lesionlocator",
     version="225b419",
@@ -132,4 +155,4 @@ NNINTERACTIVE = CatalogueEntry(
     requires=("nnInteractive",),
 )
 
-BUILTIN = (WEIGHT_FREE, LESIONLOCATOR, MEDSAM, MEDSAM2, MEDLAM, NNINTERACTIVE)
+BUILTIN = (WEIGHT_FREE, OPEN_LESION, LESIONLOCATOR, MEDSAM, MEDSAM2, MEDLAM, NNINTERACTIVE)

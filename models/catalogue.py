@@ -83,6 +83,8 @@ class CatalogueEntry:
         What its segmenter takes.
     limits
         Sentences for a person, shown wherever the model's results are.
+    bundled
+        "package:file" of weights that are installed with the package and used where none are named, or None.
     extra
         The optional dependency group that it needs, or None.
     requires
@@ -104,6 +106,7 @@ class CatalogueEntry:
     limits: tuple[str, ...] = ()
     weights: tuple[WeightFile, ...] = ()
     weights_page: str = ""
+    bundled: str | None = None
     extra: str | None = None
     requires: tuple[str, ...] = ()
     converter: str | None = None

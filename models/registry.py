@@ -11,6 +11,7 @@ import importlib.util
 import inspect
 from collections.abc import Collection
 from importlib.metadata import EntryPoint, entry_points
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ __all__ = [
     "DEFAULT_ALLOWED_LICENCES",
     "DEFAULT_SEGMENTER",
     "DEFAULT_TRACKER",
+    "bundled_weights",
     "check_licence",
     "entries",
     "entry",
@@ -104,6 +106,15 @@ def is_installed(known: CatalogueEntry) -> bool:
     return all(importlib.util.find_spec(name) is not None for name in known.requires)
 
 
+def bundled_weights(known: CatalogueEntry) -> Path | None:
+    """The weights that are installed with the model's package, or None."""
+    if known.bundled is None:
+        return None
+    package, _, file = known.bundled.partition(":")
+    path = Path(str(files(package) / file))
+    return path if path.is_file() else None
+
+
 def check_licence(
     known: CatalogueEntry, allowed_licences: Collection[str] = DEFAULT_ALLOWED_LICENCES
 ) -> None:
@@ -137,7 +148,7 @@ def open_segmenter(
     name
         As `names("segmenter")` has it.
     weights
-        File or folder of the trained weights; None for a model without any.
+        File or folder of the trained weights; None for a model without any, or for those that come with it.
     device
         "auto" (a GPU if there is one), "cpu", "cuda" or "cuda:<n>".
     allowed_licences
@@ -253,6 +264,7 @@ def _check_installed(known: CatalogueEntry) -> None:
 
 def _present(known: CatalogueEntry, weights: Path | None) -> Path:
     where = f"`tumorline models show {known.name}` says where to get them"
+    weights = weights or bundled_weights(known)
     if weights is None:
         raise ConfigurationError(f"the model '{known.name}' needs its weights and got none; {where}")
     if not weights.exists():

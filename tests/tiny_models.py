@@ -70,6 +70,18 @@ def tiny_medsam2(file: Path, device: str = "cpu") -> medsam2.MedSam2:
     return medsam2.MedSam2(network=network, weights=file)
 
 
+def tiny_open_lesion(file: Path) -> Path:
+    """An untrained open lesion network with 4 and 8 features, as the file that training writes."""
+    import torch
+
+    from models.open_lesion.network import LesionNet
+    from models.open_lesion.weights import save_network
+
+    torch.manual_seed(1)
+    save_network(LesionNet((4, 8)), file, origin={"samples": "0"})
+    return file
+
+
 def _random(model: Any) -> Any:
     """Weights large enough that the output depends on the image and on the prompt."""
     import torch

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from tiny_models import tiny_medsam, tiny_medsam2
+from tiny_models import tiny_medsam, tiny_medsam2, tiny_open_lesion
 
 from models import registry
 from models.catalogue import Kind, PromptKind
@@ -62,6 +62,10 @@ def _medsam2(folder: Path, shared: Callable[[], Path]) -> Segmenter:
     return tiny_medsam2(folder / "medsam2.pt")
 
 
+def _open_lesion(folder: Path, shared: Callable[[], Path]) -> Segmenter:
+    return registry.open_segmenter("open-lesion", tiny_open_lesion(folder / "tiny.safetensors"), device="cpu")
+
+
 def _lesionlocator(folder: Path, shared: Callable[[], Path]) -> Segmenter:
     fixtures = shared() / "fixtures"
     spec = importlib.util.spec_from_file_location("weights_recipe", fixtures / "weights_recipe.py")
@@ -87,6 +91,7 @@ def _example(folder: Path, shared: Callable[[], Path]) -> Segmenter:
 
 BACKENDS: dict[str, Callable[[Path, Callable[[], Path]], Segmenter]] = {
     "weight-free": _weight_free,
+    "open-lesion": _open_lesion,
     "lesionlocator": _lesionlocator,
     "medsam": _medsam,
     "medsam2": _medsam2,

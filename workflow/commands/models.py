@@ -195,14 +195,15 @@ def list_models(allowed_licences: tuple[str, ...], kind: str | None = None) -> l
 
 def describe(known: CatalogueEntry, allowed_licences: tuple[str, ...]) -> dict[str, Any]:
     """A catalogue entry as JSON, with `status`: "ready", or what stands in the way."""
-    from models.registry import is_installed
+    from models.registry import bundled_weights, is_installed
 
     if known.licence not in allowed_licences:
         status = f"{known.licence} is not in allowed_licences"
     elif not is_installed(known):
         status = f"not installed: pip install 'tumorline[{known.extra}]'"
     else:
-        status = "needs its weights" if known.needs_weights else "ready"
+        is_ready = not known.needs_weights or bundled_weights(known) is not None
+        status = "ready" if is_ready else "needs its weights"
     return {
         "name": known.name,
         "title": known.title,
