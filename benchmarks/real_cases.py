@@ -14,7 +14,7 @@ import sys
 from pathlib import Path
 
 from workflow.domain.geometry import Volume, mask_on_grid
-from workflow.images import read_image, write_image
+from workflow.use_cases.images import read_image, write_image
 
 PATIENTS = {
     "lung1": ("CT", "lung"),

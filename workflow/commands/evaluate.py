@@ -92,7 +92,7 @@ def register(app: typer.Typer) -> None:
 def _cases(table: Path | None, synthetic: int, seed: int) -> Iterator[Case]:
     from models.training.config import SynthesisConfig
     from models.training.evaluation import read_cases, synthetic_cases
-    from workflow.images import read_image
+    from workflow.use_cases.images import read_image
 
     real: Iterator[Case] = read_cases(table, read_image) if table is not None else iter(())
     return chain(real, synthetic_cases(SynthesisConfig(), [], seed, synthetic))

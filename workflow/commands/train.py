@@ -25,7 +25,7 @@ def scans_of(table: Path) -> list[Scan]:
         If a row has another look or its image can't be read.
     """
     from models.training.backgrounds import Look, Scan
-    from workflow.images import read_image
+    from workflow.use_cases.images import read_image
 
     looks = {"CT": Look.CT, "MR": Look.MR, "PET": Look.PET}
     with table.open(newline="", encoding="utf-8") as stream:

@@ -26,7 +26,7 @@ from models.training.prompting import PromptKind, prompt_of
 from models.training.tables import markdown, write
 from workflow.domain.errors import UnsuitableInputError
 from workflow.domain.geometry import Mask, Volume, affine_from_axes, dice
-from workflow.images import read_image
+from workflow.use_cases.images import read_image
 
 AFFINE = affine_from_axes(
     origin_lps=(-30.0, -30.0, 0.0),
