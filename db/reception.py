@@ -9,7 +9,7 @@ from datetime import datetime
 
 from sqlalchemy import func, select, update
 from sqlalchemy.exc import IntegrityError
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, aliased
 
 from db import mapping
 from db.jobs import enqueue
@@ -129,11 +129,22 @@ class StoredReception:
             study = session.get_one(StudyRow, study_key)
             files = received_files(session, [study.study_instance_uid])
             rows = _instances(session, study.study_instance_uid)
+            others = aliased(InstanceRow)
+            elsewhere = session.scalars(
+                select(InstanceRow.sop_instance_uid)
+                .join(others, others.sop_instance_uid == InstanceRow.sop_instance_uid)
+                .where(
+                    InstanceRow.study_instance_uid == study.study_instance_uid,
+                    InstanceRow.is_own_result.is_(False),
+                    others.study_instance_uid != study.study_instance_uid,
+                )
+            )
             return ReceivedStudy(
                 key=study_key,
                 study_instance_uid=study.study_instance_uid,
                 is_complete=study.state != StudyState.INGESTING_INCOMPLETE,
                 files=files,
+                elsewhere=frozenset(elsewhere),
                 unread=frozenset(
                     row.sop_instance_uid
                     for row in rows

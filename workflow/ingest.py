@@ -203,7 +203,7 @@ def _revision(
     if not study.is_complete:
         notes.append("the study was incomplete when it was processed")
     measured = measurable_stacks(series)
-    doubts = [*facts.doubts, *(doubt for one in measured for doubt in one.doubts), *_repeated(study.files)]
+    doubts = [*facts.doubts, *(doubt for one in measured for doubt in one.doubts), *_repeated(study)]
     return Revision(
         number=0,
         content_sha256=digest_of_parts(sorted(f.sha256 for f in study.files)),
@@ -244,17 +244,18 @@ def _stack_digests(files: Sequence[ReceivedFile], series: Sequence[SeriesDescrip
     }
 
 
-def _repeated(files: Sequence[ReceivedFile]) -> list[str]:
-    """SOP Instance UIDs that stand in several series: both are kept, and a person should know."""
+def _repeated(study: ReceivedStudy) -> list[str]:
+    """SOP Instance UIDs that stand elsewhere too: all are kept, and a person should know."""
     series_of: dict[str, set[str]] = {}
-    for file in files:
+    for file in study.files:
         series_of.setdefault(file.sop_instance_uid, set()).add(file.series_instance_uid)
     shared = [uid for uid, own in series_of.items() if len(own) > 1]
-    if not shared:
-        return []
-    return [
-        f"{len(shared)} SOP Instance UIDs stand in several series of the study; each series keeps its own"
-    ]
+    found = []
+    if shared:
+        found.append(f"{len(shared)} of its SOP Instance UIDs stand in several of its series; all are kept")
+    if study.elsewhere:
+        found.append(f"{len(study.elsewhere)} of its SOP Instance UIDs stand in other studies too")
+    return found
 
 
 def _copies(

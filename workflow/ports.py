@@ -328,13 +328,18 @@ class QuietStudy:
 
 @dataclass(frozen=True, kw_only=True)
 class ReceivedStudy:
-    """A study as it was received. `unread` are prompt objects whose references nobody has read yet."""
+    """A study as it was received.
+
+    `unread` are prompt objects whose references nobody has read yet, `elsewhere` the SOP Instance UIDs that
+    stand in other studies too: those are other instances, and what was there stays.
+    """
 
     key: int
     study_instance_uid: str
     is_complete: bool
     files: tuple[ReceivedFile, ...]
     unread: frozenset[str]
+    elsewhere: frozenset[str]
     undigested: frozenset[Path]
 
 

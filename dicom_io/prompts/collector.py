@@ -53,7 +53,10 @@ class Collector:
         self.prompts.append(prompt)
         self.placements.append(
             PromptPlacement(
-                drawn_on=series.key, frame_of_reference_uid=series.frame_of_reference_uid, by=home.by
+                drawn_on=series.key,
+                frame_of_reference_uid=series.frame_of_reference_uid,
+                by=home.by,
+                modality=series.modality,
             )
         )
         if home.doubt:

@@ -75,6 +75,7 @@ class PromptPlacement:
     drawn_on: StackKey
     frame_of_reference_uid: str | None
     by: str
+    modality: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -144,9 +144,12 @@ class _Merger:
     def _is_same(self, number: int, prompt: LesionPrompt, placement: PromptPlacement) -> bool:
         """By tracking UID if both have one, else by place: the same line, or nearly the same voxels.
 
-        Places of two frames of reference are never the same.
+        Places of two frames of reference are never the same. What was drawn on the CT and on the PET is
+        shown twice: which of them is measured is decided where both can be looked at.
         """
         shown = self.prompts[number]
+        if self.placements[number].modality != placement.modality:
+            return False
         if shown.tracking_uid and prompt.tracking_uid:
             return shown.tracking_uid == prompt.tracking_uid
         if not self._is_same_frame(number, placement):

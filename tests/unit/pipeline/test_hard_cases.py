@@ -21,6 +21,11 @@ from workflow.review import decide
 NEAR_LEFT = (24.0, 24.0, 20.0)
 
 
+def _written(study: Study, folder: Path) -> list[Path]:
+    study.write(folder)
+    return sorted(folder.glob("*.dcm"))
+
+
 def _labels(point) -> dict[str, str]:
     return {o["label"]: o["role"] for o in point["report"]["lesions"]}
 
@@ -273,3 +278,21 @@ def test_a_follow_up_whose_prompts_show_one_lesion_still_tracks_the_others(hospi
     hospital.process(BASELINE, replace(FOLLOW_UP, spheres=(one, FOLLOW_UP.spheres[1])), PROGRESS)
     for point in hospital.time_points():
         assert _labels(point) == {"T01": "target", "T02": "target"}
+
+
+def test_a_sop_instance_uid_of_another_study_is_a_second_instance_and_a_person_is_told(hospital, tmp_path):
+    hospital.process(BASELINE)
+    before = hospital.time_points()[0]
+    for path in _written(FOLLOW_UP, tmp_path / "later"):
+        image = pydicom.dcmread(path)
+        if image.InstanceNumber == 3:
+            taken = next((hospital.home / "sent").glob("P-1-2024-03-04*/ct_0003.dcm"))
+            image.SOPInstanceUID = pydicom.dcmread(taken).SOPInstanceUID
+            image.file_meta.MediaStorageSOPInstanceUID = image.SOPInstanceUID
+        image.save_as(path)
+    hospital.receive_folder(tmp_path / "later")
+    hospital.work()
+    baseline, follow_up = hospital.time_points()
+    assert diameters(baseline) == diameters(before)
+    assert any("stand in other studies too" in text for text in follow_up["attention"])
+    assert follow_up["report"]["assessment"]["overall"] == "PR"
