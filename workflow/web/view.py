@@ -55,7 +55,12 @@ def course_table(course: dict[str, Any], limits_of: LimitsOf) -> dict[str, Any]:
     ordered = sorted(lesions.values(), key=lambda o: (list(LesionRole).index(o["role"]), o["label"]))
     return {
         "columns": [
-            {**point, "tags": tags, "sum": _sum(point["report"]["assessment"])}
+            {
+                **point,
+                "tags": tags,
+                "sum": _sum(point["report"]["assessment"]),
+                "decisions": [_decision(made) for made in point["report"].get("decisions", ())],
+            }
             for point, tags in zip(columns, _tags(columns), strict=True)
         ],
         "rows": [
@@ -117,6 +122,13 @@ def _limits(name: str, limits_of: LimitsOf) -> tuple[str, ...]:
         return (f"Its limits can't be shown: {error}",)
 
 
+def _decision(made: dict[str, Any]) -> str:
+    """What a reader decided, in one line: what, from what to what, who, when and why."""
+    change = " → ".join(part for part in (made["old"], made["new"]) if part)
+    what = f"{made['what']}: {change}" if change else made["what"]
+    return f"{what} ({made['by']}, {made['at'][:10]}: {made['reason']})"
+
+
 def _cell(point: dict[str, Any], tracking_uid: str) -> dict[str, Any] | None:
     seen = next((o for o in point["report"]["lesions"] if o["tracking_uid"] == tracking_uid), None)
     if seen is None:
@@ -135,6 +147,8 @@ def _cell(point: dict[str, Any], tracking_uid: str) -> dict[str, Any] | None:
         "reason": seen["reason"],
         "is_reason_long": len(seen["reason"]) > _REASON_LENGTH,
         "flags": seen["flags"],
+        "is_rejected": seen.get("is_rejected", False),
+        "decisions": [_decision(made) for made in seen.get("decisions", ())],
         "model": model,
         "image": f"/key-images/{point['key']}/{tracking_uid}.png",
     }

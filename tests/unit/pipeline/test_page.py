@@ -19,9 +19,12 @@ from db.tables import JobRow, ReportRow, TimePointRow
 from models.registry import limits_of
 from workflow.commands.up import addresses
 from workflow.domain.errors import ConfigurationError
+from workflow.domain.lesion_life import Decision
 from workflow.domain.palette import colour_of, css
 from workflow.domain.report import LesionRole
+from workflow.domain.response import Response
 from workflow.engine.services import check_exposure
+from workflow.review import decide
 from workflow.settings import load_settings
 from workflow.web import make_app
 from workflow.web.access import web_password
@@ -295,3 +298,21 @@ def test_pages_without_login_stay_on_this_machine(hospital):
     web = hospital.settings.web.model_copy(update={"login": False, "host": "0.0.0.0"})
     with pytest.raises(ConfigurationError, match=r"127\.0\.0\.1 only"):
         check_exposure(hospital.settings.model_copy(update={"web": web}))
+
+
+def test_what_readers_decided_stands_beside_the_lesion_and_the_response(page, hospital):
+    def said(decision: Decision, **values: Any) -> None:
+        decide(hospital.context, patient_id="P-1", decision=decision, by="Roe^Jane", **values)
+        hospital.work()
+
+    last = date.fromisoformat(hospital.time_points()[-1]["study_date"])
+    said(Decision.NOT_A_LESION, lesion="T02", reason="a vessel")
+    said(Decision.SET_DIAMETER, lesion="T01", day=last, diameter_mm=18.0, reason="vessel included")
+    said(Decision.SET_OVERALL, overall=Response.SD, day=last, reason="measured on another phase")
+    text = page.get("/patients/1").text
+    assert "<s>" in text
+    assert "not a lesion (Roe^Jane" in text
+    assert "→ 18.0 mm (Roe^Jane" in text
+    assert "measured on another phase" in text
+    computed = hospital.time_points()[-1]["report"]["assessment"]["computed_overall"]
+    assert f"by the rules {computed}" in text
