@@ -42,7 +42,8 @@ class Frame:
     @property
     def extent_mm(self) -> FloatArray:
         """Length of the volume along each axis, mm, shape (3,)."""
-        return self.spacing_mm * np.asarray(self.volume.shape)
+        extent: FloatArray = self.spacing_mm * np.asarray(self.volume.shape)
+        return extent
 
     def values(self, window: Window) -> Floats:
         """The volume's values on a patch, shape (SIDE, SIDE, SIDE)."""
