@@ -177,7 +177,7 @@ class OpenLesionSegmenter:
         shaped = frame.drawn(prompt, inside, beside)
         if shaped is None:
             return self._from_click(frame, inside, beside)
-        seen = self._look(frame, *shaped)
+        (seen,) = self._look(frame, [shaped], self._settings.mirrored)
         lines = [shape for shape in prompt.shapes if isinstance(shape, LinePrompt)]
         if lines and shaped[1].code in (PromptCode.LINE, PromptCode.BOTH_AXES):
             return _as_long_as(frame, seen, max(map(length_mm, lines))), seen.quality
@@ -188,11 +188,12 @@ class OpenLesionSegmenter:
         # From a few voxels, within which nothing shows, to the whole volume, beyond which nothing is.
         least = _LEAST_VOXELS * float(np.min(frame.spacing_mm))
         most = max(float(np.max(frame.extent_mm)), least)
+        sides = sorted({min(max(side, least), most) for side in self._settings.click_sides_mm})
+        windows = [cube(inside.mean(axis=0), side) for side in sides]
+        looks = [(window, draw_click(window, inside, beside)) for window in windows]
         found: list[tuple[Mask, float]] = []
-        for side in sorted({min(max(side, least), most) for side in self._settings.click_sides_mm}):
-            window = cube(inside.mean(axis=0), side)
-            seen = self._look(frame, window, draw_click(window, inside, beside), mirrored=1)
-            mask = keep_component(frame.mask(seen.log_odds, window), inside / frame.spacing_mm)
+        for seen in self._look(frame, looks, mirrored=1):
+            mask = keep_component(frame.mask(seen.log_odds, seen.window), inside / frame.spacing_mm)
             if not mask.is_empty:
                 found.append((mask, seen.quality))
         if not found:
@@ -200,27 +201,43 @@ class OpenLesionSegmenter:
         mask, quality = most_expected(found)
         low, high = frame.corners(mask)
         window = window_of_box(low, high)
-        again = self._look(frame, window, draw_box(window, low, high, inside, beside))
+        drawing = draw_box(window, low, high, inside, beside)
+        (again,) = self._look(frame, [(window, drawing)], self._settings.mirrored)
         return frame.mask(again.log_odds, window), min(quality, again.quality)
 
-    def _look(self, frame: Frame, window: Window, drawing: Drawing, mirrored: int | None = None) -> _Seen:
-        """The network's word on one patch, mean of its mirror images."""
+    def _look(self, frame: Frame, looks: Sequence[tuple[Window, Drawing]], mirrored: int) -> list[_Seen]:
+        """The network's word on some patches, each the mean of its mirror images, all in one batch.
+
+        One by one they would take several times as long: torch computes batches of one without oneDNN.
+        """
         import torch
 
-        patch = encode(frame.values(window), window, drawing)
-        ways = _MIRRORS[: mirrored or self._settings.mirrored]
-        batch = np.stack([np.flip(patch, tuple(axis + 1 for axis in way)) for way in ways])
-        with torch.inference_mode():
-            log_odds, quality, _ = self._network(
-                torch.from_numpy(batch).to(self._device),
-                torch.full((len(ways),), int(drawing.code), device=self._device),
-            )
-        straight = [np.flip(one, way) for one, way in zip(log_odds.cpu().numpy(), ways, strict=True)]
-        return _Seen(
-            window=window,
-            log_odds=np.mean(straight, axis=0).astype(np.float32),
-            quality=float(torch.sigmoid(quality).mean()),
+        ways = _MIRRORS[:mirrored]
+        batch = np.stack(
+            [
+                np.flip(patch, tuple(axis + 1 for axis in way))
+                for window, drawing in looks
+                for patch in [encode(frame.values(window), window, drawing)]
+                for way in ways
+            ]
         )
+        codes = torch.tensor([int(drawing.code) for _, drawing in looks for _ in ways], device=self._device)
+        with torch.inference_mode():
+            log_odds, quality, _ = self._network(torch.from_numpy(batch).to(self._device), codes)
+        found = []
+        for index, (window, _) in enumerate(looks):
+            part = slice(index * len(ways), (index + 1) * len(ways))
+            straight = [
+                np.flip(one, way) for one, way in zip(log_odds[part].cpu().numpy(), ways, strict=True)
+            ]
+            found.append(
+                _Seen(
+                    window=window,
+                    log_odds=np.mean(straight, axis=0).astype(np.float32),
+                    quality=float(torch.sigmoid(quality[part]).mean()),
+                )
+            )
+        return found
 
 
 def _as_long_as(frame: Frame, seen: _Seen, line_mm: float) -> Mask:
