@@ -72,14 +72,22 @@ def enqueue(session: Session, *, stage: str, subject: str, lane: str, due_at: da
 
 
 def due_job_ids(session: Session, now: datetime, limit: int = 100) -> list[int]:
-    """Jobs that can be claimed now, oldest first: due, and no other job of the lane is running."""
+    """Jobs that can be claimed now, oldest first: due, and no other job of the lane is running.
+
+    At most `limit` of each stage: what waits for an inference worker must not keep new studies waiting.
+    """
     other = aliased(JobRow)
     busy = exists().where(other.lane == JobRow.lane, other.state == IN_PROGRESS)
-    query = (
-        select(JobRow.id)
+    place = func.row_number().over(partition_by=JobRow.stage, order_by=(JobRow.due_at, JobRow.id))
+    claimable = (
+        select(JobRow.id, JobRow.due_at, place.label("place"))
         .where(JobRow.state == SCHEDULED, JobRow.due_at <= now, ~busy)
-        .order_by(JobRow.due_at, JobRow.id)
-        .limit(limit)
+        .subquery()
+    )
+    query = (
+        select(claimable.c.id)
+        .where(claimable.c.place <= limit)
+        .order_by(claimable.c.due_at, claimable.c.id)
     )
     return list(session.scalars(query))
 

@@ -540,7 +540,7 @@ class Jobs(Protocol):
     """The job table: what must be done, by whom it is done now, and how it ended."""
 
     def due(self, limit: int) -> tuple[Job, ...]:
-        """Jobs that can be claimed now, oldest first."""
+        """Jobs that can be claimed now, oldest first, at most `limit` of each stage."""
         ...
 
     def stages(self, job_ids: Sequence[int]) -> dict[int, str]:

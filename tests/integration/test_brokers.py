@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -119,6 +120,18 @@ def test_messages_that_are_lost_are_announced_again(settings, monkeypatch):
             stop.set()
             thread.join()
     assert _states(context) == [("COMPLETED", 1)] * 2
+    app.close()
+
+
+@pytest.mark.parametrize("settings", BROKERS, indirect=True)
+def test_two_workers_on_one_host_both_live(settings):
+    context, app = build(settings), make_app(settings)
+    with worker(settings) as one, worker(settings) as other:
+        announce(app, context, _enqueue(context, "1", "2", "3", "4"))
+        _wait_for(context, 4)
+        # RabbitMQ refuses the second worker of a name within its first seconds.
+        time.sleep(3)
+        assert (one.poll(), other.poll()) == (None, None)
     app.close()
 
 

@@ -242,3 +242,15 @@ def test_a_message_for_a_job_that_is_done_does_nothing(unit, clock):
     assert _execute(unit, clock, done.append)
     assert not _execute(unit, clock, done.append)
     assert len(done) == 1
+
+
+def test_a_stage_with_much_to_do_keeps_no_other_from_being_announced(unit, clock):
+    for number in range(30):
+        _enqueue(unit, subject=str(number), lane=f"patient:{number}")
+    clock.advance(1)
+    with unit() as session:
+        enqueue(session, stage="ingest", subject="99", lane="study:99", due_at=clock())
+        due = due_job_ids(session, clock(), limit=16)
+        stages = [session.get_one(JobRow, job_id).stage for job_id in due]
+    assert (stages.count("infer"), stages.count("ingest")) == (16, 1)
+    assert due == sorted(due)  # oldest first

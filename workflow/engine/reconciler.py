@@ -17,7 +17,7 @@ log = logging.getLogger(__name__)
 Announce = Callable[[Sequence[int]], None]
 # A message that was not answered by a claim for this long is taken for lost and sent again.
 _ANNOUNCE_AGAIN_S = 10.0
-# More than any site's workers take at once; each worker announces what comes after its own job.
+# Of each stage; more than any site's workers take at once: each announces what comes after its own job.
 _ANNOUNCED_AT_ONCE = 16
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import uuid
 from collections.abc import Sequence
 from typing import Any
 
@@ -80,6 +81,8 @@ def run_worker(settings: Settings) -> None:
         [
             "worker",
             "--loglevel=WARNING",
+            # RabbitMQ ends the second worker of a name on one host.
+            f"--hostname=tumorline-{uuid.uuid4().hex[:8]}@%h",
             f"--queues={','.join(settings.worker.queues)}",
             "--without-gossip",
             "--without-mingle",
