@@ -85,9 +85,7 @@ def due_job_ids(session: Session, now: datetime, limit: int = 100) -> list[int]:
         .subquery()
     )
     query = (
-        select(claimable.c.id)
-        .where(claimable.c.place <= limit)
-        .order_by(claimable.c.due_at, claimable.c.id)
+        select(claimable.c.id).where(claimable.c.place <= limit).order_by(claimable.c.due_at, claimable.c.id)
     )
     return list(session.scalars(query))
 
