@@ -12,7 +12,7 @@ from db import mapping
 from db.records import write_audit
 from db.session import UnitOfWork
 from db.tables import ReportRow, ResultObjectRow
-from workflow.domain.record import StoredObject
+from workflow.domain.record import StoredObject, kind_of_role
 from workflow.domain.states import ResultState, may_follow
 from workflow.ports import AuditEntry
 
@@ -68,5 +68,5 @@ class StoredOutbox:
 
 
 def _rank(role: str) -> int:
-    kind = role.split("-")[0]
+    kind = kind_of_role(role)
     return _KINDS.index(kind) if kind in _KINDS else len(_KINDS)

@@ -19,7 +19,7 @@ from workflow.domain.lesion import (
     TrackedLesion,
 )
 from workflow.domain.patient import PatientIdentity
-from workflow.domain.record import PatientRecord, Revision, StoredObject
+from workflow.domain.record import PatientRecord, Revision, StoredObject, kind_of_role
 from workflow.domain.report import TimePointReport
 from workflow.domain.series import SeriesDescription
 from workflow.domain.states import ResultState
@@ -454,7 +454,7 @@ class WrittenObject:
     @property
     def kind(self) -> str:
         """The role without its number: "seg", "sr" ..."""
-        return self.role.split("-")[0]
+        return kind_of_role(self.role)
 
 
 @dataclass(frozen=True, kw_only=True)

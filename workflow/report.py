@@ -26,6 +26,7 @@ from workflow.domain.record import (
     StoredObject,
     Visit,
     digest,
+    kind_of_role,
 )
 from workflow.domain.report import (
     LesionRole,
@@ -262,7 +263,7 @@ def _predecessors(record: PatientRecord, visit: Visit, version: _Version) -> tup
         made.study_instance_uid: made.sop_instance_uid
         for report in sorted(reports, key=lambda report: report.created_at)
         for made in report.objects
-        if _kind(made.role) == "sr" and made.study_instance_uid in visit.studies
+        if kind_of_role(made.role) == "sr" and made.study_instance_uid in visit.studies
     }
     return tuple(
         PredecessorReport(study_instance_uid=s, sop_instance_uid=u) for s, u in sorted(found.items())
@@ -282,10 +283,6 @@ def _of_other_visits(record: PatientRecord, visit: Visit) -> list[ReportVersion]
 def _is_said_over(record: PatientRecord, visit: Visit, latest: ReportVersion) -> bool:
     """Whether the PACS shows a newer report than a visit's latest, from a visit that had its studies."""
     return any(report.created_at > latest.created_at for report in _of_other_visits(record, visit))
-
-
-def _kind(role: str) -> str:
-    return role.split("-")[0]
 
 
 def _label(record: PatientRecord, tracking_uid: str) -> str:
@@ -395,7 +392,7 @@ def _write(
         for visit in record.reported
         if visit.report is not None and visit.report.identity in earlier
         for made in visit.report.objects
-        if _kind(made.role) == "sr"
+        if kind_of_role(made.role) == "sr"
     ]
     results = context.settings.home / "results" / report.study_instance_uid
     folder, temporary = results / report.identity[:16], results / f".{report.identity[:16]}.part"
@@ -519,7 +516,7 @@ def _write_course(patient_key: int, told: Sequence[Told], context: Context) -> N
     ):
         return
     reports = {
-        version.identity: [_written(o) for o in version.objects if _kind(o.role) == "sr"]
+        version.identity: [_written(o) for o in version.objects if kind_of_role(o.role) == "sr"]
         for version in current.values()
         if version is not None
     }

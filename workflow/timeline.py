@@ -28,14 +28,10 @@ from workflow.settings import Settings
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Plan:
-    """A record with its visits in order, and the visit whose analysis is missing or out of date.
-
-    `wanted` is the identity of the analysis that `next_visit` needs.
-    """
+    """A record with its visits in order, and the visit whose analysis is missing or out of date."""
 
     record: PatientRecord
     next_visit: str | None = None
-    wanted: str = ""
 
 
 def update_timeline(job: Job, context: Context) -> None:
@@ -62,7 +58,7 @@ def update_timeline(job: Job, context: Context) -> None:
 def plan_patient(record: PatientRecord, settings: Settings) -> Plan:
     """Put the visits in order, take the analyses that hold, and name the first that is missing."""
     record = with_visits(record, visit_rules(settings))
-    next_visit, wanted_by_next = None, ""
+    next_visit = None
     for visit in record.standing:
         wanted = analysis_identity(record, visit, settings)
         if any(a.identity == wanted for a in visit.analyses):
@@ -74,10 +70,10 @@ def plan_patient(record: PatientRecord, settings: Settings) -> Plan:
             day = record.day_of(record.visit(next_visit))
             visit = replace(visit, state=VisitState.WAITING, reason=f"waits for the visit of {day}")
         else:
-            next_visit, wanted_by_next = visit.anchor, wanted
+            next_visit = visit.anchor
             visit = replace(visit, state=VisitState.PROCESSING, reason=compared_with(record, visit))
         record = record.with_visit(visit)
-    return Plan(record=record, next_visit=next_visit, wanted=wanted_by_next)
+    return Plan(record=record, next_visit=next_visit)
 
 
 def visit_rules(settings: Settings) -> VisitRules:

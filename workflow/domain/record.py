@@ -157,6 +157,11 @@ class Analysis:
         return tuple(o for o in self.observations if o.mask is not None and not o.mask.is_empty)
 
 
+def kind_of_role(role: str) -> str:
+    """A result object's role without its number: "seg-2" is a "seg"."""
+    return role.split("-")[0]
+
+
 @dataclass(frozen=True, kw_only=True)
 class StoredObject:
     """A result object of a report, where it lies, and how far it is on its way."""
