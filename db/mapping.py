@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 from db.masks import pack_mask, unpack_mask
@@ -41,6 +42,7 @@ from workflow.domain.record import (
 from workflow.domain.report import LesionRole
 from workflow.domain.series import SeriesDescription, StackKey
 from workflow.domain.states import ResultState, StudyState, VisitState
+from workflow.ports import ReceivedFile
 
 # ---------------------------------------------------------------- JSON columns
 
@@ -140,6 +142,18 @@ def revision_of(row: RevisionRow) -> Revision:
         digests={one.key: sha256 for one, sha256 in series if sha256 is not None},
         notes=tuple(row.notes),
         doubts=tuple(row.doubts or ()),
+    )
+
+
+def file_of(row: InstanceRow) -> ReceivedFile:
+    """A received instance and the file that holds it."""
+    return ReceivedFile(
+        sop_instance_uid=row.sop_instance_uid,
+        series_instance_uid=row.series_instance_uid,
+        study_instance_uid=row.study_instance_uid,
+        modality=row.modality,
+        sha256=row.sha256,
+        path=Path(row.path),
     )
 
 

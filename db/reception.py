@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session, aliased
 
 from db import mapping
 from db.jobs import enqueue
-from db.records import received_files, write_audit
+from db.records import write_audit
 from db.session import UnitOfWork
 from db.tables import (
     InstanceRow,
@@ -127,7 +127,6 @@ class StoredReception:
         """See `workflow.ports.Reception.study`."""
         with self.reading() as session:
             study = session.get_one(StudyRow, study_key)
-            files = received_files(session, [study.study_instance_uid])
             rows = _instances(session, study.study_instance_uid)
             others = aliased(InstanceRow)
             elsewhere = session.scalars(
@@ -143,15 +142,12 @@ class StoredReception:
                 key=study_key,
                 study_instance_uid=study.study_instance_uid,
                 is_complete=study.state != StudyState.INGESTING_INCOMPLETE,
-                files=files,
+                files=tuple(mapping.file_of(row) for row in rows),
                 elsewhere=frozenset(elsewhere),
                 unread=frozenset(
                     row.sop_instance_uid
                     for row in rows
                     if row.modality in PROMPT_MODALITIES and row.refers_to is None
-                ),
-                undigested=frozenset(
-                    file.path for file, row in zip(files, rows, strict=True) if row.pixel_sha256 is None
                 ),
             )
 

@@ -6,7 +6,6 @@ from collections import defaultdict
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from pathlib import Path
 from types import MappingProxyType
 
 from sqlalchemy import select, update
@@ -108,17 +107,7 @@ def received_files(session: Session, study_instance_uids: Collection[str]) -> tu
             InstanceRow.study_instance_uid, InstanceRow.series_instance_uid, InstanceRow.sop_instance_uid
         )
     )
-    return tuple(
-        ReceivedFile(
-            sop_instance_uid=row.sop_instance_uid,
-            series_instance_uid=row.series_instance_uid,
-            study_instance_uid=row.study_instance_uid,
-            modality=row.modality,
-            sha256=row.sha256,
-            path=Path(row.path),
-        )
-        for row in rows
-    )
+    return tuple(mapping.file_of(row) for row in rows)
 
 
 def ask_for(session: Session, jobs: Sequence[NewJob], now: datetime) -> None:

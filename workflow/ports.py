@@ -340,7 +340,6 @@ class ReceivedStudy:
     files: tuple[ReceivedFile, ...]
     unread: frozenset[str]
     elsewhere: frozenset[str]
-    undigested: frozenset[Path]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
