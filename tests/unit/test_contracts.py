@@ -32,7 +32,7 @@ BREACHES = [
     ("domain", "workflow/domain/visit.py", "import scipy.ndimage"),
     ("domain", "workflow/domain/report.py", "from workflow.ports import Job"),
     ("domain", "workflow/domain/response/engine.py", "def judge():\n    import time"),
-    ("layers", "workflow/ports.py", "from workflow.engine.context import Context"),
+    ("layers", "workflow/ports/store.py", "from workflow.engine.context import Context"),
     ("layers", "workflow/settings.py", "import workflow.ports"),
     ("layers", "workflow/ingest.py", "from workflow import timeline"),
     ("layers", "workflow/report.py", "from workflow.bootstrap import build"),

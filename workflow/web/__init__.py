@@ -1,4 +1,4 @@
-"""The page: worklist and patients, read-only, behind a login."""
+"""The pages, behind a login."""
 
 from workflow.web.app import make_app
 
