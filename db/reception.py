@@ -118,9 +118,7 @@ class StoredReception:
                 return False
             is_whole = readiness is Readiness.READY
             _set_state(study, StudyState.INGESTING if is_whole else StudyState.INGESTING_INCOMPLETE)
-            enqueue(
-                session, stage="ingest", subject=str(study.id), lane=f"study:{study.id}", due_at=self.clock()
-            )
+            enqueue(session, stage="ingest", subject=str(study.id), lane=f"study:{study.id}")
             return True
 
     def study(self, study_key: int) -> ReceivedStudy:
@@ -417,7 +415,7 @@ def _add_revision(session: Session, study: StudyRow, placement: Placement, revis
 
 
 def _look_at_timeline(session: Session, patient_key: int, now: datetime) -> None:
-    enqueue(session, stage="timeline", subject=str(patient_key), lane=f"patient:{patient_key}", due_at=now)
+    enqueue(session, stage="timeline", subject=str(patient_key), lane=f"patient:{patient_key}")
 
 
 def _resolve(session: Session, study: StudyRow, now: datetime) -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from db.cursors import StoredCursors
+from db.examination import StoredExamination
 from db.jobs import StoredJobs
 from db.outbox import StoredOutbox
 from db.overview import StoredOverview
@@ -56,9 +57,10 @@ def build(settings: Settings, *, destination: Destination | None = None) -> Cont
         reception=StoredReception(unit=unit, reading=read, clock=utc_now),
         records=StoredRecords(unit=unit, reading=read, clock=utc_now),
         outbox=StoredOutbox(unit=unit, reading=read, clock=utc_now),
-        jobs=StoredJobs(unit=unit, reading=read, clock=utc_now, settings=settings.worker),
+        jobs=StoredJobs(unit=unit, reading=read, settings=settings.worker),
         cursors=StoredCursors(unit=unit, reading=read),
         overview=StoredOverview(reading=read),
+        examination=StoredExamination(reading=read),
         images=DicomImages(),
         prompts=DicomPrompts(settings),
         results=DicomResults(settings),
@@ -95,6 +97,16 @@ def folder_archive(folder: Path) -> Destination:
     from dicom_io.scp import FolderArchive
 
     return FolderArchive(folder)
+
+
+def received_digest(path: Path) -> str:
+    """The SHA-256 of a received instance, as it was noted when it came; "" if it can't be read any more."""
+    from dicom_io.scp import file_digest
+
+    try:
+        return file_digest(path)
+    except Exception:  # whatever is left of it, it is not what was received
+        return ""
 
 
 def start_listener(settings: Settings, reception: Reception) -> DicomServer:

@@ -13,7 +13,7 @@ from workflow.domain.record import PatientRecord, ReportVersion, Signature, Visi
 from workflow.domain.report import LesionRole
 from workflow.domain.response import NewLesion, Response, micrometres
 from workflow.domain.response.timeline import Intervention
-from workflow.domain.states import ResultState
+from workflow.domain.states import Priority, ResultState
 from workflow.engine.context import Context
 from workflow.ports import AuditEntry, Changed, NewJob
 
@@ -124,7 +124,8 @@ def _require_valid(report: ReportVersion, day: date) -> None:
 
 def _again(record: PatientRecord) -> list[NewJob]:
     # The timeline asks for the reports once all analyses are up to date.
-    return [NewJob(stage="timeline", subject=str(record.key), lane=f"patient:{record.key}")]
+    lane = f"patient:{record.key}"
+    return [NewJob(stage="timeline", subject=str(record.key), lane=lane, priority=Priority.READER)]
 
 
 def _patient(context: Context, patient_id: str) -> int:
