@@ -87,6 +87,9 @@ class Orthanc(_Section):
     username: str = Field(default="", description="Empty: no login.")
     password: SecretStr = Field(default=SecretStr(""), description="Best given as an environment variable.")
     poll_s: float = Field(default=2.0, gt=0, description="Pause between two looks at the changes.")
+    compare_s: float = Field(
+        default=3600.0, gt=0, description="Pause between two comparisons of all that it holds with ours."
+    )
 
 
 class Readiness(_Section):

@@ -217,6 +217,14 @@ class Reception(Protocol):
         """Keep what could not be read in view of a person."""
         ...
 
+    def was_rejected(self, source: str) -> bool:
+        """Whether something of a source is in view of a person already."""
+        ...
+
+    def unknown(self, sop_instance_uids: Collection[str]) -> frozenset[str]:
+        """Those of some SOP Instance UIDs that never came."""
+        ...
+
     def receiving(self) -> list[int]:
         """Keys of the studies that are being received."""
         ...
