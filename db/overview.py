@@ -10,6 +10,7 @@ from typing import Any
 from sqlalchemy import exists, func, or_, select
 from sqlalchemy.orm import InstrumentedAttribute, Session, aliased, selectinload
 
+from db.priors import priors_of
 from db.session import UnitOfWork
 from db.tables import (
     AnalysisRow,
@@ -74,6 +75,7 @@ def patient_course(session: Session, patient_key: int) -> dict[str, Any]:
         "patient_id": patient.patient_id,
         "issuer_of_patient_id": patient.issuer_of_patient_id,
         "patient_name": readable_name(patient.patient_name),
+        "priors": priors_of(session, patient_key),
         "time_points": [time_point(point) for point in _points(session, patient_key)],
     }
 

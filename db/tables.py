@@ -412,6 +412,37 @@ class QuarantineRow(Table):
     resolved_at: Mapped[datetime | None]
 
 
+class PriorSearchRow(Table):
+    """A study whose priors were looked for in the PACS, once; what was passed over has its reason."""
+
+    __tablename__ = "prior_search"
+
+    study_id: Mapped[int] = mapped_column(ForeignKey("study.id"), primary_key=True)
+    patient_key: Mapped[int] = mapped_column(ForeignKey("patient.id"), index=True)
+    source: Mapped[str] = mapped_column(String(128), default="")
+    asked_at: Mapped[datetime]
+    answered_at: Mapped[datetime | None]
+    passed_over: Mapped[list[Any]] = mapped_column(default=list)
+
+
+class PriorStudyRow(Table):
+    """An earlier study of a patient that is fetched from the PACS: workflow.domain.priors.PriorState."""
+
+    __tablename__ = "prior_study"
+    __table_args__ = (UniqueConstraint("patient_key", "study_instance_uid", name="uq_prior_study"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    patient_key: Mapped[int] = mapped_column(ForeignKey("patient.id"))
+    study_instance_uid: Mapped[str] = mapped_column(UID, index=True)
+    study_date: Mapped[date | None] = mapped_column(Date)
+    description: Mapped[str] = mapped_column(Text, default="")
+    instance_count: Mapped[int | None]
+    reason: Mapped[str] = mapped_column(Text, default="")
+    state: Mapped[str] = mapped_column(String(16), default="WANTED")
+    error: Mapped[str] = mapped_column(Text, default="")
+    wanted_at: Mapped[datetime]
+
+
 class CursorRow(Table):
     """How far a feed was read, e.g. Orthanc's `/changes`."""
 

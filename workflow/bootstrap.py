@@ -16,6 +16,7 @@ from db.cursors import StoredCursors
 from db.jobs import StoredJobs
 from db.outbox import StoredOutbox
 from db.overview import StoredOverview
+from db.priors import StoredPriors
 from db.reception import StoredReception
 from db.records import StoredRecords
 from db.session import migrate, open_engine, reading, unit_of_work
@@ -30,10 +31,12 @@ from workflow.ports import (
     Segmenter,
     Tracker,
 )
+from workflow.ports.priors import PriorSource
 from workflow.response import protocol_of
 from workflow.settings import Models, Node, Settings
 
 if TYPE_CHECKING:
+    from dicom_io.dicomweb import DicomwebNode
     from dicom_io.scu import RemoteNode
     from workflow.domain.geometry import Volume
 
@@ -50,20 +53,24 @@ def build(settings: Settings, *, destination: Destination | None = None) -> Cont
     migrate(settings.resolved_database_url)
     engine = open_engine(settings.resolved_database_url)
     unit, read = unit_of_work(engine), reading(engine)
+    reception = StoredReception(unit=unit, reading=read, clock=utc_now)
+    keep = _keeper(settings.home / "received")
     return Context(
         settings=settings,
         clock=utc_now,
-        reception=StoredReception(unit=unit, reading=read, clock=utc_now),
+        reception=reception,
         records=StoredRecords(unit=unit, reading=read, clock=utc_now),
         outbox=StoredOutbox(unit=unit, reading=read, clock=utc_now),
         jobs=StoredJobs(unit=unit, reading=read, clock=utc_now, settings=settings.worker),
         cursors=StoredCursors(unit=unit, reading=read),
         overview=StoredOverview(reading=read),
+        priors=StoredPriors(unit=unit, reading=read, clock=utc_now),
+        prior_source=open_prior_source(settings, reception, keep),
         images=DicomImages(),
         prompts=DicomPrompts(settings),
         results=DicomResults(settings),
-        destination=destination or open_node(settings.resolved_destination, settings.listener.ae_title),
-        keep=_keeper(settings.home / "received"),
+        destination=destination or open_destination(settings),
+        keep=keep,
         open_segmenter=cache(lambda: open_segmenter(settings.models)),
         open_tracker=cache(lambda: open_tracker(settings.models)),
         limits_of=limits_of,
@@ -88,6 +95,45 @@ def open_node(node: Node, calling_ae_title: str) -> RemoteNode:
         tls=node_context(tls.ca, tls.certificate, tls.key) if tls else None,
         server_name=tls.server_name if tls else "",
     )
+
+
+def open_destination(settings: Settings) -> Destination:
+    """Where results go: a DICOM node, or a DICOMweb server."""
+    if settings.stores_by_dicomweb:
+        return _open_dicomweb(settings)
+    return open_node(settings.resolved_destination, settings.listener.ae_title)
+
+
+def open_prior_source(
+    settings: Settings, reception: Reception, keep: Callable[[bytes, str], ReceivedInstance]
+) -> PriorSource | None:
+    """Who is asked for earlier studies; what comes over the same connection is kept and received here."""
+    method = settings.priors.method
+    if not method:
+        return None
+
+    def take(content: bytes, source: str) -> None:
+        reception.receive(keep(content, source))
+
+    if method == "dicomweb":
+        return _open_dicomweb(settings, take)
+    from dicom_io.retrieval import GettingNode, MovingNode
+
+    assert settings.pacs is not None  # the settings were checked
+    node = open_node(settings.pacs, settings.listener.ae_title)
+    if method == "c-get":
+        return GettingNode(node, take)
+    return MovingNode(node, settings.listener.ae_title)
+
+
+def _open_dicomweb(
+    settings: Settings, take: Callable[[bytes, str], object] = lambda content, source: None
+) -> DicomwebNode:
+    from dicom_io.dicomweb import DicomwebNode
+
+    server = settings.dicomweb
+    assert server is not None  # the settings were checked
+    return DicomwebNode(server.url, server.username, server.password.get_secret_value(), take)
 
 
 def folder_archive(folder: Path) -> Destination:
@@ -162,7 +208,7 @@ def _keeper(folder: Path) -> Callable[[bytes, str], ReceivedInstance]:
 
 def _instance_count(settings: Settings) -> Callable[[str, Collection[str]], int] | None:
     if settings.pacs is None:
-        return None
+        return _open_dicomweb(settings).study_instance_count if settings.dicomweb else None
     return open_node(settings.pacs, settings.listener.ae_title).study_instance_count
 
 

@@ -21,6 +21,7 @@ from workflow.ports import (
     Segmenter,
     Tracker,
 )
+from workflow.ports.priors import Priors, PriorSource
 from workflow.settings import Settings
 
 # Part of every result's identity: raise it when the pipeline's own rules change a result.
@@ -39,6 +40,7 @@ class Context:
     jobs: Jobs
     cursors: Cursors
     overview: Overview
+    priors: Priors
     images: ImageReader
     prompts: PromptReader
     results: ResultWriter
@@ -51,3 +53,5 @@ class Context:
     limits_of: Callable[[str], Sequence[str]]
     # How many instances the PACS has of a study, the series named second left out.
     pacs_instance_count: Callable[[str, Collection[str]], int] | None = None
+    # Who is asked for earlier studies of a patient; None where they are not fetched.
+    prior_source: PriorSource | None = None
