@@ -352,6 +352,19 @@ class ResultObjectRow(Table):
     report: Mapped[ReportRow] = relationship(back_populates="objects")
 
 
+class CommitmentRow(Table):
+    """A request for storage commitment of a report's objects, and its answer (PS3.4 annex J)."""
+
+    __tablename__ = "commitment"
+
+    transaction_uid: Mapped[str] = mapped_column(UID, primary_key=True)
+    report_identity: Mapped[str] = mapped_column(String(64), index=True)
+    sop_instance_uids: Mapped[list[Any]]
+    asked_at: Mapped[datetime]
+    answered_at: Mapped[datetime | None]
+    failed: Mapped[dict[str, Any]] = mapped_column(default=dict)
+
+
 class JobRow(Table):
     """What must be done. States are UPS's (PS3.4 CC.1.1); a Celery message carries the id only.
 

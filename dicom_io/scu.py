@@ -77,7 +77,7 @@ class RemoteNode:
         """
         ae = AE(ae_title=self.calling_ae_title)
         ae.add_requested_context(Verification)
-        with self._association(ae) as association:
+        with self.association(ae) as association:
             status = association.send_c_echo()
             if "Status" not in status or status.Status != 0:
                 raise TransientError(f"{self.name} did not answer C-ECHO")
@@ -106,7 +106,7 @@ class RemoteNode:
                     s for s in (ExplicitVRLittleEndian, ImplicitVRLittleEndian) if s != transfer_syntax_uid
                 ]
             ae.add_requested_context(sop_class_uid, syntaxes)
-        with self._association(ae) as association:
+        with self.association(ae) as association:
             for done, (path, header) in enumerate(zip(paths, headers, strict=True)):
                 self._store_one(association, path, header.sop_instance_uid)
                 progress(done + 1, len(paths))
@@ -194,7 +194,7 @@ class RemoteNode:
         """
         ae = AE(ae_title=self.calling_ae_title)
         ae.add_requested_context(StudyRootQueryRetrieveInformationModelMove)
-        with self._association(ae, dimse_timeout_s=self.retrieval_timeout_s) as association:
+        with self.association(ae, dimse_timeout_s=self.retrieval_timeout_s) as association:
             answers = association.send_c_move(
                 _study_query(study_instance_uid), to_ae_title, StudyRootQueryRetrieveInformationModelMove
             )
@@ -229,7 +229,7 @@ class RemoteNode:
             return 0x0000
 
         roles = [build_role(uid, scp_role=True) for uid in RETRIEVED_SOP_CLASSES]
-        with self._association(
+        with self.association(
             ae,
             dimse_timeout_s=self.retrieval_timeout_s,
             ext_neg=roles,
@@ -274,7 +274,7 @@ class RemoteNode:
         ae = AE(ae_title=self.calling_ae_title)
         ae.add_requested_context(StudyRootQueryRetrieveInformationModelFind)
         matches = []
-        with self._association(ae) as association:
+        with self.association(ae) as association:
             for status, identifier in association.send_c_find(
                 query, StudyRootQueryRetrieveInformationModelFind
             ):
@@ -285,9 +285,16 @@ class RemoteNode:
         return matches
 
     @contextmanager
-    def _association(
+    def association(
         self, ae: AE, dimse_timeout_s: float | None = None, **options: Any
     ) -> Iterator[Association]:
+        """An association with the node, released at the end.
+
+        Raises
+        ------
+        TransientError
+            If the node is not there, or refuses us.
+        """
         ae.maximum_pdu_size = 0
         ae.connection_timeout = ae.acse_timeout = self.timeout_s
         ae.dimse_timeout = ae.network_timeout = dimse_timeout_s or self.timeout_s

@@ -24,8 +24,10 @@ from dicom_io.adapters import DicomImages, DicomPrompts, DicomResults
 from workflow.engine.context import Context
 from workflow.ports import (
     ChangeFeed,
+    Committer,
     Destination,
     DicomServer,
+    Outbox,
     ReceivedInstance,
     Reception,
     Segmenter,
@@ -70,6 +72,7 @@ def build(settings: Settings, *, destination: Destination | None = None) -> Cont
         prompts=DicomPrompts(settings),
         results=DicomResults(settings),
         destination=destination or open_destination(settings),
+        committer=_open_committer(settings),
         keep=keep,
         open_segmenter=cache(lambda: open_segmenter(settings.models)),
         open_tracker=cache(lambda: open_tracker(settings.models)),
@@ -102,6 +105,14 @@ def open_destination(settings: Settings) -> Destination:
     if settings.stores_by_dicomweb:
         return _open_dicomweb(settings)
     return open_node(settings.resolved_destination, settings.listener.ae_title)
+
+
+def _open_committer(settings: Settings) -> Committer | None:
+    if settings.delivery.proof != "commitment":
+        return None
+    from dicom_io.commitment import CommittingNode
+
+    return CommittingNode(open_node(settings.resolved_destination, settings.listener.ae_title))
 
 
 def open_prior_source(
@@ -143,8 +154,9 @@ def folder_archive(folder: Path) -> Destination:
     return FolderArchive(folder)
 
 
-def start_listener(settings: Settings, reception: Reception) -> DicomServer:
+def start_listener(settings: Settings, reception: Reception, outbox: Outbox) -> DicomServer:
     """Start to receive studies over DICOM."""
+    from dicom_io.commitment import commitment_handlers
     from dicom_io.scp import serve_listener
     from dicom_io.tls import listener_context
 
@@ -159,6 +171,7 @@ def start_listener(settings: Settings, reception: Reception) -> DicomServer:
         on_rejected=reception.reject,
         maximum_associations=s.maximum_associations,
         minimum_free_mb=s.minimum_free_mb,
+        commitment=commitment_handlers(outbox.kept, outbox.settle),
         tls=listener_context(s.tls_certificate, s.tls_key, s.tls_ca) if s.tls_certificate else None,
     )
     return server

@@ -204,6 +204,18 @@ class Results(_Section):
     )
 
 
+class Delivery(_Section):
+    """When a result counts as delivered."""
+
+    proof: Literal["list", "commitment"] = Field(
+        default="list",
+        description="list: the destination lists it (C-FIND, QIDO-RS); commitment: it also commits itself.",
+    )
+    commitment_wait_s: float = Field(
+        default=3600.0, gt=0, description="Without an answer after this, the destination's list is the proof."
+    )
+
+
 class Web(_Section):
     """The web page. Without a password one is made at first start and kept in the home folder."""
 
@@ -267,6 +279,7 @@ class Settings(BaseSettings):
     models: Models = Models()
     response: Response = Response()
     results: Results = Results()
+    delivery: Delivery = Delivery()
     web: Web = Web()
     worker: Worker = Worker()
 
@@ -294,6 +307,8 @@ class Settings(BaseSettings):
     def _results_have_one_home(self) -> Settings:
         if self.destination is not None and self.stores_by_dicomweb:
             raise ValueError("destination and dicomweb.stores_results are both set: results go to one place")
+        if self.delivery.proof == "commitment" and self.destination is None:
+            raise ValueError("delivery.proof is commitment: set destination, the node that is asked for it")
         return self
 
     @property

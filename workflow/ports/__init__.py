@@ -3,6 +3,7 @@
 from workflow.ports.dicom import (
     ChangeFeed,
     ChangePage,
+    Committer,
     Destination,
     DicomServer,
     ImageReader,
@@ -45,6 +46,7 @@ __all__ = [
     "ChangeFeed",
     "ChangePage",
     "Changed",
+    "Committer",
     "Cursors",
     "Destination",
     "Detector",
