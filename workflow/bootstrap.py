@@ -13,12 +13,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from db.cursors import StoredCursors
+from db.events import StoredPatientEvents
 from db.jobs import StoredJobs
 from db.outbox import StoredOutbox
 from db.overview import StoredOverview
 from db.reception import StoredReception
 from db.records import StoredRecords
 from db.session import migrate, open_engine, reading, unit_of_work
+from db.worklist import StoredWorklist
 from dicom_io.adapters import DicomImages, DicomPrompts, DicomResults
 from workflow.engine.context import Context
 from workflow.ports import (
@@ -59,6 +61,8 @@ def build(settings: Settings, *, destination: Destination | None = None) -> Cont
         jobs=StoredJobs(unit=unit, reading=read, clock=utc_now, settings=settings.worker),
         cursors=StoredCursors(unit=unit, reading=read),
         overview=StoredOverview(reading=read),
+        worklist=StoredWorklist(reading=read),
+        events=StoredPatientEvents(unit=unit, clock=utc_now),
         images=DicomImages(),
         prompts=DicomPrompts(settings),
         results=DicomResults(settings),

@@ -21,6 +21,8 @@ from workflow.ports import (
     Segmenter,
     Tracker,
 )
+from workflow.ports.events import PatientEvents
+from workflow.ports.worklist import Worklist
 from workflow.settings import Settings
 
 # Part of every result's identity: raise it when the pipeline's own rules change a result.
@@ -39,6 +41,8 @@ class Context:
     jobs: Jobs
     cursors: Cursors
     overview: Overview
+    worklist: Worklist
+    events: PatientEvents
     images: ImageReader
     prompts: PromptReader
     results: ResultWriter
