@@ -74,6 +74,8 @@ class StudyRow(Table):
     """A study of which at least one instance was received."""
 
     __tablename__ = "study"
+    # For the worklist: each patient's latest day is read from the index alone.
+    __table_args__ = (Index("studies_of_patient_by_day", "patient_key", "study_date"),)
 
     id: Mapped[int] = mapped_column(primary_key=True)
     study_instance_uid: Mapped[str] = mapped_column(UID, unique=True)
@@ -161,6 +163,8 @@ class TimePointRow(Table):
     """A visit on its patient's timeline; `study_id` is its first study, which names it."""
 
     __tablename__ = "time_point"
+    # For the worklist: whether a patient has any report is read from the index alone.
+    __table_args__ = (Index("reports_of_patient", "patient_key", "report_id"),)
 
     id: Mapped[int] = mapped_column(primary_key=True)
     patient_key: Mapped[int] = mapped_column(ForeignKey("patient.id"), index=True)
@@ -463,6 +467,20 @@ class CursorRow(Table):
 
     name: Mapped[str] = mapped_column(String(64), primary_key=True)
     value: Mapped[int]
+
+
+class PatientEventRow(Table):
+    """What happened to a patient on a day, as a reader noted it; no result depends on it."""
+
+    __tablename__ = "patient_event"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    patient_key: Mapped[int] = mapped_column(ForeignKey("patient.id"), index=True)
+    day: Mapped[date] = mapped_column(Date)
+    kind: Mapped[str] = mapped_column(String(16))  # workflow.domain.events.EventKind
+    text: Mapped[str] = mapped_column(Text, default="")
+    author: Mapped[str] = mapped_column(String(64))
+    created_at: Mapped[datetime]
 
 
 class AuditRow(Table):

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from db.cursors import StoredCursors
+from db.events import StoredPatientEvents
 from db.jobs import StoredJobs
 from db.outbox import StoredOutbox
 from db.overview import StoredOverview
@@ -20,6 +21,7 @@ from db.priors import StoredPriors
 from db.reception import StoredReception
 from db.records import StoredRecords
 from db.session import migrate, open_engine, reading, unit_of_work
+from db.worklist import StoredWorklist
 from dicom_io.adapters import DicomImages, DicomPrompts, DicomResults
 from workflow.engine.context import Context
 from workflow.ports import (
@@ -68,6 +70,8 @@ def build(settings: Settings, *, destination: Destination | None = None) -> Cont
         overview=StoredOverview(reading=read),
         priors=StoredPriors(unit=unit, reading=read, clock=utc_now),
         prior_source=open_prior_source(settings, reception, keep),
+        worklist=StoredWorklist(reading=read),
+        events=StoredPatientEvents(unit=unit, clock=utc_now),
         images=DicomImages(),
         prompts=DicomPrompts(settings),
         results=DicomResults(settings),

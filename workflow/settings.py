@@ -224,6 +224,9 @@ class Web(_Section):
     username: str = Field(default="reader", pattern=r"^[^:]+$", description="Not empty, without a colon.")
     password: SecretStr | None = Field(default=None, min_length=8, description="8 characters or more.")
     login: bool = Field(default=True, description="Only the demo turns this off, and only on loopback.")
+    overdue_after_days: int = Field(
+        default=120, ge=1, description="A patient whose latest visit is older is overdue on the worklist."
+    )
 
 
 class Worker(_Section):

@@ -22,7 +22,9 @@ from workflow.ports import (
     Segmenter,
     Tracker,
 )
+from workflow.ports.events import PatientEvents
 from workflow.ports.priors import Priors, PriorSource
+from workflow.ports.worklist import Worklist
 from workflow.settings import Settings
 
 # Part of every result's identity: raise it when the pipeline's own rules change a result.
@@ -42,6 +44,8 @@ class Context:
     cursors: Cursors
     overview: Overview
     priors: Priors
+    worklist: Worklist
+    events: PatientEvents
     images: ImageReader
     prompts: PromptReader
     results: ResultWriter

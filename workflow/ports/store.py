@@ -372,6 +372,10 @@ class Overview(Protocol):
         """Counts of what waits, runs, failed and was kept for a person."""
         ...
 
+    def work(self) -> dict[str, Any]:
+        """That part of `status`: what runs, waits after an error, stopped or was kept for a person."""
+        ...
+
     def course(self, patient_key: int) -> dict[str, Any] | None:
         """A patient's timeline (timeline.json), None if there is no such patient."""
         ...
