@@ -134,6 +134,8 @@ class InstanceRow(Table):
     refers_to: Mapped[list[Any] | None]
     # Our own results come back from the PACS; they are neither input nor prompt.
     is_own_result: Mapped[bool] = mapped_column(default=False)
+    # The user who stored it here; "" where a machine sent it.
+    stored_by: Mapped[str] = mapped_column(String(64), default="")
 
 
 class RevisionRow(Table):
@@ -264,6 +266,7 @@ class ObservationRow(Table):
     flags: Mapped[list[Any]]
     model: Mapped[dict[str, Any]]
     prompt_source: Mapped[str] = mapped_column(String(64), default="")
+    marked_by: Mapped[str] = mapped_column(String(64), default="")
     reason: Mapped[str] = mapped_column(Text, default="")
     analysis: Mapped[AnalysisRow] = relationship(back_populates="observations")
     lesion: Mapped[LesionRow] = relationship(lazy="joined")

@@ -12,7 +12,7 @@ from workflow.domain.commitment import AskedCommitment, Commitment
 from workflow.domain.patient import PatientIdentity
 from workflow.domain.record import PatientRecord, Revision, StoredObject
 from workflow.domain.series import SeriesDescription
-from workflow.domain.states import ResultState
+from workflow.domain.states import ResultState, StudyState
 from workflow.domain.study_state import Readiness, ReceptionFacts
 
 
@@ -49,7 +49,10 @@ class AuditEntry:
 
 @dataclass(frozen=True, kw_only=True)
 class ReceivedFile:
-    """A received instance and the file that holds its bytes as they came."""
+    """A received instance and the file that holds its bytes as they came.
+
+    `stored_by` is the user who stored it here, "" where a machine sent it.
+    """
 
     sop_instance_uid: str
     series_instance_uid: str
@@ -57,6 +60,7 @@ class ReceivedFile:
     modality: str
     sha256: str
     path: Path
+    stored_by: str = ""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -144,6 +148,15 @@ class ReceivedInstance(Protocol):
 
 
 @dataclass(frozen=True, kw_only=True)
+class KnownStudy:
+    """A study that the store knows; `patient` is None until it is given to one (or while it is in doubt)."""
+
+    key: int
+    state: StudyState
+    patient: KnownPatient | None
+
+
+@dataclass(frozen=True, kw_only=True)
 class KnownPatient:
     """A patient that the store knows, and whose it says the record is."""
 
@@ -205,8 +218,21 @@ class Placement:
 class Reception(Protocol):
     """Received instances and studies on their way to a timeline."""
 
-    def receive(self, received: ReceivedInstance) -> bool:
-        """Record an instance; return whether it told us anything new."""
+    def receive(self, received: ReceivedInstance, *, stored_by: str = "", is_urgent: bool = False) -> bool:
+        """Record an instance; return whether it told us anything new.
+
+        Parameters
+        ----------
+        stored_by
+            The user who stored it here, "" where a machine sent it.
+        is_urgent
+            Somebody waits for the answer: the study goes to ingest at once instead of after its quiet time,
+            unless its images are still coming in.
+        """
+        ...
+
+    def known_study(self, study_instance_uid: str) -> KnownStudy | None:
+        """Whose study this is and how far it is, None if nothing of it was received."""
         ...
 
     def reject(self, source: str, reason: str, path: str = "") -> None:
