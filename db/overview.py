@@ -24,6 +24,7 @@ from db.tables import (
     StudyRow,
     TimePointRow,
 )
+from workflow.domain.patient import readable_name
 from workflow.domain.states import StudyState, VisitState
 
 
@@ -274,13 +275,6 @@ def _attention(session: Session) -> list[dict[str, Any]]:
 
 def _counts(session: Session, column: InstrumentedAttribute[str]) -> dict[str, int]:
     return {row[0]: row[1] for row in session.execute(select(column, func.count()).group_by(column))}
-
-
-def readable_name(patient_name: str) -> str:
-    """A person name as people write it: "Doe^Jane" is "Doe, Jane" (PS3.5 6.2.1)."""
-    components = [part.strip() for part in patient_name.split("=")[0].split("^")]
-    family, given = components[0], " ".join(part for part in components[1:3] if part)
-    return f"{family}, {given}" if family and given else family or given
 
 
 def _points(session: Session, patient_key: int) -> list[TimePointRow]:

@@ -227,6 +227,9 @@ class Web(_Section):
     overdue_after_days: int = Field(
         default=120, ge=1, description="A patient whose latest visit is older is overdue on the worklist."
     )
+    image_cache_mb: int = Field(
+        default=1024, ge=64, description="Memory for the decoded volumes that readers look at, MB."
+    )
 
 
 class Worker(_Section):
