@@ -414,6 +414,10 @@ class Overview(Protocol):
         """Where a visit's current picture of a lesion is, None if there is none."""
         ...
 
+    def overview_image(self, visit_key: int, number: int = 1) -> Path | None:
+        """Where the coronal picture of a visit's measured volume is, counted from 1; None without one."""
+        ...
+
     def result_object(self, sop_instance_uid: str) -> Path | None:
         """Where a result object is, None if there is none."""
         ...

@@ -30,6 +30,10 @@ def patient_routes(site: Site) -> APIRouter:
     def key_image(time_point_key: int, tracking_uid: str) -> FileResponse:
         return file_answer(overview.key_image(time_point_key, tracking_uid), "image/png", "picture")
 
+    @routes.get("/overviews/{time_point_key}/{number}.png")
+    def overview_image(time_point_key: int, number: int) -> FileResponse:
+        return file_answer(overview.overview_image(time_point_key, number), "image/png", "picture")
+
     @routes.get("/objects/{sop_instance_uid}.dcm")
     def result_object(sop_instance_uid: str) -> FileResponse:
         return file_answer(overview.result_object(sop_instance_uid), "application/dicom", "object")
