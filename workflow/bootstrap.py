@@ -21,7 +21,7 @@ from db.reception import StoredReception
 from db.records import StoredRecords
 from db.session import migrate, open_engine, reading, unit_of_work
 from db.worklist import StoredWorklist
-from dicom_io.adapters import DicomImages, DicomPrompts, DicomResults
+from dicom_io.adapters import DicomImages, DicomPrompts, DicomResultReader, DicomResults
 from workflow.engine.context import Context
 from workflow.ports import (
     ChangeFeed,
@@ -66,6 +66,7 @@ def build(settings: Settings, *, destination: Destination | None = None) -> Cont
         images=DicomImages(),
         prompts=DicomPrompts(settings),
         results=DicomResults(settings),
+        result_reader=DicomResultReader(),
         destination=destination or open_node(settings.resolved_destination, settings.listener.ae_title),
         keep=_keeper(settings.home / "received"),
         open_segmenter=cache(lambda: open_segmenter(settings.models)),
