@@ -360,6 +360,16 @@ class StoredOverview:
                 .where(TimePointRow.id == visit_key)
             )
 
+    def key_image_folders(self, patient_key: int) -> dict[int, Path]:
+        """See `workflow.ports.Overview.key_image_folders`."""
+        with self.reading() as session:
+            found = session.execute(
+                select(TimePointRow.id, ReportRow.folder)
+                .join(ReportRow, ReportRow.id == TimePointRow.report_id)
+                .where(TimePointRow.patient_key == patient_key)
+            )
+            return {key: Path(folder) for key, folder in found}
+
     def result_object(self, sop_instance_uid: str) -> Path | None:
         """See `workflow.ports.Overview.result_object`."""
         with self.reading() as session:

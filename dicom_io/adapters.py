@@ -264,3 +264,19 @@ def _written(role: str, made: Dataset, folder: Path) -> WrittenObject:
         series_instance_uid=str(made.SeriesInstanceUID),
         study_instance_uid=str(made.StudyInstanceUID),
     )
+
+
+class DicomResultReader:
+    """The port `workflow.ports.ResultReader` on files."""
+
+    def document(self, path: Path) -> bytes | None:
+        """See `workflow.ports.ResultReader.document`."""
+        from dicom_io.shown import pages_of
+
+        return pages_of(path)
+
+    def field_mm(self, path: Path) -> float | None:
+        """See `workflow.ports.ResultReader.field_mm`."""
+        from dicom_io.shown import field_mm_of
+
+        return field_mm_of(path)

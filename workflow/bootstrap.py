@@ -22,7 +22,7 @@ from db.reception import StoredReception
 from db.records import StoredRecords
 from db.session import migrate, open_engine, reading, unit_of_work
 from db.worklist import StoredWorklist
-from dicom_io.adapters import DicomImages, DicomPrompts, DicomResults
+from dicom_io.adapters import DicomImages, DicomPrompts, DicomResultReader, DicomResults
 from workflow.engine.context import Context
 from workflow.ports import (
     ChangeFeed,
@@ -78,6 +78,7 @@ def build(settings: Settings, *, destination: Destination | None = None) -> Cont
         destination=destination or open_destination(settings),
         committer=_open_committer(settings),
         keep=keep,
+        result_reader=DicomResultReader(),
         open_segmenter=cache(lambda: open_segmenter(settings.models)),
         open_tracker=cache(lambda: open_tracker(settings.models)),
         limits_of=limits_of,

@@ -18,6 +18,7 @@ from workflow.ports import (
     ReceivedInstance,
     Reception,
     Records,
+    ResultReader,
     ResultWriter,
     Segmenter,
     Tracker,
@@ -49,6 +50,7 @@ class Context:
     images: ImageReader
     prompts: PromptReader
     results: ResultWriter
+    result_reader: ResultReader
     destination: Destination
     # Keeps received bytes on disk as they came; named second is who sent them.
     keep: Callable[[bytes, str], ReceivedInstance]

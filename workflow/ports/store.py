@@ -418,6 +418,10 @@ class Overview(Protocol):
         """Where the coronal picture of a visit's measured volume is, counted from 1; None without one."""
         ...
 
+    def key_image_folders(self, patient_key: int) -> dict[int, Path]:
+        """Where the current pictures of each visit are, each named after its lesion's tracking UID (.png)."""
+        ...
+
     def result_object(self, sop_instance_uid: str) -> Path | None:
         """Where a result object is, None if there is none."""
         ...
