@@ -9,7 +9,7 @@ from datetime import datetime
 from sqlalchemy import select
 
 from db import mapping
-from db.records import write_audit
+from db.audit import write_audit
 from db.session import UnitOfWork
 from db.tables import ReportRow, ResultObjectRow
 from workflow.domain.record import StoredObject, kind_of_role

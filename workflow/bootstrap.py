@@ -7,7 +7,7 @@ needs them.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,6 +19,7 @@ from db.overview import StoredOverview
 from db.reception import StoredReception
 from db.records import StoredRecords
 from db.session import migrate, open_engine, reading, unit_of_work
+from db.users import StoredUsers
 from dicom_io.adapters import DicomImages, DicomPrompts, DicomResults
 from workflow.engine.context import Context
 from workflow.ports import (
@@ -59,6 +60,13 @@ def build(settings: Settings, *, destination: Destination | None = None) -> Cont
         jobs=StoredJobs(unit=unit, reading=read, clock=utc_now, settings=settings.worker),
         cursors=StoredCursors(unit=unit, reading=read),
         overview=StoredOverview(reading=read),
+        users=StoredUsers(
+            unit=unit,
+            reading=read,
+            clock=utc_now,
+            idle_after=timedelta(minutes=settings.web.session_idle_minutes),
+            ends_after=timedelta(hours=settings.web.session_hours),
+        ),
         images=DicomImages(),
         prompts=DicomPrompts(settings),
         results=DicomResults(settings),

@@ -20,6 +20,7 @@ from workflow.ports import (
     ResultWriter,
     Segmenter,
     Tracker,
+    Users,
 )
 from workflow.settings import Settings
 
@@ -39,6 +40,7 @@ class Context:
     jobs: Jobs
     cursors: Cursors
     overview: Overview
+    users: Users
     images: ImageReader
     prompts: PromptReader
     results: ResultWriter

@@ -39,8 +39,10 @@ from workflow.ports.store import (
     Reception,
     Records,
 )
+from workflow.ports.users import Account, LoginRefusedError, Users
 
 __all__ = [
+    "Account",
     "AuditEntry",
     "ChangeFeed",
     "ChangePage",
@@ -56,6 +58,7 @@ __all__ = [
     "Jobs",
     "KnownPatient",
     "Localizer",
+    "LoginRefusedError",
     "NewJob",
     "Outbox",
     "Overview",
@@ -71,6 +74,7 @@ __all__ = [
     "ResultWriter",
     "Segmenter",
     "Tracker",
+    "Users",
     "WrittenObject",
     "WrittenResults",
     "no_progress",

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Depends, HTTPException, Request, Response
 from fastapi.responses import FileResponse, HTMLResponse, JSONResponse
 
 from workflow.web.plot import sum_plot_svg
-from workflow.web.site import Site, file_answer
+from workflow.web.site import Key, Site, file_answer
 from workflow.web.view import course_table
 
 
@@ -17,24 +17,24 @@ def patient_routes(site: Site) -> APIRouter:
     routes, overview = APIRouter(dependencies=[Depends(site.access.user)]), site.context.overview
 
     @routes.get("/patients/{key}", response_class=HTMLResponse)
-    def show_patient(request: Request, key: int) -> Response:
+    def show_patient(request: Request, key: Key) -> Response:
         course = _course(key)
         table = course_table(course, site.context.limits_of)
         return site.render(request, "patient.html", course=course, table=table, plot=sum_plot_svg(course))
 
     @routes.get("/api/patients/{key}")
-    def api_patient(key: int) -> JSONResponse:
+    def api_patient(key: Key) -> JSONResponse:
         return JSONResponse(_course(key))
 
     @routes.get("/key-images/{time_point_key}/{tracking_uid}.png")
-    def key_image(time_point_key: int, tracking_uid: str) -> FileResponse:
+    def key_image(time_point_key: Key, tracking_uid: str) -> FileResponse:
         return file_answer(overview.key_image(time_point_key, tracking_uid), "image/png", "picture")
 
     @routes.get("/objects/{sop_instance_uid}.dcm")
     def result_object(sop_instance_uid: str) -> FileResponse:
         return file_answer(overview.result_object(sop_instance_uid), "application/dicom", "object")
 
-    def _course(key: int) -> dict[str, Any]:
+    def _course(key: Key) -> dict[str, Any]:
         course = overview.course(key)
         if course is None:
             raise HTTPException(404, "there is no such patient")
