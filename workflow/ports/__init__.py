@@ -42,8 +42,10 @@ from workflow.ports.store import (
     Reception,
     Records,
 )
+from workflow.ports.users import Account, LoginRefusedError, Users
 
 __all__ = [
+    "Account",
     "AuditEntry",
     "ChangeFeed",
     "ChangePage",
@@ -61,6 +63,7 @@ __all__ = [
     "KnownPatient",
     "KnownStudy",
     "Localizer",
+    "LoginRefusedError",
     "NewJob",
     "Outbox",
     "Overview",
@@ -77,6 +80,7 @@ __all__ = [
     "ResultWriter",
     "Segmenter",
     "Tracker",
+    "Users",
     "WrittenObject",
     "WrittenResults",
     "no_progress",
