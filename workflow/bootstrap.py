@@ -20,6 +20,7 @@ from db.reception import StoredReception
 from db.records import StoredRecords
 from db.session import migrate, open_engine, reading, unit_of_work
 from dicom_io.adapters import DicomImages, DicomPrompts, DicomResults
+from workflow.domain.conflict import Comparison
 from workflow.engine.context import Context
 from workflow.ports import (
     ChangeFeed,
@@ -53,7 +54,7 @@ def build(settings: Settings, *, destination: Destination | None = None) -> Cont
     return Context(
         settings=settings,
         clock=utc_now,
-        reception=StoredReception(unit=unit, reading=read, clock=utc_now),
+        reception=StoredReception(unit=unit, reading=read, clock=utc_now, compare=_compare_files),
         records=StoredRecords(unit=unit, reading=read, clock=utc_now),
         outbox=StoredOutbox(unit=unit, reading=read, clock=utc_now),
         jobs=StoredJobs(unit=unit, reading=read, clock=utc_now, settings=settings.worker),
@@ -72,6 +73,12 @@ def build(settings: Settings, *, destination: Destination | None = None) -> Cont
 
 
 # ---------------------------------------------------------------- DICOM
+
+
+def _compare_files(first: Path, other: Path) -> Comparison:
+    from dicom_io.conflicts import compare_files
+
+    return compare_files(first, other)
 
 
 def open_node(node: Node, calling_ae_title: str) -> RemoteNode:
