@@ -24,6 +24,7 @@ from db.session import migrate, open_engine, reading, unit_of_work
 from db.users import StoredUsers
 from db.worklist import StoredWorklist
 from dicom_io.adapters import DicomImages, DicomPrompts, DicomResultReader, DicomResults
+from workflow.domain.conflict import Comparison
 from workflow.engine.context import Context
 from workflow.ports import (
     ChangeFeed,
@@ -58,7 +59,7 @@ def build(settings: Settings, *, destination: Destination | None = None) -> Cont
     migrate(settings.resolved_database_url)
     engine = open_engine(settings.resolved_database_url)
     unit, read = unit_of_work(engine), reading(engine)
-    reception = StoredReception(unit=unit, reading=read, clock=utc_now)
+    reception = StoredReception(unit=unit, reading=read, clock=utc_now, compare=_compare_files)
     keep = _keeper(settings.home / "received")
     return Context(
         settings=settings,
@@ -95,6 +96,12 @@ def build(settings: Settings, *, destination: Destination | None = None) -> Cont
 
 
 # ---------------------------------------------------------------- DICOM
+
+
+def _compare_files(first: Path, other: Path) -> Comparison:
+    from dicom_io.conflicts import compare_files
+
+    return compare_files(first, other)
 
 
 def open_node(node: Node, calling_ae_title: str) -> RemoteNode:
