@@ -3,7 +3,7 @@
 Also an index on when jobs ended, for the throughput of the last day.
 
 Revision ID: 0004
-Revises: 0003
+Revises: 0007
 """
 
 import sqlalchemy as sa
@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from alembic import op
 
 revision = "0004"
-down_revision = "0003"
+down_revision = "0007"
 branch_labels = None
 depends_on = None
 

@@ -43,7 +43,7 @@ def answer_errors(app: FastAPI, site: Site) -> None:
     @app.exception_handler(RequestValidationError)
     def wrong_values(request: Request, error: RequestValidationError) -> Response:
         faults = error.errors()
-        if all(fault["loc"][0] == "path" for fault in faults):  # a key that is none names nothing
+        if any(fault["loc"][0] == "path" for fault in faults):  # a key that is none names nothing
             return answer(request, 404, "there is no such page")
         # The values themselves may be a password or a name: they are not repeated.
         told = "; ".join(f"{fault['loc'][-1]}: {fault['msg']}" for fault in faults)

@@ -20,20 +20,41 @@ _READERS = (AS_DRAWN.name, NOT_OUTLINED.name)
 # A longer reason is folded away under its first words: columns are narrow.
 _REASON_LENGTH = 90
 
+# An absolute path up to its last part; a date, a ratio or a UID path of DICOMweb does not begin so.
+_FOLDERS = re.compile(r"(?<![\w/.:])/(?:[^\s/'\"]+/)+")
 _TRACEBACK = "Traceback (most recent call last):"
 
 
-def page_status(status: dict[str, Any]) -> dict[str, Any]:
-    """The system's state without the words of unforeseen errors: they may quote a header's values.
+def page_work(work: dict[str, Any]) -> dict[str, Any]:
+    """`Overview.work` or `status` as a browser may see it: no words of unforeseen errors, no server's paths.
 
-    Messages that were written for people (unsuitable input, something not there) stay whole.
+    Unforeseen errors may quote a header's values. Messages that were written for people (unsuitable input,
+    something not there) stay whole but for the folders of files that they name.
     """
-    return {**status, "stopped": [{**job, "error": _shown_error(job)} for job in status["stopped"]]}
+    return {
+        **work,
+        "stopped": [{**job, "error": _shown_error(job)} for job in work["stopped"]],
+        "retrying": [{**job, "error": without_folders(job["error"])} for job in work["retrying"]],
+        "quarantine": [
+            {
+                "id": kept["id"],
+                "what": without_folders(kept["what"]),
+                "reason": without_folders(kept["reason"]),
+                "kept_at": kept["kept_at"],
+            }
+            for kept in work["quarantine"]
+        ],
+    }
+
+
+def without_folders(text: str) -> str:
+    """A message without the folders of the server's files: "/data/home/a.dcm" is "a.dcm"."""
+    return _FOLDERS.sub("", text)
 
 
 def _shown_error(job: dict[str, Any]) -> str:
     if _TRACEBACK not in job["error"]:
-        return str(job["error"])
+        return without_folders(job["error"])
     _, _, last = job["error"].rpartition(_TRACEBACK)
     # Frames are indented; the first line that is not begins with the type. Its message may go on below.
     raised = next((line for line in last.splitlines() if line[:1].strip()), "")
