@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from db.cursors import StoredCursors
 from db.events import StoredPatientEvents
 from db.jobs import StoredJobs
+from db.operations import StoredOperations
 from db.outbox import StoredOutbox
 from db.overview import StoredOverview
 from db.priors import StoredPriors
@@ -69,6 +70,7 @@ def build(settings: Settings, *, destination: Destination | None = None) -> Cont
         jobs=StoredJobs(unit=unit, reading=read, clock=utc_now, settings=settings.worker),
         cursors=StoredCursors(unit=unit, reading=read),
         overview=StoredOverview(reading=read),
+        operations=StoredOperations(unit=unit, reading=read, clock=utc_now),
         users=StoredUsers(
             unit=unit,
             reading=read,

@@ -24,6 +24,7 @@ from workflow.ports import (
     Users,
 )
 from workflow.ports.events import PatientEvents
+from workflow.ports.operations import Operations
 from workflow.ports.priors import Priors, PriorSource
 from workflow.ports.worklist import Worklist
 from workflow.settings import Settings
@@ -45,6 +46,7 @@ class Context:
     cursors: Cursors
     overview: Overview
     users: Users
+    operations: Operations
     priors: Priors
     worklist: Worklist
     events: PatientEvents

@@ -16,7 +16,6 @@ from itertools import product
 from pathlib import Path
 
 import pytest
-from argon2 import PasswordHasher
 from browser import PASSWORD, csrf_token, log_in, open_as, open_browser
 from fastapi import Depends, FastAPI, Form
 from fastapi.routing import APIRoute, iter_route_contexts
@@ -25,7 +24,6 @@ from hospital import rows
 from sqlalchemy import select
 from typer.testing import CliRunner
 
-import db.passwords
 import db.users
 from db.passwords import NOBODYS_HASH, hash_of, is_outdated, matches
 from db.tables import AuditRow, FailedLoginsRow, LoginSessionRow
@@ -68,14 +66,6 @@ def empty(tmp_path_factory) -> Path:
     home = tmp_path_factory.mktemp("empty")
     build(load_settings(None, home=home))
     return home / "tumorline.db"
-
-
-@pytest.fixture(autouse=True)
-def hashing(request, monkeypatch) -> None:
-    """Hash at the least cost that argon2 takes, but where the cost is what is tested."""
-    if "attempts" not in request.fixturenames:
-        cheap = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
-        monkeypatch.setattr(db.passwords, "_HASHER", cheap)
 
 
 @pytest.fixture
