@@ -338,17 +338,37 @@ class StoredOverview:
 
     def key_image(self, visit_key: int, tracking_uid: str) -> Path | None:
         """See `workflow.ports.Overview.key_image`."""
-        with self.reading() as session:
-            # The newest report need not be the current one: a withdrawn decision brings an older one back.
-            report = session.scalar(
-                select(ReportRow)
-                .join(TimePointRow, TimePointRow.report_id == ReportRow.id)
-                .where(TimePointRow.id == visit_key)
-            )
+        report = self._report(visit_key)
         lesions = report.document["lesions"] if report else []
         if report is None or tracking_uid not in {lesion["tracking_uid"] for lesion in lesions}:
             return None
         return Path(report.folder) / f"{tracking_uid}.png"
+
+    def overview_image(self, visit_key: int, number: int = 1) -> Path | None:
+        """See `workflow.ports.Overview.overview_image`."""
+        report = self._report(visit_key)
+        if report is None:
+            return None
+        return Path(report.folder) / ("overview.png" if number == 1 else f"overview-{number}.png")
+
+    def _report(self, visit_key: int) -> ReportRow | None:
+        with self.reading() as session:
+            # The newest report need not be the current one: a withdrawn decision brings an older one back.
+            return session.scalar(
+                select(ReportRow)
+                .join(TimePointRow, TimePointRow.report_id == ReportRow.id)
+                .where(TimePointRow.id == visit_key)
+            )
+
+    def key_image_folders(self, patient_key: int) -> dict[int, Path]:
+        """See `workflow.ports.Overview.key_image_folders`."""
+        with self.reading() as session:
+            found = session.execute(
+                select(TimePointRow.id, ReportRow.folder)
+                .join(ReportRow, ReportRow.id == TimePointRow.report_id)
+                .where(TimePointRow.patient_key == patient_key)
+            )
+            return {key: Path(folder) for key, folder in found}
 
     def result_object(self, sop_instance_uid: str) -> Path | None:
         """See `workflow.ports.Overview.result_object`."""

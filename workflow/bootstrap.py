@@ -24,7 +24,7 @@ from db.records import StoredRecords
 from db.session import migrate, open_engine, reading, unit_of_work
 from db.users import StoredUsers
 from db.worklist import StoredWorklist
-from dicom_io.adapters import DicomImages, DicomPrompts, DicomResults
+from dicom_io.adapters import DicomImages, DicomPrompts, DicomResultReader, DicomResults
 from workflow.engine.context import Context
 from workflow.ports import (
     ChangeFeed,
@@ -70,6 +70,10 @@ def build(settings: Settings, *, destination: Destination | None = None) -> Cont
         jobs=StoredJobs(unit=unit, reading=read, clock=utc_now, settings=settings.worker),
         cursors=StoredCursors(unit=unit, reading=read),
         overview=StoredOverview(reading=read),
+        priors=StoredPriors(unit=unit, reading=read, clock=utc_now),
+        prior_source=open_prior_source(settings, reception, keep),
+        worklist=StoredWorklist(reading=read),
+        events=StoredPatientEvents(unit=unit, clock=utc_now),
         operations=StoredOperations(unit=unit, reading=read, clock=utc_now),
         users=StoredUsers(
             unit=unit,
@@ -78,16 +82,13 @@ def build(settings: Settings, *, destination: Destination | None = None) -> Cont
             idle_after=timedelta(minutes=settings.web.session_idle_minutes),
             ends_after=timedelta(hours=settings.web.session_hours),
         ),
-        priors=StoredPriors(unit=unit, reading=read, clock=utc_now),
-        prior_source=open_prior_source(settings, reception, keep),
-        worklist=StoredWorklist(reading=read),
-        events=StoredPatientEvents(unit=unit, clock=utc_now),
         images=DicomImages(),
         prompts=DicomPrompts(settings),
         results=DicomResults(settings),
         destination=destination or open_destination(settings),
         committer=_open_committer(settings),
         keep=keep,
+        result_reader=DicomResultReader(),
         open_segmenter=cache(lambda: open_segmenter(settings.models)),
         open_tracker=cache(lambda: open_tracker(settings.models)),
         limits_of=limits_of,

@@ -239,16 +239,16 @@ class Web(_Section):
         description="Its first password, 8 characters or more. Unset: one is made, and kept at home.",
     )
     login: bool = Field(default=True, description="Only the demo turns this off, and only on loopback.")
-    session_idle_minutes: float = Field(
-        default=60.0, gt=0, description="A login ends after so long without a request."
-    )
-    session_hours: float = Field(default=12.0, gt=0, description="A login ends so long after it began.")
     overdue_after_days: int = Field(
         default=120, ge=1, description="A patient whose latest visit is older is overdue on the worklist."
     )
     image_cache_mb: int = Field(
         default=1024, ge=64, description="Memory for the decoded volumes that readers look at, MB."
     )
+    session_idle_minutes: float = Field(
+        default=60.0, gt=0, description="A login ends after so long without a request."
+    )
+    session_hours: float = Field(default=12.0, gt=0, description="A login ends so long after it began.")
 
 
 class Worker(_Section):

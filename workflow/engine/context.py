@@ -18,6 +18,7 @@ from workflow.ports import (
     ReceivedInstance,
     Reception,
     Records,
+    ResultReader,
     ResultWriter,
     Segmenter,
     Tracker,
@@ -45,14 +46,15 @@ class Context:
     jobs: Jobs
     cursors: Cursors
     overview: Overview
-    users: Users
-    operations: Operations
     priors: Priors
     worklist: Worklist
     events: PatientEvents
+    users: Users
+    operations: Operations
     images: ImageReader
     prompts: PromptReader
     results: ResultWriter
+    result_reader: ResultReader
     destination: Destination
     # Keeps received bytes on disk as they came; named second is who sent them.
     keep: Callable[[bytes, str], ReceivedInstance]

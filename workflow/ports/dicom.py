@@ -208,6 +208,18 @@ class Committer(Protocol):
         ...
 
 
+class ResultReader(Protocol):
+    """Reads what a browser is to show of written results."""
+
+    def document(self, path: Path) -> bytes | None:
+        """The PDF in an encapsulated PDF; None if the object holds no PDF."""
+        ...
+
+    def field_mm(self, path: Path) -> float | None:
+        """The side, mm, of the square that a key image shows; None if it is not there or does not say."""
+        ...
+
+
 class ChangePage(Protocol):
     """A stretch of the change log."""
 

@@ -414,6 +414,14 @@ class Overview(Protocol):
         """Where a visit's current picture of a lesion is, None if there is none."""
         ...
 
+    def overview_image(self, visit_key: int, number: int = 1) -> Path | None:
+        """Where the coronal picture of a visit's measured volume is, counted from 1; None without one."""
+        ...
+
+    def key_image_folders(self, patient_key: int) -> dict[int, Path]:
+        """Where the current pictures of each visit are, each named after its lesion's tracking UID (.png)."""
+        ...
+
     def result_object(self, sop_instance_uid: str) -> Path | None:
         """Where a result object is, None if there is none."""
         ...

@@ -10,6 +10,7 @@ import shutil
 import sqlite3
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from copy import copy
 from dataclasses import replace
 from datetime import datetime, timedelta
 from itertools import product
@@ -583,9 +584,10 @@ def test_a_defect_tells_nothing_of_itself(context, path):
     def broken(*_: object) -> None:
         raise ValueError("Doe^Jane in /srv/secret")
 
-    worklist = replace(context.worklist)
+    worklist, overview = copy(context.worklist), copy(context.overview)
     object.__setattr__(worklist, "page", broken)
-    log_in(browser := open_browser(replace(context, worklist=worklist)), "roe")
+    object.__setattr__(overview, "worklist", broken)
+    log_in(browser := open_browser(replace(context, worklist=worklist, overview=overview)), "roe")
     quiet = TestClient(browser.app, base_url=browser.base_url, raise_server_exceptions=False)
     quiet.cookies, quiet.headers = browser.cookies, browser.headers
     answered = quiet.get(path)
