@@ -332,7 +332,8 @@ class StoredReception:
             _resolve(session, study, now)
             if placement.revision is not None:
                 _add_revision(session, study, placement, placement.revision)
-            if study.state.startswith(StudyState.INGESTING):  # else an instance came: it is looked at again
+            # Else an instance came, and it is looked at again. One that was kept is here by a replay.
+            if study.state.startswith(StudyState.INGESTING) or study.state == StudyState.QUARANTINED:
                 if placement.refusal:
                     _keep_for_a_person(session, study, placement.refusal, now)
                 else:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from db.cursors import StoredCursors
 from db.events import StoredPatientEvents
 from db.jobs import StoredJobs
+from db.operations import StoredOperations
 from db.outbox import StoredOutbox
 from db.overview import StoredOverview
 from db.priors import StoredPriors
@@ -74,6 +75,7 @@ def build(settings: Settings, *, destination: Destination | None = None) -> Cont
         prior_source=open_prior_source(settings, reception, keep),
         worklist=StoredWorklist(reading=read),
         events=StoredPatientEvents(unit=unit, clock=utc_now),
+        operations=StoredOperations(unit=unit, reading=read, clock=utc_now),
         users=StoredUsers(
             unit=unit,
             reading=read,

@@ -91,6 +91,14 @@ RESULT_WORDS: Mapping[ResultState, str] = {
     ResultState.HELD: "held back, validation failed",
     ResultState.REFUSED: "refused by the PACS",
 }
+# The stages of the pipeline as an operator reads them; one that is not here is called by its name.
+STAGE_WORDS: Mapping[str, str] = {
+    "ingest": "look at study",
+    "timeline": "timeline of patient",
+    "infer": "find lesions of visit",
+    "report": "report of patient",
+    "deliver": "deliver report",
+}
 LESION_WORDS: Mapping[LesionState, str] = {
     LesionState.PRESENT: "present",
     LesionState.TOO_SMALL: "too small to measure",

@@ -25,6 +25,7 @@ from workflow.ports import (
     Users,
 )
 from workflow.ports.events import PatientEvents
+from workflow.ports.operations import Operations
 from workflow.ports.priors import Priors, PriorSource
 from workflow.ports.worklist import Worklist
 from workflow.settings import Settings
@@ -49,6 +50,7 @@ class Context:
     worklist: Worklist
     events: PatientEvents
     users: Users
+    operations: Operations
     images: ImageReader
     prompts: PromptReader
     results: ResultWriter

@@ -13,6 +13,7 @@ from workflow.web.errors import answer_errors
 from workflow.web.gate import Gate, allowed_hosts
 from workflow.web.live import live_routes
 from workflow.web.login import login_routes
+from workflow.web.operations import operations_routes
 from workflow.web.patient import patient_routes
 from workflow.web.review import review_routes
 from workflow.web.site import FOLDER, open_site
@@ -48,5 +49,6 @@ def make_app(context: Context, settings: Settings) -> FastAPI:
     app.include_router(patient_routes(site))
     app.include_router(live_routes(site))
     app.include_router(review_routes(site))
+    app.include_router(operations_routes(site))
     app.mount("/static", StaticFiles(directory=FOLDER / "static"), name="static")
     return app

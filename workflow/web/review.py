@@ -130,7 +130,7 @@ def review_routes(site: Site) -> APIRouter:
         request: Request,
         record: PatientRecord,
         visit: Visit,
-        visit_key: int,
+        visit_key: Key,
         user: User,
         seen: str,
         rulings: Callable[[], Sequence[Ruling]],
@@ -156,14 +156,14 @@ def review_routes(site: Site) -> APIRouter:
     def _token(record: PatientRecord, anchor: str) -> str:
         return token_of(record, record.visit(anchor), context)
 
-    def _panel(request: Request, record: PatientRecord, visit: Visit, visit_key: int, user: User) -> Response:
+    def _panel(request: Request, record: PatientRecord, visit: Visit, visit_key: Key, user: User) -> Response:
         view = review_view(record, visit, visit_key, context, user)
         return site.render(request, "review_panel.html", view=view)
 
     return routes
 
 
-def _is_about(job: dict[str, Any], record: PatientRecord, visit_key: int) -> bool:
+def _is_about(job: dict[str, Any], record: PatientRecord, visit_key: Key) -> bool:
     if job["stage"] == "infer":
         return bool(job["subject"] == str(visit_key))
     return job["stage"] in ("timeline", "report") and job["subject"] == str(record.key)

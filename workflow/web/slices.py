@@ -210,7 +210,7 @@ def slices_routes(site: Site, volumes: VolumeCache) -> APIRouter:
     return routes
 
 
-def record_of(context: Context, visit_key: int) -> tuple[PatientRecord, Visit]:
+def record_of(context: Context, visit_key: Key) -> tuple[PatientRecord, Visit]:
     """A patient's record and one of its visits, or 404."""
     found = context.records.patient_of_visit(visit_key)
     if found is None:
