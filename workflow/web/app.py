@@ -8,9 +8,11 @@ from fastapi import FastAPI, Request, Response
 from fastapi.staticfiles import StaticFiles
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
+from workflow import __version__
 from workflow.engine.context import Context
 from workflow.settings import Settings
 from workflow.web.access import LOOPBACK_NAMES
+from workflow.web.api import API_SUMMARY, api_routes
 from workflow.web.colours import palette_css
 from workflow.web.live import live_routes
 from workflow.web.patient import patient_routes
@@ -36,7 +38,15 @@ def make_app(context: Context, settings: Settings) -> FastAPI:
         If a login is wanted with an empty name or password.
     """
     site = open_site(context, settings)
-    app = FastAPI(title="Tumorline", docs_url=None, redoc_url=None, openapi_url=None)
+    # The document and its page are in `api`, behind the login.
+    app = FastAPI(
+        title="Tumorline",
+        version=__version__,
+        description=API_SUMMARY,
+        docs_url=None,
+        redoc_url=None,
+        openapi_url=None,
+    )
     if not settings.web.login:
         app.add_middleware(TrustedHostMiddleware, allowed_hosts=LOOPBACK_NAMES)
 
@@ -47,17 +57,19 @@ def make_app(context: Context, settings: Settings) -> FastAPI:
             response.headers.setdefault(name, value)
         return response
 
-    @app.get("/health")
+    @app.get("/health", tags=["operations"])
     def health() -> dict[str, str]:
+        """Whether the database answers; needs no login."""
         context.overview.check()
         return {"status": "ok"}
 
-    @app.get("/palette.css")
+    @app.get("/palette.css", include_in_schema=False)
     def palette() -> Response:
         return Response(palette_css(), media_type="text/css")
 
     app.include_router(worklist_routes(site))
     app.include_router(patient_routes(site))
     app.include_router(live_routes(site))
+    app.include_router(api_routes(site))
     app.mount("/static", StaticFiles(directory=FOLDER / "static"), name="static")
     return app
