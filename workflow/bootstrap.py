@@ -10,9 +10,10 @@ from collections.abc import Callable, Collection, Sequence
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from db.cursors import StoredCursors
+from db.holdings import StoredHoldings
 from db.jobs import StoredJobs
 from db.outbox import StoredOutbox
 from db.overview import StoredOverview
@@ -28,6 +29,7 @@ from workflow.ports import (
     ReceivedInstance,
     Reception,
     Segmenter,
+    StoreOutcome,
     Tracker,
 )
 from workflow.response import protocol_of
@@ -59,6 +61,7 @@ def build(settings: Settings, *, destination: Destination | None = None) -> Cont
         jobs=StoredJobs(unit=unit, reading=read, clock=utc_now, settings=settings.worker),
         cursors=StoredCursors(unit=unit, reading=read),
         overview=StoredOverview(reading=read),
+        holdings=StoredHoldings(reading=read),
         images=DicomImages(),
         prompts=DicomPrompts(settings),
         results=DicomResults(settings),
@@ -207,3 +210,27 @@ def limits_of(model: str) -> Sequence[str]:
     from models.registry import limits_of
 
     return limits_of(model)
+
+
+# ---------------------------------------------------------------- DICOMweb
+
+
+def dicomweb_routes(
+    context: Context,
+    *,
+    prefix: str,
+    reader: Callable[..., Any],
+    writer: Callable[..., Any],
+    store: Callable[[bytes, Any], StoreOutcome],
+) -> Any:
+    """The routes of our DICOMweb server; see `dicom_io.web`."""
+    from dicom_io.web import dicomweb_routes
+
+    return dicomweb_routes(
+        context.holdings,
+        prefix=prefix,
+        reader=reader,
+        writer=writer,
+        store=store,
+        largest_upload_mb=context.settings.web.largest_upload_mb,
+    )

@@ -189,6 +189,9 @@ class Web(_Section):
     username: str = Field(default="reader", pattern=r"^[^:]+$", description="Not empty, without a colon.")
     password: SecretStr | None = Field(default=None, min_length=8, description="8 characters or more.")
     login: bool = Field(default=True, description="Only the demo turns this off, and only on loopback.")
+    largest_upload_mb: int = Field(
+        default=256, ge=1, description="Of one instance that is stored over DICOMweb."
+    )
 
 
 class Worker(_Section):

@@ -9,6 +9,7 @@ from datetime import datetime
 from workflow.ports import (
     Cursors,
     Destination,
+    Holdings,
     ImageReader,
     Jobs,
     Outbox,
@@ -39,6 +40,7 @@ class Context:
     jobs: Jobs
     cursors: Cursors
     overview: Overview
+    holdings: Holdings
     images: ImageReader
     prompts: PromptReader
     results: ResultWriter

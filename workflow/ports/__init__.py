@@ -12,6 +12,7 @@ from workflow.ports.dicom import (
     WrittenObject,
     WrittenResults,
 )
+from workflow.ports.holdings import HeldInstance, Holdings, StoreFailure, StoreOutcome, StudyKeys
 from workflow.ports.models import (
     Detector,
     Localizer,
@@ -50,6 +51,8 @@ __all__ = [
     "Destination",
     "Detector",
     "DicomServer",
+    "HeldInstance",
+    "Holdings",
     "ImageReader",
     "ImageStack",
     "InstanceHeader",
@@ -72,6 +75,9 @@ __all__ = [
     "Records",
     "ResultWriter",
     "Segmenter",
+    "StoreFailure",
+    "StoreOutcome",
+    "StudyKeys",
     "Tracker",
     "WrittenObject",
     "WrittenResults",
