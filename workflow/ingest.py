@@ -85,6 +85,8 @@ def ingest(job: Job, context: Context) -> None:
         context.reception.quarantine(study.key, str(error))
         raise
     context.reception.place(study.key, placement)
+    if context.prior_source is not None and placement.revision is not None:
+        context.priors.ask(study.key)
     if placement.refusal:
         raise UnsuitableInputError(placement.refusal)
 

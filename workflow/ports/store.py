@@ -8,6 +8,7 @@ from datetime import date, datetime, time
 from pathlib import Path
 from typing import Any, Protocol
 
+from workflow.domain.commitment import AskedCommitment, Commitment
 from workflow.domain.patient import PatientIdentity
 from workflow.domain.record import PatientRecord, Revision, StoredObject
 from workflow.domain.series import SeriesDescription
@@ -287,6 +288,28 @@ class Reception(Protocol):
 class Outbox(Protocol):
     """Result objects until the PACS is proven to hold them."""
 
+    def asked_commitment(self, report_identity: str) -> AskedCommitment | None:
+        """The newest request for commitment of a report's objects that was not answered yet."""
+        ...
+
+    def ask_commitment(
+        self, report_identity: str, transaction_uid: str, sop_instance_uids: Collection[str]
+    ) -> None:
+        """Write a request down before it is sent: its answer may be quicker than we are."""
+        ...
+
+    def give_up_commitment(self, transaction_uid: str) -> None:
+        """Wait for an answer no longer."""
+        ...
+
+    def settle(self, commitment: Commitment) -> bool:
+        """Write an answer down: what is held is proven, the rest is sent again. False if nobody asked."""
+        ...
+
+    def kept(self, sop_instance_uids: Collection[str]) -> dict[str, str]:
+        """The SOP Class UID of each of some instances that were received and are kept here."""
+        ...
+
     def waiting(self, report_identity: str) -> tuple[StoredObject, ...]:
         """What of a report is not proven to be stored, in the order to send it."""
         ...
@@ -375,6 +398,10 @@ class Overview(Protocol):
         """Counts of what waits, runs, failed and was kept for a person."""
         ...
 
+    def work(self) -> dict[str, Any]:
+        """That part of `status`: what runs, waits after an error, stopped or was kept for a person."""
+        ...
+
     def course(self, patient_key: int) -> dict[str, Any] | None:
         """A patient's timeline (timeline.json), None if there is no such patient."""
         ...
@@ -385,6 +412,14 @@ class Overview(Protocol):
 
     def key_image(self, visit_key: int, tracking_uid: str) -> Path | None:
         """Where a visit's current picture of a lesion is, None if there is none."""
+        ...
+
+    def overview_image(self, visit_key: int, number: int = 1) -> Path | None:
+        """Where the coronal picture of a visit's measured volume is, counted from 1; None without one."""
+        ...
+
+    def key_image_folders(self, patient_key: int) -> dict[int, Path]:
+        """Where the current pictures of each visit are, each named after its lesion's tracking UID (.png)."""
         ...
 
     def result_object(self, sop_instance_uid: str) -> Path | None:
