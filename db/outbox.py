@@ -9,8 +9,8 @@ from datetime import datetime
 from sqlalchemy import select
 
 from db import mapping
+from db.audit import write_audit
 from db.jobs import enqueue
-from db.records import write_audit
 from db.session import UnitOfWork
 from db.tables import CommitmentRow, InstanceRow, ReportRow, ResultObjectRow
 from workflow.domain.commitment import AskedCommitment, Commitment, failure_words

@@ -12,8 +12,8 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session, aliased
 
 from db import mapping
+from db.audit import write_audit
 from db.jobs import enqueue
-from db.records import write_audit
 from db.session import UnitOfWork
 from db.tables import (
     InstanceRow,

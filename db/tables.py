@@ -397,6 +397,7 @@ class JobRow(Table):
             postgresql_where=text("state = 'SCHEDULED'"),
         ),
         Index("jobs_by_state", "state", "due_at"),
+        Index("jobs_by_end", "ended_at"),
     )
 
     id: Mapped[int] = mapped_column(primary_key=True)
@@ -497,3 +498,41 @@ class AuditRow(Table):
     action: Mapped[str] = mapped_column(String(48))
     object: Mapped[str] = mapped_column(String(128))
     detail: Mapped[dict[str, Any]]
+
+
+class AccountRow(Table):
+    """A person who may come in. Never deleted: what was signed names its signer. (`user` is SQL's.)"""
+
+    __tablename__ = "account"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    name: Mapped[str] = mapped_column(String(64), unique=True)
+    full_name: Mapped[str] = mapped_column(Text, default="")
+    roles: Mapped[list[Any]]  # values of workflow.domain.users.UserRole
+    password_hash: Mapped[str] = mapped_column(Text)  # argon2id, its parameters and salt included
+    is_disabled: Mapped[bool] = mapped_column(default=False)
+    created_at: Mapped[datetime]
+
+
+class LoginSessionRow(Table):
+    """A browser that logged in. Its token is nowhere here: who reads this table can't come in with it."""
+
+    __tablename__ = "login_session"
+
+    token_sha256: Mapped[str] = mapped_column(String(64), primary_key=True)
+    account_id: Mapped[int] = mapped_column(ForeignKey("account.id"), index=True)
+    created_at: Mapped[datetime] = mapped_column(index=True)
+    last_seen_at: Mapped[datetime]
+    account: Mapped[AccountRow] = relationship(lazy="joined")
+
+
+class FailedLoginsRow(Table):
+    """Failed attempts in a row, for a name (whether or not it is an account's) or from an address."""
+
+    __tablename__ = "failed_logins"
+
+    # "name:" with its SHA-256, as people type passwords into that field, or "address:" with the address.
+    of: Mapped[str] = mapped_column(String(80), primary_key=True)
+    count: Mapped[int]
+    last_at: Mapped[datetime] = mapped_column(index=True)
+    locked_until: Mapped[datetime | None]

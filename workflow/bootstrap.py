@@ -7,7 +7,7 @@ needs them.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,6 +22,7 @@ from db.priors import StoredPriors
 from db.reception import StoredReception
 from db.records import StoredRecords
 from db.session import migrate, open_engine, reading, unit_of_work
+from db.users import StoredUsers
 from db.worklist import StoredWorklist
 from dicom_io.adapters import DicomImages, DicomPrompts, DicomResultReader, DicomResults
 from workflow.engine.context import Context
@@ -75,6 +76,13 @@ def build(settings: Settings, *, destination: Destination | None = None) -> Cont
         prior_source=open_prior_source(settings, reception, keep),
         worklist=StoredWorklist(reading=read),
         events=StoredPatientEvents(unit=unit, clock=utc_now),
+        users=StoredUsers(
+            unit=unit,
+            reading=read,
+            clock=utc_now,
+            idle_after=timedelta(minutes=settings.web.session_idle_minutes),
+            ends_after=timedelta(hours=settings.web.session_hours),
+        ),
         images=DicomImages(),
         prompts=DicomPrompts(settings),
         results=DicomResults(settings),

@@ -217,12 +217,27 @@ class Delivery(_Section):
 
 
 class Web(_Section):
-    """The web page. Without a password one is made at first start and kept in the home folder."""
+    """The web page. `username` and `password` open the first account; `tumorline users` makes the others."""
 
     host: str = Field(default="127.0.0.1", description="The address it listens on.")
     port: int = Field(default=8080, ge=1, le=65535, description="Its port; plain HTTP.")
-    username: str = Field(default="reader", pattern=r"^[^:]+$", description="Not empty, without a colon.")
-    password: SecretStr | None = Field(default=None, min_length=8, description="8 characters or more.")
+    allowed_hosts: tuple[str, ...] = Field(
+        default=(),
+        description="Names that browsers may ask for, beside `host` and this machine's own (localhost): "
+        "the name of the proxy in front. Requests for others are refused.",
+    )
+    trusted_proxies: tuple[str, ...] = Field(
+        default=("127.0.0.1", "::1"),
+        description="Proxies (addresses, networks) whose word on the browser's address and on https counts.",
+    )
+    username: str = Field(
+        default="reader", pattern=r"^[^:]+$", description="Name of the first account, an administrator."
+    )
+    password: SecretStr | None = Field(
+        default=None,
+        min_length=8,
+        description="Its first password, 8 characters or more. Unset: one is made, and kept at home.",
+    )
     login: bool = Field(default=True, description="Only the demo turns this off, and only on loopback.")
     largest_upload_mb: int = Field(
         default=256, ge=1, description="Of one instance that is stored over DICOMweb."
@@ -233,6 +248,10 @@ class Web(_Section):
     image_cache_mb: int = Field(
         default=1024, ge=64, description="Memory for the decoded volumes that readers look at, MB."
     )
+    session_idle_minutes: float = Field(
+        default=60.0, gt=0, description="A login ends after so long without a request."
+    )
+    session_hours: float = Field(default=12.0, gt=0, description="A login ends so long after it began.")
 
 
 class Worker(_Section):

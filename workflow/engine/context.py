@@ -23,6 +23,7 @@ from workflow.ports import (
     ResultWriter,
     Segmenter,
     Tracker,
+    Users,
 )
 from workflow.ports.events import PatientEvents
 from workflow.ports.priors import Priors, PriorSource
@@ -49,6 +50,7 @@ class Context:
     priors: Priors
     worklist: Worklist
     events: PatientEvents
+    users: Users
     images: ImageReader
     prompts: PromptReader
     results: ResultWriter

@@ -73,6 +73,7 @@ def serve_web(settings: Settings, stop: threading.Event) -> None:
             port=settings.web.port,
             log_level="warning",
             access_log=False,  # paths hold keys of patients
+            forwarded_allow_ips=list(settings.web.trusted_proxies),
             timeout_graceful_shutdown=5,
         )
     )

@@ -43,8 +43,10 @@ from workflow.ports.store import (
     Reception,
     Records,
 )
+from workflow.ports.users import Account, LoginRefusedError, Users
 
 __all__ = [
+    "Account",
     "AuditEntry",
     "ChangeFeed",
     "ChangePage",
@@ -64,6 +66,7 @@ __all__ = [
     "KnownPatient",
     "KnownStudy",
     "Localizer",
+    "LoginRefusedError",
     "NewJob",
     "Outbox",
     "Overview",
@@ -83,6 +86,7 @@ __all__ = [
     "StoreOutcome",
     "StudyKeys",
     "Tracker",
+    "Users",
     "WrittenObject",
     "WrittenResults",
     "no_progress",

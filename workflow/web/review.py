@@ -29,7 +29,7 @@ from workflow.review import (
 )
 from workflow.web.review_forms import DecisionBody, SignBody, TakeAllBody, UndoBody, forms_for
 from workflow.web.review_view import decision_words, review_view, why_busy
-from workflow.web.site import Site
+from workflow.web.site import Key, Site
 from workflow.web.slices import VolumeCache, record_of, slices_routes
 
 _MB = 1_000_000
@@ -43,7 +43,7 @@ def review_routes(site: Site) -> APIRouter:
     routes.include_router(slices_routes(site, VolumeCache(site.settings.web.image_cache_mb * _MB)))
 
     @routes.get("/review/{visit_key}", response_class=HTMLResponse)
-    def show_review(request: Request, visit_key: int, user: User = Depends(reader)) -> Response:
+    def show_review(request: Request, visit_key: Key, user: User = Depends(reader)) -> Response:
         record, visit = record_of(context, visit_key)
         view = review_view(record, visit, visit_key, context, user)
         criteria = protocol_of(site.settings.response).criteria
@@ -52,12 +52,12 @@ def review_routes(site: Site) -> APIRouter:
         return site.render(request, "review.html", view=view, forms=forms)
 
     @routes.get("/review/{visit_key}/panel", response_class=HTMLResponse)
-    def show_panel(request: Request, visit_key: int, user: User = Depends(reader)) -> Response:
+    def show_panel(request: Request, visit_key: Key, user: User = Depends(reader)) -> Response:
         record, visit = record_of(context, visit_key)
         return _panel(request, record, visit, visit_key, user)
 
     @routes.get("/review/{visit_key}/state", dependencies=[Depends(reader)])
-    def state(visit_key: int) -> JSONResponse:
+    def state(visit_key: Key) -> JSONResponse:
         record, visit = record_of(context, visit_key)
         told = tell_visit(record, visit, context) if visit.observations else None
         jobs = [j for j in context.overview.status()["running"] if _is_about(j, record, visit_key)]
@@ -74,7 +74,7 @@ def review_routes(site: Site) -> APIRouter:
 
     @routes.post("/review/{visit_key}/decisions")
     def decided(
-        request: Request, visit_key: int, body: DecisionBody, user: User = Depends(reader)
+        request: Request, visit_key: Key, body: DecisionBody, user: User = Depends(reader)
     ) -> Response:
         record, visit = record_of(context, visit_key)
 
@@ -90,7 +90,7 @@ def review_routes(site: Site) -> APIRouter:
         return _decide(request, record, visit, visit_key, user, body.seen, rulings)
 
     @routes.post("/review/{visit_key}/take-all")
-    def taken(request: Request, visit_key: int, body: TakeAllBody, user: User = Depends(reader)) -> Response:
+    def taken(request: Request, visit_key: Key, body: TakeAllBody, user: User = Depends(reader)) -> Response:
         record, visit = record_of(context, visit_key)
 
         def rulings() -> list[Ruling]:
@@ -103,7 +103,7 @@ def review_routes(site: Site) -> APIRouter:
         return _decide(request, record, visit, visit_key, user, body.seen, rulings)
 
     @routes.post("/review/{visit_key}/undo")
-    def undone(request: Request, visit_key: int, body: UndoBody, user: User = Depends(reader)) -> Response:
+    def undone(request: Request, visit_key: Key, body: UndoBody, user: User = Depends(reader)) -> Response:
         record, visit = record_of(context, visit_key)
         try:
             undo(context, record.key, record.day_of(visit), by=user.name, of=body.of)
@@ -112,7 +112,7 @@ def review_routes(site: Site) -> APIRouter:
         return show_panel(request, visit_key, user)
 
     @routes.post("/review/{visit_key}/sign")
-    def signed(request: Request, visit_key: int, body: SignBody, user: User = Depends(reader)) -> Response:
+    def signed(request: Request, visit_key: Key, body: SignBody, user: User = Depends(reader)) -> Response:
         record, visit = record_of(context, visit_key)
         try:
             sign_visit(

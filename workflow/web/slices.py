@@ -29,7 +29,7 @@ from workflow.domain.visit import stack_with_study
 from workflow.engine.context import Context
 from workflow.inference import stack_paths
 from workflow.ports import ImageStack
-from workflow.web.site import Site
+from workflow.web.site import Key, Site
 
 # Of the share of the values that a window without a convention of its own leaves black and white.
 _DARKEST, _BRIGHTEST = 1.0, 99.5
@@ -188,7 +188,7 @@ def slices_routes(site: Site, volumes: VolumeCache) -> APIRouter:
     headers = {"Cache-Control": "private, max-age=600"}
 
     @routes.get("/slices/{visit_key}/{volume}")
-    def about(visit_key: int, volume: str) -> JSONResponse:
+    def about(visit_key: Key, volume: str) -> JSONResponse:
         record, visit = record_of(site.context, visit_key)
         series = _series(record, visit, volume)
         shown = volumes.get(volume, lambda: _read(record, visit, series, site.context))
@@ -197,7 +197,7 @@ def slices_routes(site: Site, volumes: VolumeCache) -> APIRouter:
         )
 
     @routes.get("/slices/{visit_key}/{volume}/{index}.bin")
-    def cut(visit_key: int, volume: str, index: int) -> Response:
+    def cut(visit_key: Key, volume: str, index: int) -> Response:
         shown = volumes.kept(volume)
         if shown is None:
             record, visit = record_of(site.context, visit_key)

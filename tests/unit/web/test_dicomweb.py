@@ -17,6 +17,7 @@ import numpy as np
 import pydicom
 import pytest
 import uvicorn
+from browser import PASSWORD, open_browser
 from dicomweb_client import DICOMwebClient
 from fastapi.testclient import TestClient
 from hospital import RIGHT, Hospital, Sphere, Study
@@ -26,7 +27,6 @@ from pydicom.uid import JPEGLSLossless, RLELossless
 
 from workflow.domain.users import User, UserRole
 from workflow.web import make_app
-from workflow.web.access import DEMO_USER, Access
 
 DAY, LATER = date(2026, 3, 2), date(2026, 6, 1)
 SPHERE = Sphere(centre_lps=RIGHT, diameter_mm=16, is_prompted=True)
@@ -65,7 +65,8 @@ def root(hospital) -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def client(root) -> DICOMwebClient:
-    return DICOMwebClient(root)
+    # As a browser of ours would; its Host header has no port.
+    return DICOMwebClient(root, headers={"Origin": "http://127.0.0.1"})
 
 
 @pytest.fixture(scope="module")
@@ -387,7 +388,7 @@ def test_marks_are_stored_and_say_where_they_are(client, root, tmp_path):
     answer = client.store_instances([marks])
     (stored,) = answer.ReferencedSOPSequence
     assert stored.ReferencedSOPInstanceUID == marks.SOPInstanceUID
-    # The client's Host header has no port, so the address that it is told has none.
+    # What the client is told has the port of its Host header: none.
     path = stored.RetrieveURL.partition("/dicom-web")[2]
     assert httpx.get(f"{root}{path}/metadata").status_code == 200
     assert "FailedSOPSequence" not in answer
@@ -400,7 +401,10 @@ def body_of(*contents: bytes, kind: str = "application/dicom") -> bytes:
 
 def post(root: str, body: bytes, path: str = "/studies", **headers: str) -> httpx.Response:
     kind = 'multipart/related; type="application/dicom"; boundary=cut'
-    return httpx.post(f"{root}{path}", content=body, headers={"Content-Type": kind, **headers})
+    origin = root.removesuffix("/dicom-web")
+    return httpx.post(
+        f"{root}{path}", content=body, headers={"Content-Type": kind, "Origin": origin, **headers}
+    )
 
 
 def as_bytes(dataset: pydicom.Dataset) -> bytes:
@@ -461,16 +465,19 @@ def test_an_instance_beyond_the_limit_is_refused(hospital):
     app = make_app(replace(hospital.context, settings=settings), settings)
     client = TestClient(app, base_url="http://localhost")
     kind = 'multipart/related; type="application/dicom"; boundary=cut'
-    answer = client.post(
-        "/dicom-web/studies", content=body_of(b"x" * (2 << 20)), headers={"Content-Type": kind}
-    )
+    headers = {"Content-Type": kind, "Origin": "http://localhost"}
+    answer = client.post("/dicom-web/studies", content=body_of(b"x" * (2 << 20)), headers=headers)
     assert answer.status_code == 413
 
 
-def test_who_may_only_look_can_not_store(hospital, monkeypatch, root, tmp_path):
-    looker = User(name="ops", roles=frozenset({UserRole.OPERATOR}))
-    monkeypatch.setattr(Access, "_user", lambda self, given: looker)
-    assert post(root, body_of(as_bytes(drawn_marks(tmp_path)))).status_code == 403
-    assert httpx.get(f"{root}/studies").status_code == 200
-    monkeypatch.setattr(Access, "_user", lambda self, given: DEMO_USER)
-    assert post(root, body_of(as_bytes(drawn_marks(tmp_path)))).status_code == 200
+def test_who_may_only_look_can_not_store(hospital, tmp_path):
+    browser = open_browser(hospital.context)
+    for name, role in (("roe", UserRole.READER), ("ops", UserRole.OPERATOR)):
+        hospital.context.users.add(User(name=name, roles=frozenset({role})), PASSWORD, by="test")
+    kind = 'multipart/related; type="application/dicom"; boundary=cut'
+    for name, may_store in (("ops", 403), ("roe", 200)):
+        who = {"auth": (name, PASSWORD), "headers": {"Content-Type": kind}}
+        assert browser.get("/dicom-web/studies", auth=who["auth"]).status_code == 200
+        content = body_of(as_bytes(drawn_marks(tmp_path / name)))
+        assert browser.post("/dicom-web/studies", content=content, **who).status_code == may_store
+    assert browser.get("/dicom-web/studies").status_code == 401
