@@ -166,10 +166,13 @@ class StoredReception:
         with self.reading() as session:
             study = session.get_one(StudyRow, study_key)
             uid = study.study_instance_uid
+            own = select(ResultObjectRow.series_instance_uid).where(ResultObjectRow.study_instance_uid == uid)
             count = session.scalar(
                 select(func.count(InstanceRow.id)).where(
                     InstanceRow.study_instance_uid == uid,
                     InstanceRow.is_own_result.is_(False),
+                    # OHIF stores an edited report into the series of ours that it was made from.
+                    InstanceRow.series_instance_uid.not_in(own),
                     InstanceRow.stored_by == "",  # the PACS has never seen what was stored here
                 )
             )
@@ -185,13 +188,10 @@ class StoredReception:
                     ),
                 )
             )
-            own = session.scalars(
-                select(ResultObjectRow.series_instance_uid).where(ResultObjectRow.study_instance_uid == uid)
-            )
             return QuietStudy(
                 study_instance_uid=uid,
                 instance_count=(count or 0) + (kept or 0),
-                own_result_series=frozenset(own),
+                own_result_series=frozenset(session.scalars(own)),
                 polled_at=study.polled_at,
             )
 

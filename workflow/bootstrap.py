@@ -10,10 +10,11 @@ from collections.abc import Callable, Collection, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from db.cursors import StoredCursors
 from db.events import StoredPatientEvents
+from db.holdings import StoredHoldings
 from db.jobs import StoredJobs
 from db.operations import StoredOperations
 from db.outbox import StoredOutbox
@@ -36,6 +37,7 @@ from workflow.ports import (
     ReceivedInstance,
     Reception,
     Segmenter,
+    StoreOutcome,
     Tracker,
 )
 from workflow.ports.priors import PriorSource
@@ -71,6 +73,7 @@ def build(settings: Settings, *, destination: Destination | None = None) -> Cont
         jobs=StoredJobs(unit=unit, reading=read, clock=utc_now, settings=settings.worker),
         cursors=StoredCursors(unit=unit, reading=read),
         overview=StoredOverview(reading=read),
+        holdings=StoredHoldings(reading=read),
         priors=StoredPriors(unit=unit, reading=read, clock=utc_now),
         prior_source=open_prior_source(settings, reception, keep),
         worklist=StoredWorklist(reading=read),
@@ -288,3 +291,27 @@ def limits_of(model: str) -> Sequence[str]:
     from models.registry import limits_of
 
     return limits_of(model)
+
+
+# ---------------------------------------------------------------- DICOMweb
+
+
+def dicomweb_routes(
+    context: Context,
+    *,
+    prefix: str,
+    reader: Callable[..., Any],
+    writer: Callable[..., Any],
+    store: Callable[[bytes, Any], StoreOutcome],
+) -> Any:
+    """The routes of our DICOMweb server; see `dicom_io.web`."""
+    from dicom_io.web import dicomweb_routes
+
+    return dicomweb_routes(
+        context.holdings,
+        prefix=prefix,
+        reader=reader,
+        writer=writer,
+        store=store,
+        largest_upload_mb=context.settings.web.largest_upload_mb,
+    )

@@ -10,6 +10,7 @@ from workflow.ports import (
     Committer,
     Cursors,
     Destination,
+    Holdings,
     ImageReader,
     Jobs,
     Outbox,
@@ -46,6 +47,7 @@ class Context:
     jobs: Jobs
     cursors: Cursors
     overview: Overview
+    holdings: Holdings
     priors: Priors
     worklist: Worklist
     events: PatientEvents

@@ -14,6 +14,7 @@ from workflow.ports.dicom import (
     WrittenObject,
     WrittenResults,
 )
+from workflow.ports.holdings import HeldInstance, Holdings, StoreFailure, StoreOutcome, StudyKeys
 from workflow.ports.models import (
     Detector,
     Localizer,
@@ -56,6 +57,8 @@ __all__ = [
     "Destination",
     "Detector",
     "DicomServer",
+    "HeldInstance",
+    "Holdings",
     "ImageReader",
     "ImageStack",
     "InstanceHeader",
@@ -81,6 +84,9 @@ __all__ = [
     "ResultReader",
     "ResultWriter",
     "Segmenter",
+    "StoreFailure",
+    "StoreOutcome",
+    "StudyKeys",
     "Tracker",
     "Users",
     "WrittenObject",

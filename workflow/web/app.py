@@ -11,6 +11,7 @@ from workflow.engine.first_account import open_first_account
 from workflow.settings import Settings
 from workflow.web.api import API_SUMMARY, api_routes
 from workflow.web.colours import palette_css
+from workflow.web.dicomweb import dicomweb
 from workflow.web.errors import answer_errors
 from workflow.web.gate import Gate, allowed_hosts
 from workflow.web.live import live_routes
@@ -58,6 +59,7 @@ def make_app(context: Context, settings: Settings) -> FastAPI:
     app.include_router(login_routes(site))
     app.include_router(worklist_routes(site))
     app.include_router(patient_routes(site))
+    app.include_router(dicomweb(site))
     app.include_router(live_routes(site))
     app.include_router(review_routes(site))
     app.include_router(operations_routes(site))
