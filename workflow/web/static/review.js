@@ -72,6 +72,9 @@ function put(html) {
   holder.innerHTML = html;
   document.getElementById("panel").replaceWith(holder.content.querySelector("#panel"));
   view = JSON.parse(document.getElementById("panel").dataset.view);
+  const banner = document.getElementById("banner");
+  banner.classList.toggle("signed", Boolean(view.signed_by));
+  banner.textContent = view.signed_by ? banner.dataset.signed.replace("{}", view.signed_by) : banner.dataset.draft;
   if (had) document.querySelector(`#panel [data-key="${CSS.escape(had)}"]`)?.focus();
   if (view.analysis !== analysis) outlinesHaveChanged();
   else mark();
