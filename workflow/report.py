@@ -361,6 +361,7 @@ def _lesion(
         confidence=seen.confidence,
         model=_model_of(seen),
         prompt_source=seen.prompt_source,
+        marked_by=seen.marked_by,
         reason=seen.reason,
         flags=seen.flags,
         expected_lps=seen.expected_lps,

@@ -30,7 +30,8 @@ _END_AFTER_S = 15.0
 
 def serve_listener(settings: Settings, stop: threading.Event) -> None:
     """Receive studies over DICOM."""
-    server = start_listener(settings, build(settings).reception)
+    context = build(settings)
+    server = start_listener(settings, context.reception, context.outbox)
     if not settings.listener.allowed_calling_ae_titles:
         log.warning("nobody may send: set listener.allowed_calling_ae_titles")
     stop.wait()

@@ -12,6 +12,8 @@ from workflow.engine.context import Context
 from workflow.settings import Settings
 from workflow.web.access import LOOPBACK_NAMES
 from workflow.web.colours import palette_css
+from workflow.web.dicomweb import dicomweb
+from workflow.web.live import live_routes
 from workflow.web.patient import patient_routes
 from workflow.web.review import review_routes
 from workflow.web.site import FOLDER, open_site
@@ -58,6 +60,8 @@ def make_app(context: Context, settings: Settings) -> FastAPI:
 
     app.include_router(worklist_routes(site))
     app.include_router(patient_routes(site))
+    app.include_router(dicomweb(site))
+    app.include_router(live_routes(site))
     app.include_router(review_routes(site))
     app.mount("/static", StaticFiles(directory=FOLDER / "static"), name="static")
     return app

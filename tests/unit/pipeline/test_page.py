@@ -56,7 +56,7 @@ def test_the_worklist_has_the_patient_with_the_latest_response(page):
     assert re.search(r'class="response r-pd">PD<', text)
 
 
-@pytest.mark.parametrize(("path", "most"), [("/api/worklist", 2), ("/patients/1", 8)])
+@pytest.mark.parametrize(("path", "most"), [("/api/worklist", 5), ("/patients/1", 11)])
 def test_pages_ask_a_few_statements_and_load_no_mask(page, hospital, path, most):
     statements: list[str] = []
 
