@@ -23,7 +23,7 @@ from db.reception import StoredReception
 from db.records import StoredRecords
 from db.session import migrate, open_engine, reading, unit_of_work
 from db.worklist import StoredWorklist
-from dicom_io.adapters import DicomImages, DicomPrompts, DicomResultReader, DicomResults
+from dicom_io.adapters import DicomImages, DicomMarks, DicomPrompts, DicomResultReader, DicomResults
 from workflow.engine.context import Context
 from workflow.ports import (
     ChangeFeed,
@@ -77,6 +77,7 @@ def build(settings: Settings, *, destination: Destination | None = None) -> Cont
         events=StoredPatientEvents(unit=unit, clock=utc_now),
         images=DicomImages(),
         prompts=DicomPrompts(settings),
+        marks=DicomMarks(),
         results=DicomResults(settings),
         destination=destination or open_destination(settings),
         committer=_open_committer(settings),

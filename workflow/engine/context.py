@@ -13,6 +13,7 @@ from workflow.ports import (
     Holdings,
     ImageReader,
     Jobs,
+    MarkWriter,
     Outbox,
     Overview,
     PromptReader,
@@ -51,6 +52,7 @@ class Context:
     events: PatientEvents
     images: ImageReader
     prompts: PromptReader
+    marks: MarkWriter
     results: ResultWriter
     result_reader: ResultReader
     destination: Destination

@@ -10,12 +10,13 @@ import shutil
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import uvicorn
 from hospital import Hospital
-from test_review_page import BASELINE, FOLLOW_UP
+from test_review_page import BASELINE, BEFORE_MM, FOLLOW_UP
 
 from workflow.web import make_app
 
@@ -34,7 +35,11 @@ def _served(hospital: Hospital) -> Iterator[str]:
     """The hospital's pages on a port of their own."""
     web = hospital.settings.web.model_copy(update={"login": False})
     app = make_app(hospital.context, hospital.settings.model_copy(update={"web": web}))
-    server = uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=0, log_level="warning", ws="none"))
+    server = uvicorn.Server(
+        uvicorn.Config(
+            app, host="127.0.0.1", port=0, log_level="warning", ws="none", timeout_graceful_shutdown=1
+        )
+    )
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
     try:
@@ -149,3 +154,38 @@ def test_a_follow_up_is_reviewed_and_signed_with_keys_alone(tmp_path, page, pict
         page.locator("#busy").wait_for(state="hidden")
         _keep_pictures(page, pictures, "review-signed")
     assert hospital.time_points()[1]["state"] == "SIGNED"
+
+
+def test_a_baseline_without_marks_is_marked_on_the_canvas_and_its_outline_appears(tmp_path, page, pictures):
+    hospital = Hospital(tmp_path / "hospital")
+    hospital.process(replace(BASELINE, spheres=[replace(s, is_prompted=False) for s in BASELINE.spheres]))
+    with _served(hospital) as url:
+        page.goto(f"{url}/review/1")
+        _wait_for_slices(page)
+        keys, mouse = page.keyboard, page.mouse
+        for _ in range(20):
+            keys.press("PageUp")
+        for _ in range(3):  # to the slice at 12 mm
+            keys.press("ArrowDown")
+        page.wait_for_timeout(300)
+        keys.press("h")
+        # The sphere at (10, 10) mm of an image of 48 mm, which fills the canvas's shorter side.
+        box = page.locator("#now canvas").bounding_box()
+        side = min(box["width"], box["height"]) / 48
+        x = box["x"] + box["width"] / 2 + (10 - 23.5) * side
+        y = box["y"] + box["height"] / 2 + (10 - 23.5) * side
+        for dx, dy in ((5 * side, 0), (0, 5 * side)):
+            mouse.move(x - dx, y - dy)
+            mouse.down()
+            mouse.move(x + dx, y + dy, steps=4)
+            mouse.up()
+        page.locator("#marking [name=label]").fill("left lung")
+        _keep_pictures(page, pictures, "marking")
+        keys.press("Enter")
+        page.locator("#busy").wait_for()
+        hospital.work()
+        page.locator("[data-lesion]").wait_for()
+        page.wait_for_timeout(500)
+        _keep_pictures(page, pictures, "marked")
+    (lesion,) = hospital.time_points()[0]["report"]["lesions"]
+    assert lesion["diameter_mm"] == pytest.approx(BEFORE_MM[0], abs=1.5)

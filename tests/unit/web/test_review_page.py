@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pydicom
 import pytest
 from fastapi.testclient import TestClient
 from hospital import Hospital, Sphere, Study
@@ -416,3 +417,129 @@ def test_a_decision_of_the_command_line_shows_on_the_page(hospital):
     reader = Reader(hospital)
     assert reader.lesion("T02")["is_rejected"]
     assert reader.lesion("T02")["by"] == "Roe"
+
+
+# ---------------------------------------------------------------- marks
+
+
+def _axes(slice_index: int, row: float, column: float, mm: float) -> dict[str, Any]:
+    """Both axes of a lesion on the phantom's pixels of 1 mm."""
+    half = mm / 2
+    return {
+        "kind": "axes",
+        "slice": slice_index,
+        "points": [[row, column - half], [row, column + half], [row - half, column], [row + half, column]],
+    }
+
+
+def _mark(reader: Reader, **values: Any) -> Any:
+    body = {"id": str(uuid.uuid4()), "volume": reader.view["volumes"][0]["id"], **values}
+    return reader.post("marks", **body)
+
+
+@pytest.fixture(scope="module")
+def unmarked_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("unmarked")
+    Hospital(folder).process(
+        replace(BASELINE, spheres=[replace(s, is_prompted=False) for s in BASELINE.spheres])
+    )
+    return folder
+
+
+@pytest.fixture
+def unmarked(tmp_path: Path, unmarked_folder: Path) -> Hospital:
+    return _copy(unmarked_folder, tmp_path)
+
+
+def test_a_mark_on_the_canvas_is_outlined_measured_and_said_to_be_the_readers(unmarked):
+    reader = Reader(unmarked, visit=1, user=_user("Roe"))
+    x, y, z = PLACES[0]
+    answer = _mark(reader, label="left lung", marks=[_axes(int(z / 4), y, x, 12)])
+    assert answer.status_code == 200
+    assert reader.view["busy_with"]
+    unmarked.work()
+    (lesion,) = reader.look()["lesions"]
+    assert lesion["diameter_mm"] == pytest.approx(BEFORE_MM[0], abs=1.5)
+    assert (lesion["site"], lesion["standing"]) == ("Lung", "open")
+    (marks,) = [f for f in _files(unmarked) if f.modality == "SR"]
+    said = pydicom.dcmread(marks.path)
+    assert "Roe" in str(said)
+    assert said.VerificationFlag == "UNVERIFIED"
+
+
+def test_a_mark_stored_twice_is_one_and_a_further_one_another_lesion(unmarked):
+    reader = Reader(unmarked, visit=1)
+    name = str(uuid.uuid4())
+    for _ in range(2):
+        assert _mark(reader, id=name, marks=[_axes(3, 10, 10, 12)]).status_code == 200
+    unmarked.work()
+    assert len(reader.look()["lesions"]) == 1
+    _mark(reader, marks=[_axes(8, 36, 10, 12)])
+    unmarked.work()
+    assert len(reader.look()["lesions"]) == 2
+
+
+def test_a_known_lesion_is_outlined_anew_and_keeps_its_identity(hospital):
+    reader = Reader(hospital)
+    before = reader.lesion("T01")
+    x, y, z = PLACES[2]  # of another sphere: the tracker had taken the wrong one
+    answer = _mark(reader, lesion=before["tracking_uid"], marks=[_axes(int(z / 4), y, x, 12)])
+    assert answer.status_code == 200
+    hospital.work()
+    after = reader.look()["lesions"]
+    (same,) = [one for one in after if one["tracking_uid"] == before["tracking_uid"]]
+    assert same["diameter_mm"] == pytest.approx(AFTER_MM[2], abs=1.5)
+    assert same["standing"] == "open"
+
+
+def test_points_refine_the_outline_that_is_there(hospital):
+    reader = Reader(hospital)
+    lesion = reader.lesion("T01")
+    answer = _mark(
+        reader,
+        lesion=lesion["tracking_uid"],
+        is_refined=True,
+        marks=[{"kind": "point", "slice": 3, "points": [[12.0, 12.0]]}],
+    )
+    assert answer.status_code == 200
+    record = hospital.context.records.load(1)
+    asked: list[Any] = []
+    segment = type(hospital.model).segment
+    hospital.model.segment = lambda volume, prompts, **more: (
+        asked.extend(prompts) or segment(hospital.model, volume, prompts, **more)
+    )
+    hospital.work()
+    (prompt,) = [one for one in asked if one.tracking_uid == lesion["tracking_uid"]]
+    line, point = prompt.shapes
+    (size,) = [
+        o.measurement for o in record.standing[1].observations if o.tracking_uid == prompt.tracking_uid
+    ]
+    assert line.start_lps == pytest.approx(size.long_axis.start_lps, abs=0.01)
+    assert point.position_lps == pytest.approx((12.0, 12.0, 12.0), abs=0.01)
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"marks": []}, "no mark shows"),
+        ({"marks": [{"kind": "line", "slice": 3, "points": [[1, 1]]}]}, "2 points"),
+        ({"marks": [{"kind": "point", "slice": 99, "points": [[1, 1]]}]}, "no slice 100"),
+        ({"marks": [_axes(3, 10, 10, 12)], "lesion": "2.25.1"}, "no such lesion"),
+    ],
+)
+def test_marks_that_can_not_be_taken_say_why(unmarked, values, message):
+    answer = _mark(Reader(unmarked, visit=1), **values)
+    assert answer.status_code == 422
+    assert message in answer.json()["message"]
+
+
+def test_an_outline_that_another_reader_replaced_is_not_replaced_unseen(hospital):
+    first, second = Reader(hospital, user=_user("Roe")), Reader(hospital, user=_user("Doe"))
+    first.decide(Decision.SET_DIAMETER, lesion=first.uid("T01"), diameter_mm=20)
+    answer = _mark(second, lesion=second.uid("T01"), marks=[_axes(3, 10, 10, 12)])
+    assert answer.status_code == 409
+
+
+def _files(hospital: Hospital) -> Any:
+    record = hospital.context.records.load(1)
+    return hospital.context.records.files([study.study_instance_uid for study in record.studies])
