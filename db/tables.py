@@ -306,11 +306,16 @@ class OverrideRow(Table):
 
 
 class SignatureRow(Table):
-    """A radiologist stands behind what a draft report says. What says something else is a draft again."""
+    """A radiologist stands behind what a draft report says. What says something else is a draft again.
+
+    The report may not be written yet: what is signed is what is said of a patient. `patient_key` is missing
+    in old rows whose report is gone.
+    """
 
     __tablename__ = "signature"
 
     report_identity: Mapped[str] = mapped_column(String(64), primary_key=True)
+    patient_key: Mapped[int | None] = mapped_column(ForeignKey("patient.id"), index=True)
     signed_by: Mapped[str] = mapped_column(String(64))
     signed_at: Mapped[datetime]
 

@@ -16,6 +16,7 @@ from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from workflow.domain.drawing import MarkedLesion
 from workflow.domain.errors import UnsuitableInputError
 from workflow.domain.lesion import LesionPrompt, PromptsRead
 from workflow.domain.patient import PatientIdentity
@@ -124,6 +125,16 @@ class DicomPrompts:
         notes = list(read.notes)
         prompts = tuple(replace(one, prompt=_with_valid_uid(one.prompt, notes)) for one in read.prompts)
         return replace(read, prompts=prompts, notes=tuple(notes))
+
+
+class DicomMarks:
+    """A reader's marks as measurement reports."""
+
+    def write(self, lesion: MarkedLesion, image: ImageStack) -> bytes:
+        """See `workflow.ports.MarkWriter.write`."""
+        from dicom_io.marks import marks_report
+
+        return marks_report(lesion, _series_volume(image))
 
 
 class DicomResults:

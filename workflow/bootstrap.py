@@ -25,7 +25,7 @@ from db.records import StoredRecords
 from db.session import migrate, open_engine, reading, unit_of_work
 from db.users import StoredUsers
 from db.worklist import StoredWorklist
-from dicom_io.adapters import DicomImages, DicomPrompts, DicomResultReader, DicomResults
+from dicom_io.adapters import DicomImages, DicomMarks, DicomPrompts, DicomResultReader, DicomResults
 from workflow.domain.conflict import Comparison
 from workflow.engine.context import Context
 from workflow.ports import (
@@ -88,6 +88,7 @@ def build(settings: Settings, *, destination: Destination | None = None) -> Cont
         ),
         images=DicomImages(),
         prompts=DicomPrompts(settings),
+        marks=DicomMarks(),
         results=DicomResults(settings),
         destination=destination or open_destination(settings),
         committer=_open_committer(settings),

@@ -13,6 +13,7 @@ from workflow.ports import (
     Holdings,
     ImageReader,
     Jobs,
+    MarkWriter,
     Outbox,
     Overview,
     PromptReader,
@@ -55,6 +56,7 @@ class Context:
     operations: Operations
     images: ImageReader
     prompts: PromptReader
+    marks: MarkWriter
     results: ResultWriter
     result_reader: ResultReader
     destination: Destination
