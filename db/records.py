@@ -8,16 +8,16 @@ from dataclasses import dataclass
 from datetime import datetime
 from types import MappingProxyType
 
-from sqlalchemy import select, update
+from sqlalchemy import or_, select, update
 from sqlalchemy.orm import Session, defer, selectinload
 
 from db import mapping
+from db.audit import write_audit
 from db.jobs import enqueue
 from db.session import UnitOfWork
 from db.tables import (
     AnalysisRow,
     AssessmentRow,
-    AuditRow,
     InstanceRow,
     LesionRow,
     OverrideRow,
@@ -32,7 +32,7 @@ from workflow.domain.errors import GoneError, TransientError
 from workflow.domain.record import PatientRecord, ReportVersion, Visit
 from workflow.domain.series import PROMPT_MODALITIES
 from workflow.domain.states import StudyState
-from workflow.ports import AuditEntry, Changed, NewJob, ReceivedFile
+from workflow.ports import Changed, NewJob, ReceivedFile
 
 # A reader decides while a worker works: each waits for the other once, rarely twice.
 _TRIES = 10
@@ -122,16 +122,6 @@ def ask_for(session: Session, jobs: Sequence[NewJob]) -> None:
         )
 
 
-def write_audit(session: Session, entries: Sequence[AuditEntry], now: datetime) -> None:
-    """Write down who did what."""
-    for entry in entries:
-        session.add(
-            AuditRow(
-                at=now, actor=entry.actor, action=entry.action, object=entry.about, detail=dict(entry.detail)
-            )
-        )
-
-
 # ---------------------------------------------------------------- loading
 
 
@@ -171,7 +161,12 @@ def load_record(session: Session, patient_key: int) -> PatientRecord:
         .order_by(ReportRow.id)
     ).unique()
     drafts = {report.draft_identity for visit in visits for report in visit.reports}
-    signatures = session.scalars(select(SignatureRow).where(SignatureRow.report_identity.in_(drafts)))
+    # Those of its reports too: a visit that came from another patient was signed there.
+    signatures = session.scalars(
+        select(SignatureRow).where(
+            or_(SignatureRow.patient_key == patient_key, SignatureRow.report_identity.in_(drafts))
+        )
+    )
     return PatientRecord(
         key=patient.id,
         version=patient.version,
@@ -275,7 +270,10 @@ def save_record(session: Session, before: PatientRecord, after: PatientRecord) -
         if draft not in before.signatures:
             session.add(
                 SignatureRow(
-                    report_identity=draft, signed_by=signature.signed_by, signed_at=signature.signed_at
+                    report_identity=draft,
+                    patient_key=after.key,
+                    signed_by=signature.signed_by,
+                    signed_at=signature.signed_at,
                 )
             )
 

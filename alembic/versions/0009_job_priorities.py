@@ -1,7 +1,7 @@
 """jobs have a priority, and a person can cancel them
 
 Revision ID: 0009
-Revises: 0003
+Revises: 0010
 """
 
 import sqlalchemy as sa
@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from alembic import op
 
 revision = "0009"
-down_revision = "0003"
+down_revision = "0010"
 branch_labels = None
 depends_on = None
 

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from workflow.commands._exit import done
-from workflow.commands._shared import ConfigOption, JsonOption, messages, print_json, results, table
+from workflow.commands._shared import ConfigOption, JsonOption, messages, print_json, results, table, who
 
 
 def register(app: typer.Typer) -> None:
@@ -43,12 +43,13 @@ def register(app: typer.Typer) -> None:
         """
         from workflow.bootstrap import build
         from workflow.domain.states import RESULT_WORDS, VISIT_WORDS, ResultState, VisitState
+        from workflow.operations import replay as put_back
         from workflow.settings import load_settings
         from workflow.use_cases.attention import needs_a_person
 
         context = build(load_settings(config))
         if replay is not None:
-            context.jobs.replay(replay)
+            put_back(context, replay, by=who())
             messages.print(f"job {replay} is queued again")
             return
         if cancel is not None:

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from workflow import delivery, inference, ingest, report, timeline
+from workflow import delivery, inference, ingest, priors, report, timeline
 from workflow.domain.errors import TransientError
 from workflow.engine.context import Context
 from workflow.engine.jobs import Failure, Runner, Stage
@@ -30,6 +30,8 @@ def stages(context: Context) -> dict[str, Stage]:
     """Every stage that a job can name."""
     return {
         "ingest": lambda job: ingest.ingest(job, context),
+        "priors": lambda job: priors.seek_priors(job, context),
+        "fetch": lambda job: priors.fetch_prior(job, context),
         "timeline": lambda job: timeline.update_timeline(job, context),
         "infer": lambda job: inference.infer(job, context),
         "report": lambda job: report.report_patient(job, context),
@@ -41,14 +43,15 @@ def failures(context: Context) -> dict[str, Failure]:
     """What a job that ended for good without success leaves on the worklist."""
     return {
         "ingest": lambda job, reason: ingest.fail(job, reason, context),
+        "fetch": lambda job, reason: priors.give_up(job, reason, context),
         "infer": lambda job, reason: inference.give_up(job, reason, context),
     }
 
 
 # Carried out in the worker itself; the others decode what strangers sent, or compute, and get a process of
 # their own (docs/decisions/processes.md).
-LIGHT_STAGES = frozenset({"timeline", "deliver"})
-_PIPELINE_STAGES = frozenset({"ingest", "timeline", "report", "deliver"})
+LIGHT_STAGES = frozenset({"timeline", "deliver", "priors"})
+_PIPELINE_STAGES = frozenset({"ingest", "priors", "fetch", "timeline", "report", "deliver"})
 
 
 def queues(settings: Settings) -> Mapping[str, frozenset[str]]:

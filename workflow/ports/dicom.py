@@ -8,6 +8,8 @@ from datetime import date
 from pathlib import Path
 from typing import Protocol
 
+from workflow.domain.commitment import Commitment
+from workflow.domain.drawing import MarkedLesion
 from workflow.domain.geometry import Volume
 from workflow.domain.lesion import PromptsRead
 from workflow.domain.patient import PatientIdentity
@@ -86,6 +88,20 @@ class PromptReader(Protocol):
             Every object that speaks of the visit.
         images
             All image files of the visit's studies; headers are read, no pixels.
+        """
+        ...
+
+
+class MarkWriter(Protocol):
+    """Writes what a reader drew as an object that any viewer could have stored."""
+
+    def write(self, lesion: MarkedLesion, image: ImageStack) -> bytes:
+        """A DICOM file; the same marks give the same bytes.
+
+        Raises
+        ------
+        UnsuitableInputError
+            If a mark lies outside the volume, or on a slice that no image shows.
         """
         ...
 
@@ -184,6 +200,38 @@ class Destination(Protocol):
 
     def held(self, study_instance_uid: str, series_instance_uid: str) -> frozenset[str]:
         """SOP Instance UIDs that the destination lists for a series."""
+        ...
+
+
+class Committer(Protocol):
+    """Whoever is asked to commit itself to keep what we delivered (storage commitment)."""
+
+    def new_transaction(self) -> str:
+        """A Transaction UID for one request."""
+        ...
+
+    def request(self, transaction_uid: str, objects: Mapping[str, str]) -> Commitment | None:
+        """Ask for instances, SOP Instance UID to SOP Class UID; the answer if it came at once.
+
+        Raises
+        ------
+        TransientError
+            If it is not there.
+        UnsuitableInputError
+            If it does no storage commitment, or refuses the request.
+        """
+        ...
+
+
+class ResultReader(Protocol):
+    """Reads what a browser is to show of written results."""
+
+    def document(self, path: Path) -> bytes | None:
+        """The PDF in an encapsulated PDF; None if the object holds no PDF."""
+        ...
+
+    def field_mm(self, path: Path) -> float | None:
+        """The side, mm, of the square that a key image shows; None if it is not there or does not say."""
         ...
 
 
