@@ -265,6 +265,7 @@ class TimeLimits(_Section):
     """How long a stage may take, in seconds; what takes longer is ended, and its job names that."""
 
     ingest: float = Field(default=900.0, gt=0, description="Reading a study's headers and marks.")
+    fetch: float = Field(default=3600.0, gt=0, description="Having one earlier study sent.")
     infer: float = Field(default=3600.0, gt=0, description="All lesions of one visit.")
     report: float = Field(default=1800.0, gt=0, description="All of a patient's reports that are to be made.")
 

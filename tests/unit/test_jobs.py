@@ -18,8 +18,8 @@ from workflow.domain.errors import GoneError, ProcessLostError, TransientError, 
 from workflow.domain.states import Priority
 from workflow.engine import jobs as engine_jobs
 from workflow.engine.jobs import Runner
-from workflow.engine.reconciler import Reconciler
-from workflow.settings import Worker, load_settings
+from workflow.engine.reconciler import LIGHT_STAGES, Reconciler, queues, stages
+from workflow.settings import TimeLimits, Worker, load_settings
 
 START = datetime(2024, 1, 1, tzinfo=UTC)
 SETTINGS = Worker(lease_s=60, maximum_losses=3, retry_base_s=10, retry_at_most_s=60)
@@ -287,6 +287,14 @@ def test_a_stage_with_much_to_do_keeps_no_other_from_being_announced(unit, clock
     assert sorted(told) == [("inference", 16), ("pipeline", 1)]
     reconciler.tick()
     assert len(told) == 2  # not again at once
+
+
+def test_every_stage_has_a_queue_and_what_runs_apart_has_a_time_limit():
+    settings = load_settings(None)
+    known = set(stages(SimpleNamespace()))
+    queued = [stage for of_queue in queues(settings).values() for stage in of_queue]
+    assert sorted(queued) == sorted(known)
+    assert known - LIGHT_STAGES == set(TimeLimits.model_fields)
 
 
 def test_what_is_urgent_is_done_first_then_what_waits_longest(unit, clock):
