@@ -12,6 +12,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from db.board import StoredBoards
 from db.cursors import StoredCursors
 from db.jobs import StoredJobs
 from db.outbox import StoredOutbox
@@ -20,6 +21,7 @@ from db.reception import StoredReception
 from db.records import StoredRecords
 from db.session import migrate, open_engine, reading, unit_of_work
 from dicom_io.adapters import DicomImages, DicomPrompts, DicomResults
+from dicom_io.board import BoardPackets
 from workflow.engine.context import Context
 from workflow.ports import (
     ChangeFeed,
@@ -59,9 +61,11 @@ def build(settings: Settings, *, destination: Destination | None = None) -> Cont
         jobs=StoredJobs(unit=unit, reading=read, clock=utc_now, settings=settings.worker),
         cursors=StoredCursors(unit=unit, reading=read),
         overview=StoredOverview(reading=read),
+        boards=StoredBoards(unit=unit, reading=read, clock=utc_now),
         images=DicomImages(),
         prompts=DicomPrompts(settings),
         results=DicomResults(settings),
+        packets=BoardPackets(settings),
         destination=destination or open_node(settings.resolved_destination, settings.listener.ae_title),
         keep=_keeper(settings.home / "received"),
         open_segmenter=cache(lambda: open_segmenter(settings.models)),

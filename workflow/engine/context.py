@@ -21,6 +21,7 @@ from workflow.ports import (
     Segmenter,
     Tracker,
 )
+from workflow.ports.board import Boards, PacketWriter
 from workflow.settings import Settings
 
 # Part of every result's identity: raise it when the pipeline's own rules change a result.
@@ -39,9 +40,11 @@ class Context:
     jobs: Jobs
     cursors: Cursors
     overview: Overview
+    boards: Boards
     images: ImageReader
     prompts: PromptReader
     results: ResultWriter
+    packets: PacketWriter
     destination: Destination
     # Keeps received bytes on disk as they came; named second is who sent them.
     keep: Callable[[bytes, str], ReceivedInstance]

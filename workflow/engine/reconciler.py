@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 
-from workflow import delivery, inference, ingest, report, timeline
+from workflow import board, delivery, inference, ingest, report, timeline
 from workflow.domain.errors import TransientError
 from workflow.engine.context import Context
 from workflow.engine.jobs import Failure, Stage, execute
@@ -29,6 +29,7 @@ def stages(context: Context) -> dict[str, Stage]:
         "infer": lambda job: inference.infer(job, context),
         "report": lambda job: report.report_patient(job, context),
         "deliver": lambda job: delivery.deliver(job, context),
+        "board": lambda job: board.write_packet(job, context),
     }
 
 
@@ -37,6 +38,7 @@ def failures(context: Context) -> dict[str, Failure]:
     return {
         "ingest": lambda job, reason: ingest.fail(job, reason, context),
         "infer": lambda job, reason: inference.give_up(job, reason, context),
+        "board": lambda job, reason: board.give_up_packet(job, reason, context),
     }
 
 

@@ -11,6 +11,8 @@ from starlette.middleware.trustedhost import TrustedHostMiddleware
 from workflow.engine.context import Context
 from workflow.settings import Settings
 from workflow.web.access import LOOPBACK_NAMES
+from workflow.web.board import board_routes
+from workflow.web.cohort import cohort_routes
 from workflow.web.colours import palette_css
 from workflow.web.patient import patient_routes
 from workflow.web.site import FOLDER, open_site
@@ -57,5 +59,7 @@ def make_app(context: Context, settings: Settings) -> FastAPI:
 
     app.include_router(worklist_routes(site))
     app.include_router(patient_routes(site))
+    app.include_router(board_routes(site))
+    app.include_router(cohort_routes(site))
     app.mount("/static", StaticFiles(directory=FOLDER / "static"), name="static")
     return app

@@ -20,7 +20,7 @@ from workflow.web.access import Access
 FOLDER = Path(__file__).parent
 
 # The pages of the bar at the top: title and path.
-PAGES = (("Worklist", "/"),)
+PAGES = (("Worklist", "/"), ("Board", "/board"), ("Cohort", "/cohort"))
 
 
 @dataclass(frozen=True, kw_only=True)

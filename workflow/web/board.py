@@ -1,0 +1,221 @@
+"""Tumour boards: days and their lists, what each patient lacks, and frozen packets to hand out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import date
+from typing import Annotated, TypeVar
+
+from fastapi import APIRouter, Depends, Form, HTTPException, Request, Response
+from fastapi.responses import FileResponse, HTMLResponse, JSONResponse, RedirectResponse
+from pydantic import BaseModel, Field
+
+from workflow.board import (
+    add_to_board,
+    ask_board,
+    board_json,
+    freeze_packets,
+    move_on_board,
+    packet_file,
+    packet_json,
+    patient_json,
+    remove_from_board,
+    store_packet,
+)
+from workflow.domain.board import LONGEST_QUESTION, BoardPriority, next_first
+from workflow.domain.errors import UnsuitableInputError
+from workflow.domain.users import User, UserRole
+from workflow.web.site import Site
+
+# What each file is called on the page, in the order of the links.
+FILE_WORDS = {
+    "pdf": "PDF",
+    "pptx": "Slides",
+    "xlsx": "Excel",
+    "csv": "CSV",
+    "fhir.json": "FHIR",
+    "json": "JSON",
+}
+
+
+class AddedPatient(BaseModel):
+    """A patient for a list, as JSON says it."""
+
+    patient_key: int
+    priority: BoardPriority = BoardPriority.NORMAL
+    question: str = Field("", max_length=LONGEST_QUESTION)
+
+
+class ChangedEntry(BaseModel):
+    """What is changed about an entry: words, or its place by some steps."""
+
+    priority: BoardPriority | None = None
+    question: str | None = Field(None, max_length=LONGEST_QUESTION)
+    steps: int = 0
+
+
+def board_routes(site: Site) -> APIRouter:
+    """Boards as pages and as JSON, and the files of their packets."""
+    routes, context = APIRouter(dependencies=[Depends(site.access.user)]), site.context
+    boards = context.boards
+    reader = Depends(site.access.needs(UserRole.READER))
+
+    # ------------------------------------------------------------ pages
+
+    @routes.get("/board", response_class=HTMLResponse)
+    def show_boards(request: Request, day: date | None = None) -> Response:
+        if day is not None:
+            return _to(day)
+        coming, past = next_first(boards.days(), context.clock().date())
+        return site.render(request, "boards.html", coming=coming, past=past, today=context.clock().date())
+
+    @routes.get("/board/{day}", response_class=HTMLResponse)
+    def show_board(request: Request, day: date, find: str = "") -> Response:
+        shown = board_json(boards, day)
+        listed = {entry["patient_key"] for entry in shown["entries"]}
+        found = [patient_json(patient) for patient in boards.find(find) if patient.key not in listed]
+        return site.render(
+            request,
+            "board.html",
+            board=shown,
+            day=day,
+            find=find,
+            found=found,
+            priorities=[p.value for p in BoardPriority],
+            longest=LONGEST_QUESTION,
+            file_words=FILE_WORDS,
+        )
+
+    @routes.post("/board/{day}/add")
+    def add(
+        day: date,
+        patient_key: Annotated[int, Form()],
+        priority: Annotated[BoardPriority, Form()] = BoardPriority.NORMAL,
+        question: Annotated[str, Form()] = "",
+        user: User = reader,
+    ) -> Response:
+        _or_refuse(
+            lambda: add_to_board(
+                context, day=day, patient_key=patient_key, by=user.name, priority=priority, question=question
+            )
+        )
+        return _to(day)
+
+    @routes.post("/board/add")
+    def add_on_a_day(
+        day: Annotated[date, Form()],
+        patient_key: Annotated[int, Form()],
+        priority: Annotated[BoardPriority, Form()] = BoardPriority.NORMAL,
+        question: Annotated[str, Form()] = "",
+        user: User = reader,
+    ) -> Response:
+        return add(day, patient_key, priority, question, user)
+
+    @routes.post("/board/{day}/{patient_key}/move")
+    def move(day: date, patient_key: int, steps: Annotated[int, Form()], user: User = reader) -> Response:
+        _or_refuse(
+            lambda: move_on_board(context, day=day, patient_key=patient_key, steps=steps, by=user.name)
+        )
+        return _to(day)
+
+    @routes.post("/board/{day}/{patient_key}/ask")
+    def ask(
+        day: date,
+        patient_key: int,
+        priority: Annotated[BoardPriority, Form()],
+        question: Annotated[str, Form()] = "",
+        user: User = reader,
+    ) -> Response:
+        _or_refuse(
+            lambda: ask_board(
+                context, day=day, patient_key=patient_key, priority=priority, question=question, by=user.name
+            )
+        )
+        return _to(day)
+
+    @routes.post("/board/{day}/{patient_key}/remove")
+    def remove(day: date, patient_key: int, user: User = reader) -> Response:
+        _or_refuse(lambda: remove_from_board(context, day=day, patient_key=patient_key, by=user.name))
+        return _to(day)
+
+    @routes.post("/board/{day}/packets")
+    def freeze(day: date, user: User = reader) -> Response:
+        _or_refuse(lambda: freeze_packets(context, day=day, by=user.name))
+        return _to(day)
+
+    @routes.post("/board/packets/{packet_id}/store")
+    def store(packet_id: int, user: User = reader) -> Response:
+        packet = _or_refuse(lambda: store_packet(context, packet_id=packet_id, by=user.name))
+        return _to(packet.day)
+
+    @routes.get("/board/packets/{packet_id}/{name}")
+    def download(packet_id: int, name: str) -> FileResponse:
+        try:
+            path, file = packet_file(context, packet_id, name)
+        except UnsuitableInputError as error:
+            raise HTTPException(404, str(error)) from error
+        if not path.is_file():
+            raise HTTPException(404, "the file is gone; make the packet again")
+        return FileResponse(path, media_type=file.media_type, filename=file.name)
+
+    # ------------------------------------------------------------ JSON
+
+    @routes.get("/api/board")
+    def api_boards() -> JSONResponse:
+        days = [{"day": b.day.isoformat(), "patients": b.patients, "urgent": b.urgent} for b in boards.days()]
+        return JSONResponse(days)
+
+    @routes.get("/api/board/{day}")
+    def api_board(day: date) -> JSONResponse:
+        return JSONResponse(board_json(boards, day))
+
+    @routes.post("/api/board/{day}", status_code=201)
+    def api_add(day: date, added: AddedPatient, user: User = reader) -> JSONResponse:
+        _or_refuse(lambda: add_to_board(context, day=day, by=user.name, **dict(added)))
+        return JSONResponse(board_json(boards, day), 201)
+
+    @routes.patch("/api/board/{day}/{patient_key}")
+    def api_change(day: date, patient_key: int, changed: ChangedEntry, user: User = reader) -> JSONResponse:
+        def change() -> None:
+            entry = boards.agenda(day).entry(patient_key)
+            if changed.priority is not None or changed.question is not None:
+                ask_board(
+                    context,
+                    day=day,
+                    patient_key=patient_key,
+                    by=user.name,
+                    priority=changed.priority or entry.priority,
+                    question=entry.question if changed.question is None else changed.question,
+                )
+            if changed.steps:
+                move_on_board(context, day=day, patient_key=patient_key, steps=changed.steps, by=user.name)
+
+        _or_refuse(change)
+        return JSONResponse(board_json(boards, day))
+
+    @routes.delete("/api/board/{day}/{patient_key}")
+    def api_remove(day: date, patient_key: int, user: User = reader) -> JSONResponse:
+        _or_refuse(lambda: remove_from_board(context, day=day, patient_key=patient_key, by=user.name))
+        return JSONResponse(board_json(boards, day))
+
+    @routes.post("/api/board/{day}/packets", status_code=202)
+    def api_freeze(day: date, user: User = reader) -> JSONResponse:
+        made = _or_refuse(lambda: freeze_packets(context, day=day, by=user.name))
+        return JSONResponse([packet_json(packet) for packet in made], 202)
+
+    return routes
+
+
+def _to(day: date) -> Response:
+    return RedirectResponse(f"/board/{day}", 303)
+
+
+T = TypeVar("T")
+
+
+def _or_refuse(act: Callable[[], T]) -> T:
+    """What a verb gives; what it refuses is answered with 409 and its reason."""
+    try:
+        return act()
+    except UnsuitableInputError as error:
+        raise HTTPException(409, str(error)) from error
