@@ -12,9 +12,9 @@ from typing import Any
 from sqlalchemy import func, or_, select
 from sqlalchemy.orm import Session
 
+from db.audit import write_audit
 from db.jobs import enqueue
-from db.overview import patient_course, readable_name
-from db.records import write_audit
+from db.overview import patient_course
 from db.session import UnitOfWork
 from db.tables import (
     BoardEntryRow,
@@ -41,6 +41,7 @@ from workflow.domain.board import (
 )
 from workflow.domain.cohort import CohortVisit
 from workflow.domain.errors import ConflictError, UnsuitableInputError
+from workflow.domain.patient import readable_name
 from workflow.domain.states import VisitState
 from workflow.ports import AuditEntry
 from workflow.ports.board import FrozenPacket, FrozenPatient
@@ -435,8 +436,12 @@ def _frozen_patient(session: Session, patient: BoardPatient, entry: BoardEntry) 
         .join(ReportRow, ReportRow.id == TimePointRow.report_id)
         .where(TimePointRow.patient_key == patient.key)
     )
+    course = patient_course(session, patient.key)
+    for point in course["time_points"]:
+        for made in point["objects"]:
+            del made["path"]  # a packet leaves the house; where our files lie stays here
     return {
-        "course": patient_course(session, patient.key),
+        "course": course,
         "pictures": {str(key): folder for key, folder in folders},
         "priority": entry.priority.value,
         "question": entry.question,

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +23,16 @@ UnitOfWork = Callable[[], AbstractContextManager[Session]]
 def open_engine(url: str) -> Engine:
     """Open the database; SQLite in WAL mode with real transactions and a patient lock wait."""
     parsed = make_url(url)
+    # RFC 8259 knows no NaN and no infinity: none is written, and what an older version wrote is "not known".
+    json_of_numbers: dict[str, Any] = {
+        "json_serializer": partial(json.dumps, allow_nan=False),
+        "json_deserializer": partial(json.loads, parse_constant=lambda _: None),
+    }
     if parsed.get_backend_name() != "sqlite":
-        return create_engine(url, pool_pre_ping=True)
+        return create_engine(url, pool_pre_ping=True, **json_of_numbers)
     if parsed.database and parsed.database != ":memory:":
         Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
-    engine = create_engine(url, connect_args={"timeout": 30})
+    engine = create_engine(url, connect_args={"timeout": 30}, **json_of_numbers)
 
     @event.listens_for(engine, "connect")
     def _configure(connection: Any, _record: Any) -> None:

@@ -74,6 +74,8 @@ class StudyRow(Table):
     """A study of which at least one instance was received."""
 
     __tablename__ = "study"
+    # For the worklist: each patient's latest day is read from the index alone.
+    __table_args__ = (Index("studies_of_patient_by_day", "patient_key", "study_date"),)
 
     id: Mapped[int] = mapped_column(primary_key=True)
     study_instance_uid: Mapped[str] = mapped_column(UID, unique=True)
@@ -132,6 +134,8 @@ class InstanceRow(Table):
     refers_to: Mapped[list[Any] | None]
     # Our own results come back from the PACS; they are neither input nor prompt.
     is_own_result: Mapped[bool] = mapped_column(default=False)
+    # The user who stored it here; "" where a machine sent it.
+    stored_by: Mapped[str] = mapped_column(String(64), default="")
 
 
 class RevisionRow(Table):
@@ -161,6 +165,8 @@ class TimePointRow(Table):
     """A visit on its patient's timeline; `study_id` is its first study, which names it."""
 
     __tablename__ = "time_point"
+    # For the worklist: whether a patient has any report is read from the index alone.
+    __table_args__ = (Index("reports_of_patient", "patient_key", "report_id"),)
 
     id: Mapped[int] = mapped_column(primary_key=True)
     patient_key: Mapped[int] = mapped_column(ForeignKey("patient.id"), index=True)
@@ -260,6 +266,7 @@ class ObservationRow(Table):
     flags: Mapped[list[Any]]
     model: Mapped[dict[str, Any]]
     prompt_source: Mapped[str] = mapped_column(String(64), default="")
+    marked_by: Mapped[str] = mapped_column(String(64), default="")
     reason: Mapped[str] = mapped_column(Text, default="")
     analysis: Mapped[AnalysisRow] = relationship(back_populates="observations")
     lesion: Mapped[LesionRow] = relationship(lazy="joined")
@@ -352,6 +359,19 @@ class ResultObjectRow(Table):
     report: Mapped[ReportRow] = relationship(back_populates="objects")
 
 
+class CommitmentRow(Table):
+    """A request for storage commitment of a report's objects, and its answer (PS3.4 annex J)."""
+
+    __tablename__ = "commitment"
+
+    transaction_uid: Mapped[str] = mapped_column(UID, primary_key=True)
+    report_identity: Mapped[str] = mapped_column(String(64), index=True)
+    sop_instance_uids: Mapped[list[Any]]
+    asked_at: Mapped[datetime]
+    answered_at: Mapped[datetime | None]
+    failed: Mapped[dict[str, Any]] = mapped_column(default=dict)
+
+
 class JobRow(Table):
     """What must be done. States are UPS's (PS3.4 CC.1.1); a Celery message carries the id only.
 
@@ -377,6 +397,7 @@ class JobRow(Table):
             postgresql_where=text("state = 'SCHEDULED'"),
         ),
         Index("jobs_by_state", "state", "due_at"),
+        Index("jobs_by_end", "ended_at"),
     )
 
     id: Mapped[int] = mapped_column(primary_key=True)
@@ -451,6 +472,37 @@ class BoardPacketRow(Table):
     files: Mapped[list[Any]]
 
 
+class PriorSearchRow(Table):
+    """A study whose priors were looked for in the PACS, once; what was passed over has its reason."""
+
+    __tablename__ = "prior_search"
+
+    study_id: Mapped[int] = mapped_column(ForeignKey("study.id"), primary_key=True)
+    patient_key: Mapped[int] = mapped_column(ForeignKey("patient.id"), index=True)
+    source: Mapped[str] = mapped_column(String(128), default="")
+    asked_at: Mapped[datetime]
+    answered_at: Mapped[datetime | None]
+    passed_over: Mapped[list[Any]] = mapped_column(default=list)
+
+
+class PriorStudyRow(Table):
+    """An earlier study of a patient that is fetched from the PACS: workflow.domain.priors.PriorState."""
+
+    __tablename__ = "prior_study"
+    __table_args__ = (UniqueConstraint("patient_key", "study_instance_uid", name="uq_prior_study"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    patient_key: Mapped[int] = mapped_column(ForeignKey("patient.id"))
+    study_instance_uid: Mapped[str] = mapped_column(UID, index=True)
+    study_date: Mapped[date | None] = mapped_column(Date)
+    description: Mapped[str] = mapped_column(Text, default="")
+    instance_count: Mapped[int | None]
+    reason: Mapped[str] = mapped_column(Text, default="")
+    state: Mapped[str] = mapped_column(String(16), default="WANTED")
+    error: Mapped[str] = mapped_column(Text, default="")
+    wanted_at: Mapped[datetime]
+
+
 class CursorRow(Table):
     """How far a feed was read, e.g. Orthanc's `/changes`."""
 
@@ -458,6 +510,20 @@ class CursorRow(Table):
 
     name: Mapped[str] = mapped_column(String(64), primary_key=True)
     value: Mapped[int]
+
+
+class PatientEventRow(Table):
+    """What happened to a patient on a day, as a reader noted it; no result depends on it."""
+
+    __tablename__ = "patient_event"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    patient_key: Mapped[int] = mapped_column(ForeignKey("patient.id"), index=True)
+    day: Mapped[date] = mapped_column(Date)
+    kind: Mapped[str] = mapped_column(String(16))  # workflow.domain.events.EventKind
+    text: Mapped[str] = mapped_column(Text, default="")
+    author: Mapped[str] = mapped_column(String(64))
+    created_at: Mapped[datetime]
 
 
 class AuditRow(Table):
@@ -471,3 +537,41 @@ class AuditRow(Table):
     action: Mapped[str] = mapped_column(String(48))
     object: Mapped[str] = mapped_column(String(128))
     detail: Mapped[dict[str, Any]]
+
+
+class AccountRow(Table):
+    """A person who may come in. Never deleted: what was signed names its signer. (`user` is SQL's.)"""
+
+    __tablename__ = "account"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    name: Mapped[str] = mapped_column(String(64), unique=True)
+    full_name: Mapped[str] = mapped_column(Text, default="")
+    roles: Mapped[list[Any]]  # values of workflow.domain.users.UserRole
+    password_hash: Mapped[str] = mapped_column(Text)  # argon2id, its parameters and salt included
+    is_disabled: Mapped[bool] = mapped_column(default=False)
+    created_at: Mapped[datetime]
+
+
+class LoginSessionRow(Table):
+    """A browser that logged in. Its token is nowhere here: who reads this table can't come in with it."""
+
+    __tablename__ = "login_session"
+
+    token_sha256: Mapped[str] = mapped_column(String(64), primary_key=True)
+    account_id: Mapped[int] = mapped_column(ForeignKey("account.id"), index=True)
+    created_at: Mapped[datetime] = mapped_column(index=True)
+    last_seen_at: Mapped[datetime]
+    account: Mapped[AccountRow] = relationship(lazy="joined")
+
+
+class FailedLoginsRow(Table):
+    """Failed attempts in a row, for a name (whether or not it is an account's) or from an address."""
+
+    __tablename__ = "failed_logins"
+
+    # "name:" with its SHA-256, as people type passwords into that field, or "address:" with the address.
+    of: Mapped[str] = mapped_column(String(80), primary_key=True)
+    count: Mapped[int]
+    last_at: Mapped[datetime] = mapped_column(index=True)
+    locked_until: Mapped[datetime | None]

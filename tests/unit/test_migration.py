@@ -84,6 +84,7 @@ def test_no_row_is_lost(former):
     migrate(f"sqlite:///{former}")
     after = _counts(former)
     assert {table: after[table] for table in before} == before
+    assert not any(after[table] for table in after.keys() - before.keys())
 
 
 def test_the_migrated_schema_is_what_the_tables_say(url):

@@ -77,6 +77,13 @@ VISIT_WORDS: Mapping[VisitState, str] = {
     VisitState.QUARANTINED: "waits for a decision",
     VisitState.JOINED: "part of another visit",
 }
+STUDY_WORDS: Mapping[StudyState, str] = {
+    StudyState.RECEIVING: "being received",
+    StudyState.INGESTING: "being looked at",
+    StudyState.INGESTING_INCOMPLETE: "being looked at, incomplete",
+    StudyState.INGESTED: "not used",
+    StudyState.QUARANTINED: "waits for a decision",
+}
 RESULT_WORDS: Mapping[ResultState, str] = {
     ResultState.PENDING: "to be sent",
     ResultState.SENT: "sent, not yet listed by the PACS",

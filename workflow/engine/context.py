@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from workflow.ports import (
+    Committer,
     Cursors,
     Destination,
     ImageReader,
@@ -17,11 +18,16 @@ from workflow.ports import (
     ReceivedInstance,
     Reception,
     Records,
+    ResultReader,
     ResultWriter,
     Segmenter,
     Tracker,
+    Users,
 )
 from workflow.ports.board import Boards, PacketWriter
+from workflow.ports.events import PatientEvents
+from workflow.ports.priors import Priors, PriorSource
+from workflow.ports.worklist import Worklist
 from workflow.settings import Settings
 
 # Part of every result's identity: raise it when the pipeline's own rules change a result.
@@ -41,10 +47,15 @@ class Context:
     cursors: Cursors
     overview: Overview
     boards: Boards
+    packets: PacketWriter
+    priors: Priors
+    worklist: Worklist
+    events: PatientEvents
+    users: Users
     images: ImageReader
     prompts: PromptReader
     results: ResultWriter
-    packets: PacketWriter
+    result_reader: ResultReader
     destination: Destination
     # Keeps received bytes on disk as they came; named second is who sent them.
     keep: Callable[[bytes, str], ReceivedInstance]
@@ -54,3 +65,7 @@ class Context:
     limits_of: Callable[[str], Sequence[str]]
     # How many instances the PACS has of a study, the series named second left out.
     pacs_instance_count: Callable[[str, Collection[str]], int] | None = None
+    # Who commits itself to keep what was delivered; None where the destination's list is the proof.
+    committer: Committer | None = None
+    # Who is asked for earlier studies of a patient; None where they are not fetched.
+    prior_source: PriorSource | None = None

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from datetime import date
-from typing import Annotated, TypeVar
+from typing import Annotated
 
-from fastapi import APIRouter, Depends, Form, HTTPException, Request, Response
+from fastapi import APIRouter, Depends, Form, HTTPException, Query, Request, Response
 from fastapi.responses import FileResponse, HTMLResponse, JSONResponse, RedirectResponse
 from pydantic import BaseModel, Field
 
@@ -25,7 +24,7 @@ from workflow.board import (
 from workflow.domain.board import LONGEST_QUESTION, BoardPriority, next_first
 from workflow.domain.errors import UnsuitableInputError
 from workflow.domain.users import User, UserRole
-from workflow.web.site import Site
+from workflow.web.site import Key, Site
 
 # What each file is called on the page, in the order of the links.
 FILE_WORDS = {
@@ -62,14 +61,33 @@ def board_routes(site: Site) -> APIRouter:
 
     # ------------------------------------------------------------ pages
 
-    @routes.get("/board", response_class=HTMLResponse)
+    @routes.get("/board", response_class=HTMLResponse, include_in_schema=False)
     def show_boards(request: Request, day: date | None = None) -> Response:
         if day is not None:
             return _to(day)
         coming, past = next_first(boards.days(), context.clock().date())
         return site.render(request, "boards.html", coming=coming, past=past, today=context.clock().date())
 
-    @routes.get("/board/{day}", response_class=HTMLResponse)
+    @routes.get("/board/add", response_class=HTMLResponse, include_in_schema=False)
+    def choose_a_day(
+        request: Request, patient_key: Annotated[int, Query(ge=1, lt=2**31)], user: User = reader
+    ) -> Response:
+        patient = boards.patients([patient_key]).get(patient_key)
+        if patient is None:
+            raise HTTPException(404, "there is no such patient")
+        today = context.clock().date()
+        coming, _ = next_first(boards.days(), today)
+        return site.render(
+            request,
+            "board_add.html",
+            patient=patient,
+            listed=boards.days_of(patient_key),
+            next_day=coming[0].day if coming else today,
+            priorities=[p.value for p in BoardPriority],
+            longest=LONGEST_QUESTION,
+        )
+
+    @routes.get("/board/{day}", response_class=HTMLResponse, include_in_schema=False)
     def show_board(request: Request, day: date, find: str = "") -> Response:
         shown = board_json(boards, day)
         listed = {entry["patient_key"] for entry in shown["entries"]}
@@ -84,9 +102,10 @@ def board_routes(site: Site) -> APIRouter:
             priorities=[p.value for p in BoardPriority],
             longest=LONGEST_QUESTION,
             file_words=FILE_WORDS,
+            names={e["patient_key"]: e["patient_name"] or e["patient_id"] for e in shown["entries"]},
         )
 
-    @routes.post("/board/{day}/add")
+    @routes.post("/board/{day}/add", tags=["boards"])
     def add(
         day: date,
         patient_key: Annotated[int, Form()],
@@ -94,14 +113,13 @@ def board_routes(site: Site) -> APIRouter:
         question: Annotated[str, Form()] = "",
         user: User = reader,
     ) -> Response:
-        _or_refuse(
-            lambda: add_to_board(
-                context, day=day, patient_key=patient_key, by=user.name, priority=priority, question=question
-            )
+        """Put a patient on the list of a day."""
+        add_to_board(
+            context, day=day, patient_key=patient_key, by=user.name, priority=priority, question=question
         )
         return _to(day)
 
-    @routes.post("/board/add")
+    @routes.post("/board/add", tags=["boards"])
     def add_on_a_day(
         day: Annotated[date, Form()],
         patient_key: Annotated[int, Form()],
@@ -109,47 +127,50 @@ def board_routes(site: Site) -> APIRouter:
         question: Annotated[str, Form()] = "",
         user: User = reader,
     ) -> Response:
+        """The same with the day in the form, as the patient's page has it."""
         return add(day, patient_key, priority, question, user)
 
-    @routes.post("/board/{day}/{patient_key}/move")
-    def move(day: date, patient_key: int, steps: Annotated[int, Form()], user: User = reader) -> Response:
-        _or_refuse(
-            lambda: move_on_board(context, day=day, patient_key=patient_key, steps=steps, by=user.name)
-        )
+    @routes.post("/board/{day}/{patient_key}/move", tags=["boards"])
+    def move(day: date, patient_key: Key, steps: Annotated[int, Form()], user: User = reader) -> Response:
+        """Discuss a patient some places later, or earlier if negative."""
+        move_on_board(context, day=day, patient_key=patient_key, steps=steps, by=user.name)
         return _to(day)
 
-    @routes.post("/board/{day}/{patient_key}/ask")
+    @routes.post("/board/{day}/{patient_key}/ask", tags=["boards"])
     def ask(
         day: date,
-        patient_key: int,
+        patient_key: Key,
         priority: Annotated[BoardPriority, Form()],
         question: Annotated[str, Form()] = "",
         user: User = reader,
     ) -> Response:
-        _or_refuse(
-            lambda: ask_board(
-                context, day=day, patient_key=patient_key, priority=priority, question=question, by=user.name
-            )
+        """Change priority and question."""
+        ask_board(
+            context, day=day, patient_key=patient_key, priority=priority, question=question, by=user.name
         )
         return _to(day)
 
-    @routes.post("/board/{day}/{patient_key}/remove")
-    def remove(day: date, patient_key: int, user: User = reader) -> Response:
-        _or_refuse(lambda: remove_from_board(context, day=day, patient_key=patient_key, by=user.name))
+    @routes.post("/board/{day}/{patient_key}/remove", tags=["boards"])
+    def remove(day: date, patient_key: Key, user: User = reader) -> Response:
+        """Take a patient off the list; packets stay."""
+        remove_from_board(context, day=day, patient_key=patient_key, by=user.name)
         return _to(day)
 
-    @routes.post("/board/{day}/packets")
+    @routes.post("/board/{day}/packets", tags=["boards"])
     def freeze(day: date, user: User = reader) -> Response:
-        _or_refuse(lambda: freeze_packets(context, day=day, by=user.name))
+        """Freeze a packet of each patient and one of the list."""
+        freeze_packets(context, day=day, by=user.name)
         return _to(day)
 
-    @routes.post("/board/packets/{packet_id}/store")
-    def store(packet_id: int, user: User = reader) -> Response:
-        packet = _or_refuse(lambda: store_packet(context, packet_id=packet_id, by=user.name))
+    @routes.post("/board/packets/{packet_id}/store", tags=["boards"])
+    def store(packet_id: Key, user: User = reader) -> Response:
+        """Send a patient's packet to the PACS as a PDF of the latest study."""
+        packet = store_packet(context, packet_id=packet_id, by=user.name)
         return _to(packet.day)
 
-    @routes.get("/board/packets/{packet_id}/{name}")
-    def download(packet_id: int, name: str) -> FileResponse:
+    @routes.get("/board/packets/{packet_id}/{name}", tags=["boards"])
+    def download(packet_id: Key, name: str) -> FileResponse:
+        """A file of a packet; its name says nothing about the patient."""
         try:
             path, file = packet_file(context, packet_id, name)
         except UnsuitableInputError as error:
@@ -160,47 +181,50 @@ def board_routes(site: Site) -> APIRouter:
 
     # ------------------------------------------------------------ JSON
 
-    @routes.get("/api/board")
+    @routes.get("/api/board", tags=["boards"])
     def api_boards() -> JSONResponse:
+        """Every day that has a board."""
         days = [{"day": b.day.isoformat(), "patients": b.patients, "urgent": b.urgent} for b in boards.days()]
         return JSONResponse(days)
 
-    @routes.get("/api/board/{day}")
+    @routes.get("/api/board/{day}", tags=["boards"])
     def api_board(day: date) -> JSONResponse:
+        """A day's list: what is asked, what each patient lacks, the packets and what changed since."""
         return JSONResponse(board_json(boards, day))
 
-    @routes.post("/api/board/{day}", status_code=201)
+    @routes.post("/api/board/{day}", tags=["boards"], status_code=201)
     def api_add(day: date, added: AddedPatient, user: User = reader) -> JSONResponse:
-        _or_refuse(lambda: add_to_board(context, day=day, by=user.name, **dict(added)))
+        """Put a patient on the list."""
+        add_to_board(context, day=day, by=user.name, **dict(added))
         return JSONResponse(board_json(boards, day), 201)
 
-    @routes.patch("/api/board/{day}/{patient_key}")
-    def api_change(day: date, patient_key: int, changed: ChangedEntry, user: User = reader) -> JSONResponse:
-        def change() -> None:
-            entry = boards.agenda(day).entry(patient_key)
-            if changed.priority is not None or changed.question is not None:
-                ask_board(
-                    context,
-                    day=day,
-                    patient_key=patient_key,
-                    by=user.name,
-                    priority=changed.priority or entry.priority,
-                    question=entry.question if changed.question is None else changed.question,
-                )
-            if changed.steps:
-                move_on_board(context, day=day, patient_key=patient_key, steps=changed.steps, by=user.name)
-
-        _or_refuse(change)
+    @routes.patch("/api/board/{day}/{patient_key}", tags=["boards"])
+    def api_change(day: date, patient_key: Key, changed: ChangedEntry, user: User = reader) -> JSONResponse:
+        """Change a patient's priority or question, or move the patient by steps (negative: earlier)."""
+        entry = boards.agenda(day).entry(patient_key)
+        if changed.priority is not None or changed.question is not None:
+            ask_board(
+                context,
+                day=day,
+                patient_key=patient_key,
+                by=user.name,
+                priority=changed.priority or entry.priority,
+                question=entry.question if changed.question is None else changed.question,
+            )
+        if changed.steps:
+            move_on_board(context, day=day, patient_key=patient_key, steps=changed.steps, by=user.name)
         return JSONResponse(board_json(boards, day))
 
-    @routes.delete("/api/board/{day}/{patient_key}")
-    def api_remove(day: date, patient_key: int, user: User = reader) -> JSONResponse:
-        _or_refuse(lambda: remove_from_board(context, day=day, patient_key=patient_key, by=user.name))
+    @routes.delete("/api/board/{day}/{patient_key}", tags=["boards"])
+    def api_remove(day: date, patient_key: Key, user: User = reader) -> JSONResponse:
+        """Take a patient off the list; packets stay."""
+        remove_from_board(context, day=day, patient_key=patient_key, by=user.name)
         return JSONResponse(board_json(boards, day))
 
-    @routes.post("/api/board/{day}/packets", status_code=202)
+    @routes.post("/api/board/{day}/packets", tags=["boards"], status_code=202)
     def api_freeze(day: date, user: User = reader) -> JSONResponse:
-        made = _or_refuse(lambda: freeze_packets(context, day=day, by=user.name))
+        """Freeze a packet of each patient and one of the list; workers write their files."""
+        made = freeze_packets(context, day=day, by=user.name)
         return JSONResponse([packet_json(packet) for packet in made], 202)
 
     return routes
@@ -208,14 +232,3 @@ def board_routes(site: Site) -> APIRouter:
 
 def _to(day: date) -> Response:
     return RedirectResponse(f"/board/{day}", 303)
-
-
-T = TypeVar("T")
-
-
-def _or_refuse(act: Callable[[], T]) -> T:
-    """What a verb gives; what it refuses is answered with 409 and its reason."""
-    try:
-        return act()
-    except UnsuitableInputError as error:
-        raise HTTPException(409, str(error)) from error

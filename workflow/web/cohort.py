@@ -39,7 +39,7 @@ def cohort_routes(site: Site) -> APIRouter:
         except ValueError as error:
             raise HTTPException(422, f"no such day: {error}") from error
 
-    @routes.get("/cohort", response_class=HTMLResponse)
+    @routes.get("/cohort", response_class=HTMLResponse, include_in_schema=False)
     def show_cohort(request: Request, chosen: CohortFilter = Depends(wanted)) -> Response:
         visits = site.context.boards.cohort()
         cohort = cohort_of(visits, chosen)
@@ -60,12 +60,14 @@ def cohort_routes(site: Site) -> APIRouter:
             unsigned=sum(not v.is_signed for p in cohort.patients for v in p.visits),
         )
 
-    @routes.get("/api/cohort")
+    @routes.get("/api/cohort", tags=["boards"])
     def api_cohort(chosen: CohortFilter = Depends(wanted)) -> JSONResponse:
+        """Responses of the patients that a filter leaves, and their rates with exact intervals."""
         return JSONResponse(cohort_json(cohort_of(site.context.boards.cohort(), chosen)))
 
-    @routes.get("/cohort.csv")
+    @routes.get("/cohort.csv", tags=["boards"])
     def cohort_table(chosen: CohortFilter = Depends(wanted)) -> Response:
+        """The same as a table, a row per visit."""
         text = cohort_csv(cohort_of(site.context.boards.cohort(), chosen))
         named = {"Content-Disposition": 'attachment; filename="cohort.csv"'}
         return Response(text.encode("utf-8-sig"), media_type="text/csv; charset=utf-8", headers=named)

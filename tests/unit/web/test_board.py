@@ -9,14 +9,15 @@ from typing import Any
 
 import pydicom
 import pytest
+from browser import open_as
 from fastapi.testclient import TestClient
 from hospital import LEFT, RIGHT, Hospital, Sphere, Study, rows
 
 from db.tables import AuditRow
 from workflow.domain.lesion_life import Decision
+from workflow.domain.users import UserRole
 from workflow.review import decide, sign
 from workflow.use_cases.board import make_packets
-from workflow.web import make_app
 
 DAY = date(2026, 12, 1)
 BASELINE, FOLLOW_UP = date(2024, 3, 4), date(2024, 5, 6)
@@ -48,9 +49,9 @@ def hospital(tmp_path_factory) -> Hospital:
 
 @pytest.fixture(scope="module")
 def page(hospital) -> TestClient:
-    web = hospital.settings.web.model_copy(update={"login": False})
-    app = make_app(hospital.context, hospital.settings.model_copy(update={"web": web}))
-    return TestClient(app, base_url="http://localhost:8080")
+    browser = open_as(hospital.context, UserRole.READER, name="roe")
+    browser.follow_redirects = True
+    return browser
 
 
 def key(hospital: Hospital, patient_id: str) -> int:
@@ -75,7 +76,7 @@ def test_a_patient_is_found_by_name_or_number_and_added(page, hospital):
     day = date(2026, 12, 8)
     for words in ("other", "P-2", "Other, Person"):
         text = page.get(f"/board/{day}", params={"find": words}).text
-        assert 'class="row found"' in text
+        assert 'class="fields found"' in text
         assert "P-2" in text
     assert "No patient" in page.get(f"/board/{day}", params={"find": "100%_"}).text
     add(page, hospital, "P-2", day, question="Biopsy?", priority="urgent")
@@ -83,7 +84,7 @@ def test_a_patient_is_found_by_name_or_number_and_added(page, hospital):
     assert "Biopsy?" in text
     assert "urgent" in text
     # Who is on the list is not offered again.
-    assert "row found" not in page.get(f"/board/{day}", params={"find": "P-2"}).text
+    assert "fields found" not in page.get(f"/board/{day}", params={"find": "P-2"}).text
 
 
 def test_the_next_board_is_shown_first_and_past_ones_apart(page, hospital):
@@ -115,17 +116,17 @@ def test_a_patient_is_on_a_list_once_and_the_refusal_says_what_to_do(page, hospi
     day = date(2026, 12, 22)
     add(page, hospital, "P-1", day)
     again = page.post(f"/api/board/{day}", json={"patient_key": key(hospital, "P-1")})
-    assert again.status_code == 409
+    assert again.status_code == 422
     assert "already" in again.json()["detail"]
     stranger = page.post(f"/api/board/{day}", json={"patient_key": 999})
-    assert stranger.status_code == 409
+    assert stranger.status_code == 422
     assert "no patient 999" in stranger.json()["detail"]
-    assert page.patch(f"/api/board/{day}/999", json={"steps": 1}).status_code == 409
+    assert page.patch(f"/api/board/{day}/999", json={"steps": 1}).status_code == 422
     assert page.post(f"/api/board/{day}/packets").status_code == 202
     assert page.delete(f"/api/board/{day}/{key(hospital, 'P-1')}").json()["entries"] == []
     empty = page.post(f"/api/board/{day}/packets")
-    assert (empty.status_code, "nobody" in empty.json()["detail"]) == (409, True)
-    assert page.get("/board/2026-13-01").status_code == 422
+    assert (empty.status_code, "nobody" in empty.json()["detail"]) == (422, True)
+    assert page.get("/board/2026-13-01").status_code == 404
 
 
 def test_every_change_of_a_list_is_audited_with_who_made_it(page, hospital):
@@ -133,7 +134,27 @@ def test_every_change_of_a_list_is_audited_with_who_made_it(page, hospital):
     add(page, hospital, "P-1", day)
     with rows(hospital.context) as session:
         told = [(r.actor, r.action) for r in session.query(AuditRow).filter_by(object=day.isoformat())]
-    assert told == [("demo", "board: added")]
+    assert told == [("roe", "board: added")]
+
+
+def test_who_reads_no_reports_changes_no_list(hospital):
+    operator = open_as(hospital.context, UserRole.OPERATOR, name="olga")
+    data = {"patient_key": key(hospital, "P-1")}
+    assert operator.get("/board").status_code == 200
+    for path in (f"/board/{DAY}/add", f"/board/{DAY}/packets", "/board/packets/1/store", "/board/add"):
+        assert operator.post(path, data={**data, "day": str(DAY)}).status_code == 403
+    assert operator.post(f"/api/board/{DAY}", json=data).status_code == 403
+
+
+def test_a_patient_is_added_from_the_patients_own_page(page, hospital):
+    patient, day = key(hospital, "P-2"), date(2027, 1, 19)
+    assert f'href="/board/add?patient_key={patient}"' in page.get(f"/patients/{patient}").text
+    text = page.get("/board/add", params={"patient_key": patient}).text
+    assert "Other, Person" in text
+    page.post("/board/add", data={"patient_key": patient, "day": str(day), "question": "Biopsy?"})
+    assert ids(page, day) == ["P-2"]
+    assert f'href="/board/{day}"' in page.get("/board/add", params={"patient_key": patient}).text
+    assert page.get("/board/add", params={"patient_key": 999}).status_code == 404
 
 
 def test_what_is_missing_is_said_of_each_patient(page, hospital):
@@ -159,7 +180,7 @@ def packets(page, hospital) -> dict[str, Any]:
 
 def test_one_click_makes_a_packet_of_each_patient_and_one_of_the_list(packets, page):
     every = [packets["packet"], *(entry["packet"] for entry in packets["entries"])]
-    assert [(p["state"], p["version"], p["made_by"]) for p in every] == [("READY", 1, "demo")] * 3
+    assert [(p["state"], p["version"], p["made_by"]) for p in every] == [("READY", 1, "roe")] * 3
     for packet in every:
         assert [file["kind"] for file in packet["files"]] == [
             "pdf",
@@ -244,8 +265,8 @@ def test_the_pdf_is_stored_in_the_pacs_as_an_object_of_the_latest_study(packets,
 
 def test_the_packet_of_a_list_or_of_a_former_report_is_not_stored(packets, page, hospital):
     refused = page.post(f"/board/packets/{packets['packet']['id']}/store")
-    assert refused.status_code == 409
-    assert "several patients" in refused.json()["detail"]
+    assert refused.status_code == 422
+    assert "several patients" in refused.text
     day = date(2027, 2, 2)
     add(page, hospital, "P-2", day)
     old = make_packets(hospital.context, day=day, by="roe")[1]
@@ -253,8 +274,8 @@ def test_the_packet_of_a_list_or_of_a_former_report_is_not_stored(packets, page,
     decide(hospital.context, decision=Decision.NOT_A_LESION, **said)
     hospital.work()
     refused = page.post(f"/board/packets/{old.id}/store")
-    assert refused.status_code == 409
-    assert "make the packet again" in refused.json()["detail"]
+    assert refused.status_code == 422
+    assert "make the packet again" in refused.text
 
 
 def test_a_packet_whose_files_fail_says_so_and_is_tried_again(page, hospital, monkeypatch):
