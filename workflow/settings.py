@@ -268,6 +268,7 @@ class TimeLimits(_Section):
     fetch: float = Field(default=3600.0, gt=0, description="Having one earlier study sent.")
     infer: float = Field(default=3600.0, gt=0, description="All lesions of one visit.")
     report: float = Field(default=1800.0, gt=0, description="All of a patient's reports that are to be made.")
+    board: float = Field(default=1800.0, gt=0, description="A board's packet.")
 
 
 class Worker(_Section):

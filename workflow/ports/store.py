@@ -449,6 +449,10 @@ class Jobs(Protocol):
         """
         ...
 
+    def hurry(self, lanes: Collection[str], priority: Priority) -> None:
+        """Make waiting jobs of some lanes at least as urgent as this."""
+        ...
+
     def cancel(self, job_id: int, reason: str) -> None:
         """Ask for the end of a job that waits or runs; its worker or the reconciler ends it, and says why.
 
