@@ -68,6 +68,7 @@ def test_poisoned_studies_are_given_up_with_their_reasons_and_hold_up_nobody(tmp
     assert code == 0
 
 
+@pytest.mark.long_fault
 def test_a_worker_told_to_end_puts_its_inference_back_and_takes_its_process_along(tmp_path):
     gate = tmp_path / "gate"
     slow = replace(
