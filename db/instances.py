@@ -88,10 +88,10 @@ def keep_conflict(
     session: Session, received: ReceivedInstance, comparison: Comparison, now: datetime
 ) -> Receipt:
     """Keep another content in view of a person, with the others of its study that differ in the same way."""
-    if comparison.difference is Difference.NONE:
-        return Receipt.KNOWN
     if session.scalar(select(ConflictRow.id).where(ConflictRow.sha256 == received.sha256)) is not None:
         return Receipt.CONFLICT  # sent again; a decision about it holds
+    if comparison.difference is Difference.NONE:
+        return Receipt.KNOWN
     group = _group(session, received.header.study_instance_uid, comparison, now)
     session.add(
         ConflictRow(

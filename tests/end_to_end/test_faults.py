@@ -19,7 +19,7 @@ from hospital import LEFT, RIGHT, Sphere, Study, rows
 from sqlalchemy import func, select
 
 from db.tables import InstanceRow, JobRow, ReportRow, ResultObjectRow
-from dicom_io.scp import file_digest
+from dicom_io.keeping import file_digest
 from dicom_io.scu import RemoteNode
 from workflow.bootstrap import build
 from workflow.domain.errors import TransientError

@@ -26,6 +26,8 @@ _LIVED_LONG_ENOUGH_S = 60.0
 # Tells a service that its standard input ends with its supervisor: nothing is left when that is killed.
 _SUPERVISED = "_TUMORLINE_SUPERVISED"
 _END_AFTER_S = 15.0
+# What services write is for their own user alone.
+_PRIVATE = 0o077
 
 
 def serve_listener(settings: Settings, stop: threading.Event) -> None:
@@ -123,6 +125,7 @@ def wanted_services(settings: Settings) -> list[str]:
 def run_service(name: str, settings: Settings) -> None:
     """Run one service in this process until SIGTERM or SIGINT, or until its supervisor is gone."""
     stop = threading.Event()
+    os.umask(_PRIVATE)
     if os.environ.get(_SUPERVISED):
         threading.Thread(target=_end_with_supervisor, daemon=True).start()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -160,6 +163,7 @@ class Supervisor:
 
     def start(self) -> None:
         """Start all services; the database is migrated once, before any of them opens it."""
+        os.umask(_PRIVATE)
         build(self._settings)
         logs = self._settings.home / "logs"
         logs.mkdir(parents=True, exist_ok=True)
