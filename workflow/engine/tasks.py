@@ -7,6 +7,7 @@ import threading
 import time
 import uuid
 from collections import deque
+from queue import Empty, LifoQueue
 from typing import Any
 
 from celery import Celery, signals
@@ -95,11 +96,17 @@ class Desk:
         self._settings, self._app = settings, app
         self._context: Context = build(settings)
         self._queues = queues(settings)
-        self._places = threading.Semaphore(settings.worker.concurrency)
         self._asked = threading.Event()
-        self._own = threading.local()
-        self._children: list[Child] = []
         self._ends_at: float | None = None
+        self._children = [Child(settings) for _ in range(settings.worker.concurrency)]
+        # The place that was left last is taken first: its process is warm.
+        self._free: LifoQueue[Runner] = LifoQueue()
+        for child in self._children:
+            self._free.put(self._place(child))
+
+    def _place(self, child: Child) -> Runner:
+        apart = {name: child.carry_out for name in stages(self._context) if name not in LIGHT_STAGES}
+        return runner(self._context, apart, must_end=self._must_end)
 
     def work(self) -> None:
         """Carry out jobs until none of this worker's queues has any.
@@ -107,35 +114,30 @@ class Desk:
         A worker that is busy leaves a message to the others: it looks for itself when it is done.
         """
         self._asked.set()
-        while self._asked.is_set() and self._places.acquire(blocking=False):
+        while self._asked.is_set():
+            try:
+                place = self._free.get_nowait()
+            except Empty:
+                return
             # Whoever asks from here on is heard: this place looks once more after its last look.
             self._asked.clear()
             try:
-                self._work_until_idle()
+                self._work_until_idle(place)
             except TransientError as error:
                 log.warning("%s; the work is announced again", error)
             finally:
-                self._places.release()
+                self._free.put(place)
 
-    def _work_until_idle(self) -> None:
+    def _work_until_idle(self, place: Runner) -> None:
         turns = deque(self._settings.worker.queues)
         idle = 0
         while idle < len(turns) and self._ends_at is None:
             turns.rotate(-1)  # no queue waits until another is empty
-            if self._runner().run_next(self._queues[turns[-1]]):
+            if place.run_next(self._queues[turns[-1]]):
                 idle = 0
                 self._wake_others()
             else:
                 idle += 1
-
-    def _runner(self) -> Runner:
-        if not hasattr(self._own, "runner"):
-            child = Child(self._settings)
-            self._children.append(child)
-            apart = {name: child.carry_out for name in stages(self._context) if name not in LIGHT_STAGES}
-            self._own.runner = runner(self._context, apart, must_end=self._must_end)
-        made: Runner = self._own.runner
-        return made
 
     def _wake_others(self) -> None:
         """What a job left to do begins without waiting for the reconciler."""
