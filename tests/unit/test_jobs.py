@@ -494,17 +494,35 @@ def _skewed(hours: float) -> type[datetime]:
 
 
 def test_a_clock_that_is_set_back_keeps_no_job_waiting(unit, clock):
-    _enqueue(unit, subject="1", lane="patient:1")
-    _enqueue(unit, subject="2", lane="patient:2")
+    for number in ("1", "2", "3"):
+        _enqueue(unit, subject=number, lane=f"patient:{number}")
     stored = _jobs(unit, clock)
-    job = stored.claim(1)
+    living, _dead = stored.claim(1), stored.claim(2)
     clock.advance(-7200)
     assert _due(unit, clock) == []
-    assert stored.take_over_expired() == 0  # its worker may live: it has a lease's time to say so
-    assert _due(unit, clock) == [2]
+    assert stored.take_over_expired() == 0  # their workers may live: they have a lease's time to say so
+    assert _due(unit, clock) == [3]
     clock.advance(59)
-    assert stored.beat(job, 0.5, "working")
-    clock.advance(59)
-    assert stored.take_over_expired() == 0
+    assert stored.beat(living, 0.5, "working")
     clock.advance(2)
-    assert stored.take_over_expired() == 1  # and then its lease is over
+    assert stored.take_over_expired() == 1
+    assert (_row(unit, 1).state, _row(unit, 2).state) == ("IN PROGRESS", "SCHEDULED")
+
+
+def test_leases_that_ended_while_the_database_was_away_are_nobodys_fault(unit, clock):
+    _enqueue(unit)
+    _jobs(unit, clock).claim(1)
+    clock.advance(61)
+    context = _context(unit, clock)
+
+    def away() -> list[int]:
+        raise TransientError("the database did not answer")
+
+    context.reception = SimpleNamespace(receiving=away)
+    reconciler = Reconciler(context, lambda queue, count: None)
+    reconciler.tick()
+    context.reception = SimpleNamespace(receiving=list)
+    reconciler.tick()
+    assert (_row(unit).state, _row(unit).losses) == ("IN PROGRESS", 0)
+    Reconciler(context, lambda queue, count: None).tick()  # one that saw nothing of it
+    assert (_row(unit).state, _row(unit).losses) == ("SCHEDULED", 1)

@@ -143,7 +143,10 @@ class Desk:
         """What a job left to do begins without waiting for the reconciler."""
         for name, of_queue in self._queues.items():
             if self._context.jobs.due(of_queue, limit=1):
-                announce(self._app, name, 1)
+                try:
+                    announce(self._app, name, 1)
+                except TransientError as error:  # this worker goes on without a broker
+                    log.warning("%s; the reconciler announces it again", error)
 
     def _must_end(self) -> bool:
         return self._ends_at is not None and time.monotonic() > self._ends_at
