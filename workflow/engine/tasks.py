@@ -55,8 +55,8 @@ def make_app(settings: Settings) -> Celery:
 
 
 def _queue(name: str) -> Queue:
-    """A queue on the broker, which may serve others too; by the default exchange, which needs no table."""
-    return Queue(f"tumorline.{name}", Exchange(""), routing_key=f"tumorline.{name}")
+    """A queue on the broker, which may serve others too."""
+    return Queue(f"tumorline.{name}", Exchange("tumorline"), routing_key=f"tumorline.{name}")
 
 
 def announce(app: Celery, queue: str, count: int) -> None:
@@ -195,13 +195,11 @@ def run_worker(settings: Settings, stop: threading.Event) -> None:
 def _broker(settings: Settings) -> tuple[str, dict[str, Any]]:
     if settings.broker_url:
         return settings.broker_url, {}
-    folder = settings.home / "broker"
-    for part in ("queue", "control"):
-        (folder / part).mkdir(parents=True, exist_ok=True)
+    folder = settings.home / "broker" / "queue"
+    folder.mkdir(parents=True, exist_ok=True)
     TRANSPORT_ALIASES["tumorline-folder"] = "workflow.engine.folder_broker:Transport"
     return "tumorline-folder://localhost", {
-        "data_folder_in": str(folder / "queue"),
-        "data_folder_out": str(folder / "queue"),
-        "control_folder": str(folder / "control"),
+        "data_folder_in": str(folder),
+        "data_folder_out": str(folder),
         "polling_interval": 0.1,
     }
