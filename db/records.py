@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from types import MappingProxyType
 
-from sqlalchemy import select, update
+from sqlalchemy import or_, select, update
 from sqlalchemy.orm import Session, defer, selectinload
 
 from db import mapping
@@ -154,7 +154,12 @@ def load_record(session: Session, patient_key: int) -> PatientRecord:
         .order_by(ReportRow.id)
     ).unique()
     drafts = {report.draft_identity for visit in visits for report in visit.reports}
-    signatures = session.scalars(select(SignatureRow).where(SignatureRow.report_identity.in_(drafts)))
+    # Those of its reports too: a visit that came from another patient was signed there.
+    signatures = session.scalars(
+        select(SignatureRow).where(
+            or_(SignatureRow.patient_key == patient_key, SignatureRow.report_identity.in_(drafts))
+        )
+    )
     return PatientRecord(
         key=patient.id,
         version=patient.version,
@@ -258,7 +263,10 @@ def save_record(session: Session, before: PatientRecord, after: PatientRecord) -
         if draft not in before.signatures:
             session.add(
                 SignatureRow(
-                    report_identity=draft, signed_by=signature.signed_by, signed_at=signature.signed_at
+                    report_identity=draft,
+                    patient_key=after.key,
+                    signed_by=signature.signed_by,
+                    signed_at=signature.signed_at,
                 )
             )
 

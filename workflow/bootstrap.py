@@ -10,10 +10,11 @@ from collections.abc import Callable, Collection, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from db.cursors import StoredCursors
 from db.events import StoredPatientEvents
+from db.holdings import StoredHoldings
 from db.jobs import StoredJobs
 from db.operations import StoredOperations
 from db.outbox import StoredOutbox
@@ -24,7 +25,8 @@ from db.records import StoredRecords
 from db.session import migrate, open_engine, reading, unit_of_work
 from db.users import StoredUsers
 from db.worklist import StoredWorklist
-from dicom_io.adapters import DicomImages, DicomPrompts, DicomResultReader, DicomResults
+from dicom_io.adapters import DicomImages, DicomMarks, DicomPrompts, DicomResultReader, DicomResults
+from workflow.domain.conflict import Comparison
 from workflow.engine.context import Context
 from workflow.ports import (
     ChangeFeed,
@@ -35,6 +37,7 @@ from workflow.ports import (
     ReceivedInstance,
     Reception,
     Segmenter,
+    StoreOutcome,
     Tracker,
 )
 from workflow.ports.priors import PriorSource
@@ -59,7 +62,7 @@ def build(settings: Settings, *, destination: Destination | None = None) -> Cont
     migrate(settings.resolved_database_url)
     engine = open_engine(settings.resolved_database_url)
     unit, read = unit_of_work(engine), reading(engine)
-    reception = StoredReception(unit=unit, reading=read, clock=utc_now)
+    reception = StoredReception(unit=unit, reading=read, clock=utc_now, compare=_compare_files)
     keep = _keeper(settings.home / "received")
     return Context(
         settings=settings,
@@ -70,6 +73,7 @@ def build(settings: Settings, *, destination: Destination | None = None) -> Cont
         jobs=StoredJobs(unit=unit, reading=read, clock=utc_now, settings=settings.worker),
         cursors=StoredCursors(unit=unit, reading=read),
         overview=StoredOverview(reading=read),
+        holdings=StoredHoldings(reading=read),
         priors=StoredPriors(unit=unit, reading=read, clock=utc_now),
         prior_source=open_prior_source(settings, reception, keep),
         worklist=StoredWorklist(reading=read),
@@ -84,6 +88,7 @@ def build(settings: Settings, *, destination: Destination | None = None) -> Cont
         ),
         images=DicomImages(),
         prompts=DicomPrompts(settings),
+        marks=DicomMarks(),
         results=DicomResults(settings),
         destination=destination or open_destination(settings),
         committer=_open_committer(settings),
@@ -97,6 +102,12 @@ def build(settings: Settings, *, destination: Destination | None = None) -> Cont
 
 
 # ---------------------------------------------------------------- DICOM
+
+
+def _compare_files(first: Path, other: Path) -> Comparison:
+    from dicom_io.conflicts import compare_files
+
+    return compare_files(first, other)
 
 
 def open_node(node: Node, calling_ae_title: str) -> RemoteNode:
@@ -281,3 +292,27 @@ def limits_of(model: str) -> Sequence[str]:
     from models.registry import limits_of
 
     return limits_of(model)
+
+
+# ---------------------------------------------------------------- DICOMweb
+
+
+def dicomweb_routes(
+    context: Context,
+    *,
+    prefix: str,
+    reader: Callable[..., Any],
+    writer: Callable[..., Any],
+    store: Callable[[bytes, Any], StoreOutcome],
+) -> Any:
+    """The routes of our DICOMweb server; see `dicom_io.web`."""
+    from dicom_io.web import dicomweb_routes
+
+    return dicomweb_routes(
+        context.holdings,
+        prefix=prefix,
+        reader=reader,
+        writer=writer,
+        store=store,
+        largest_upload_mb=context.settings.web.largest_upload_mb,
+    )

@@ -265,7 +265,12 @@ def _revision(
     if not study.is_complete:
         notes.append("the study was incomplete when it was processed")
     measured = measurable_stacks(series)
-    doubts = [*facts.doubts, *(doubt for one in measured for doubt in one.doubts), *_repeated(study)]
+    doubts = [
+        *facts.doubts,
+        *(doubt for one in measured for doubt in one.doubts),
+        *_repeated(study),
+        *study.kept,
+    ]
     return Revision(
         number=0,
         content_sha256=digest_of_parts(sorted(f.sha256 for f in study.files)),

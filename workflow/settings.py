@@ -239,6 +239,9 @@ class Web(_Section):
         description="Its first password, 8 characters or more. Unset: one is made, and kept at home.",
     )
     login: bool = Field(default=True, description="Only the demo turns this off, and only on loopback.")
+    largest_upload_mb: int = Field(
+        default=256, ge=1, description="Of one instance that is stored over DICOMweb."
+    )
     overdue_after_days: int = Field(
         default=120, ge=1, description="A patient whose latest visit is older is overdue on the worklist."
     )

@@ -21,6 +21,7 @@ from db.jobs import StoredJobs, claim, due_job_ids, enqueue
 from db.reception import StoredReception
 from db.session import migrate, migrations_folder, open_engine, unit_of_work
 from db.tables import JobRow, PatientRow, StudyRow
+from dicom_io.conflicts import compare_files
 from workflow.domain.errors import ConfigurationError, TransientError
 from workflow.engine.jobs import execute
 from workflow.ports import Changed, Placement
@@ -183,7 +184,7 @@ def test_two_studies_of_a_new_patient_make_one_patient(engine):
     from workflow.domain.patient import PatientIdentity
 
     unit = unit_of_work(engine)
-    reception = StoredReception(unit=unit, reading=unit, clock=_now)
+    reception = StoredReception(unit=unit, reading=unit, clock=_now, compare=compare_files)
     placement = Placement(
         identity=PatientIdentity(
             patient_id="P-9", issuer_of_patient_id="", patient_name="A^B", birth_date=None, sex=""

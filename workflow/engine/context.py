@@ -10,8 +10,10 @@ from workflow.ports import (
     Committer,
     Cursors,
     Destination,
+    Holdings,
     ImageReader,
     Jobs,
+    MarkWriter,
     Outbox,
     Overview,
     PromptReader,
@@ -46,6 +48,7 @@ class Context:
     jobs: Jobs
     cursors: Cursors
     overview: Overview
+    holdings: Holdings
     priors: Priors
     worklist: Worklist
     events: PatientEvents
@@ -53,6 +56,7 @@ class Context:
     operations: Operations
     images: ImageReader
     prompts: PromptReader
+    marks: MarkWriter
     results: ResultWriter
     result_reader: ResultReader
     destination: Destination

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from workflow.domain.commitment import AskedCommitment, Commitment
+from workflow.domain.conflict import Receipt
 from workflow.domain.patient import PatientIdentity
 from workflow.domain.record import PatientRecord, Revision, StoredObject
 from workflow.domain.series import SeriesDescription
@@ -133,10 +134,12 @@ class InstanceHeader(Protocol):
 
 
 class ReceivedInstance(Protocol):
-    """An instance that lies on disk, its bytes as they came."""
+    """An instance that lies on disk, its bytes as they came; `identity` is whose it says that it is."""
 
     @property
     def header(self) -> InstanceHeader: ...  # noqa: D102
+    @property
+    def identity(self) -> PatientIdentity: ...  # noqa: D102
     @property
     def path(self) -> Path: ...  # noqa: D102
     @property
@@ -182,7 +185,8 @@ class ReceivedStudy:
     """A study as it was received.
 
     `unread` are prompt objects whose references nobody has read yet, `elsewhere` the SOP Instance UIDs that
-    stand in other studies too: those are other instances, and what was there stays.
+    stand in other studies too: those are other instances, and what was there stays. `kept` says what else
+    came for it and contradicts what was received first: a person decides about that.
     """
 
     key: int
@@ -191,6 +195,25 @@ class ReceivedStudy:
     files: tuple[ReceivedFile, ...]
     unread: frozenset[str]
     elsewhere: frozenset[str]
+    kept: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class KeptConflict:
+    """Other content for a study, kept until a person decides: all of it that differs in the same way.
+
+    `difference` is a word of `workflow.domain.conflict.Difference`, `keywords` the attributes whose values
+    differ, `files` what was sent, as it came.
+    """
+
+    key: int
+    study_instance_uid: str
+    difference: str
+    reason: str
+    keywords: tuple[str, ...]
+    files: tuple[Path, ...]
+    sources: tuple[str, ...]
+    kept_at: datetime
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -233,6 +256,30 @@ class Reception(Protocol):
 
     def known_study(self, study_instance_uid: str) -> KnownStudy | None:
         """Whose study this is and how far it is, None if nothing of it was received."""
+        ...
+
+    def receive_all(self, batch: Sequence[ReceivedInstance]) -> list[Receipt]:
+        """Record instances in one transaction; what became of each, in their order.
+
+        The first content of a SOP Instance UID wins, and so does the patient that a study's first instance
+        names: what contradicts them is kept for a person (`conflicts`) and changes nothing.
+        """
+        ...
+
+    def conflicts(self) -> list[KeptConflict]:
+        """Other content that waits for a person's decision, the oldest first."""
+        ...
+
+    def decide_conflict(self, key: int, *, take: bool, by: str, reason: str) -> int:
+        """Take the other content instead of the first, or leave the first; audited. Return of how many.
+
+        Neither is deleted. What was taken is looked at as if it had just been received.
+
+        Raises
+        ------
+        UnsuitableInputError
+            If no open conflict has this key.
+        """
         ...
 
     def reject(self, source: str, reason: str, path: str = "") -> None:

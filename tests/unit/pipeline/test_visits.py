@@ -334,6 +334,7 @@ def test_a_study_that_goes_to_another_patient_leaves_its_visit_and_is_superseded
 
     _edit(tmp_path / "corrected", correct)
     hospital.receive_folder(tmp_path / "corrected")
+    hospital.take()
     hospital.work()
     (left,), (moved,) = hospital.time_points(), hospital.time_points("P-2")
     assert [round(mm) for mm in diameters(left).values() if mm] == [19]
@@ -383,6 +384,7 @@ def test_a_copy_under_a_new_uid_is_shown_and_not_measured_until_its_original_goe
     study.write(tmp_path / "moved")
     _edit(tmp_path / "moved", lambda image: setattr(image, "PatientID", "P-2"))
     hospital.receive_folder(tmp_path / "moved")
+    hospital.take()
     hospital.work()
     points = [p for p in hospital.time_points() if p["studies"][0]["study_instance_uid"][-4:] == "1234"]
     assert states(points) == ["AWAITING_PROMPTS"]
@@ -429,6 +431,7 @@ def test_a_study_that_leaves_while_a_worker_works_is_not_saved_back(hospital, tm
 
     def leaves() -> None:
         hospital.receive_folder(tmp_path / "moved")
+        hospital.take()
         _ingest_now(hospital)
 
     hospital.model = _Interrupted(leaves)
@@ -629,6 +632,7 @@ def test_a_study_that_was_kept_for_a_person_comes_back_to_its_visit(hospital, tm
 
         _edit(tmp_path / name, rename)
         hospital.receive_folder(tmp_path / name)
+        hospital.take()
         hospital.work()
         if name == "Somebody^Else":
             assert len(hospital.status()["quarantine"]) == 1
