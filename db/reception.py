@@ -30,7 +30,7 @@ from workflow.domain.conflict import Comparison, Difference, Receipt
 from workflow.domain.errors import ConflictError, UnsuitableInputError
 from workflow.domain.record import Revision
 from workflow.domain.series import PROMPT_MODALITIES
-from workflow.domain.states import StudyState, may_follow
+from workflow.domain.states import Priority, StudyState, may_follow
 from workflow.domain.study_state import Readiness, ReceptionFacts
 from workflow.ports import (
     AuditEntry,
@@ -82,7 +82,7 @@ class StoredReception:
             receipts, doubtful, reopened = record(session, batch, now, stored_by=stored_by)
             if is_urgent:
                 for key in reopened:
-                    _close_at_once(session, session.get_one(StudyRow, key), now)
+                    _close_at_once(session, session.get_one(StudyRow, key))
         # Files are read while nobody waits for the database.
         compared = [(one, one.comparison or self._compare(one)) for one in doubtful]
         if compared:
@@ -225,7 +225,7 @@ class StoredReception:
                 return False
             is_whole = readiness is Readiness.READY
             _set_state(study, StudyState.INGESTING if is_whole else StudyState.INGESTING_INCOMPLETE)
-            _ask_for_ingest(session, study, self.clock())
+            _ask_for_ingest(session, study)
             return True
 
     def study(self, study_key: int) -> ReceivedStudy:
@@ -361,15 +361,15 @@ class StoredReception:
 # ---------------------------------------------------------------- instances
 
 
-def _close_at_once(session: Session, study: StudyRow, now: datetime) -> None:
+def _close_at_once(session: Session, study: StudyRow) -> None:
     """What was whole before is whole with one more object: nobody has to wait for silence."""
     is_whole = not study.revisions or study.revisions[-1].is_complete
     _set_state(study, StudyState.INGESTING if is_whole else StudyState.INGESTING_INCOMPLETE)
-    _ask_for_ingest(session, study, now)
+    _ask_for_ingest(session, study, Priority.READER)
 
 
-def _ask_for_ingest(session: Session, study: StudyRow, now: datetime) -> None:
-    enqueue(session, stage="ingest", subject=str(study.id), lane=f"study:{study.id}", due_at=now)
+def _ask_for_ingest(session: Session, study: StudyRow, priority: Priority = Priority.NORMAL) -> None:
+    enqueue(session, stage="ingest", subject=str(study.id), lane=f"study:{study.id}", priority=priority)
 
 
 def _instances(session: Session, study_instance_uid: str) -> list[InstanceRow]:
@@ -482,7 +482,7 @@ def _add_revision(session: Session, study: StudyRow, placement: Placement, revis
 
 
 def _look_at_timeline(session: Session, patient_key: int, now: datetime) -> None:
-    enqueue(session, stage="timeline", subject=str(patient_key), lane=f"patient:{patient_key}", due_at=now)
+    enqueue(session, stage="timeline", subject=str(patient_key), lane=f"patient:{patient_key}")
 
 
 def _resolve(session: Session, study: StudyRow, now: datetime) -> None:

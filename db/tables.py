@@ -426,6 +426,9 @@ class JobRow(Table):
     progress: Mapped[float] = mapped_column(default=0.0)
     doing: Mapped[str] = mapped_column(Text, default="")
     error: Mapped[str] = mapped_column(Text, default="")
+    priority: Mapped[int] = mapped_column(default=3)  # workflow.domain.states.Priority
+    # Why a person wants it ended; whoever holds it, or the reconciler, does so.
+    cancel_reason: Mapped[str | None] = mapped_column(Text)
     created_at: Mapped[datetime]
     started_at: Mapped[datetime | None]
     ended_at: Mapped[datetime | None]

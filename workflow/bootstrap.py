@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from db.cursors import StoredCursors
 from db.events import StoredPatientEvents
+from db.examination import StoredExamination
 from db.holdings import StoredHoldings
 from db.jobs import StoredJobs
 from db.operations import StoredOperations
@@ -70,7 +71,7 @@ def build(settings: Settings, *, destination: Destination | None = None) -> Cont
         reception=reception,
         records=StoredRecords(unit=unit, reading=read, clock=utc_now),
         outbox=StoredOutbox(unit=unit, reading=read, clock=utc_now),
-        jobs=StoredJobs(unit=unit, reading=read, clock=utc_now, settings=settings.worker),
+        jobs=StoredJobs(unit=unit, reading=read, settings=settings.worker),
         cursors=StoredCursors(unit=unit, reading=read),
         overview=StoredOverview(reading=read),
         holdings=StoredHoldings(reading=read),
@@ -86,6 +87,7 @@ def build(settings: Settings, *, destination: Destination | None = None) -> Cont
             idle_after=timedelta(minutes=settings.web.session_idle_minutes),
             ends_after=timedelta(hours=settings.web.session_hours),
         ),
+        examination=StoredExamination(reading=read),
         images=DicomImages(),
         prompts=DicomPrompts(settings),
         marks=DicomMarks(),
@@ -178,6 +180,16 @@ def folder_archive(folder: Path) -> Destination:
     from dicom_io.scp import FolderArchive
 
     return FolderArchive(folder)
+
+
+def received_digest(path: Path) -> str:
+    """The SHA-256 of a received instance, as it was noted when it came; "" if it can't be read any more."""
+    from dicom_io.scp import file_digest
+
+    try:
+        return file_digest(path)
+    except Exception:  # whatever is left of it, it is not what was received
+        return ""
 
 
 def start_listener(settings: Settings, reception: Reception, outbox: Outbox) -> DicomServer:

@@ -3,9 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from enum import StrEnum
+from enum import IntEnum, StrEnum
 
 from workflow.domain.lesion import LesionState
+
+
+class Priority(IntEnum):
+    """What is done first; within one, what has waited longest."""
+
+    READER = 1  # somebody sits before it and waits
+    BOARD = 2  # a tumour board looks at it tomorrow
+    NORMAL = 3
 
 
 class StudyState(StrEnum):

@@ -10,6 +10,7 @@ from workflow.ports import (
     Committer,
     Cursors,
     Destination,
+    Examination,
     Holdings,
     ImageReader,
     Jobs,
@@ -54,6 +55,7 @@ class Context:
     events: PatientEvents
     users: Users
     operations: Operations
+    examination: Examination
     images: ImageReader
     prompts: PromptReader
     marks: MarkWriter

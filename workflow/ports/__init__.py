@@ -15,6 +15,7 @@ from workflow.ports.dicom import (
     WrittenObject,
     WrittenResults,
 )
+from workflow.ports.examination import Examination, JobFacts, KeptFile, Unaccounted
 from workflow.ports.holdings import HeldInstance, Holdings, StoreFailure, StoreOutcome, StudyKeys
 from workflow.ports.models import (
     Detector,
@@ -28,6 +29,7 @@ from workflow.ports.store import (
     AuditEntry,
     Changed,
     Cursors,
+    Ending,
     InstanceHeader,
     Job,
     Jobs,
@@ -58,14 +60,18 @@ __all__ = [
     "Destination",
     "Detector",
     "DicomServer",
+    "Ending",
+    "Examination",
     "HeldInstance",
     "Holdings",
     "ImageReader",
     "ImageStack",
     "InstanceHeader",
     "Job",
+    "JobFacts",
     "Jobs",
     "KeptConflict",
+    "KeptFile",
     "KnownPatient",
     "KnownStudy",
     "Localizer",
@@ -90,6 +96,7 @@ __all__ = [
     "StoreOutcome",
     "StudyKeys",
     "Tracker",
+    "Unaccounted",
     "Users",
     "WrittenObject",
     "WrittenResults",

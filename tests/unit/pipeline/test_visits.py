@@ -11,12 +11,12 @@ import pydicom
 import pytest
 from hospital import LEFT, RIGHT, Hospital, Series, Sphere, SphereFinder, Study, diameters, rows, states
 
-from db.jobs import due_job_ids, enqueue
+from db.jobs import database_now, due_job_ids, enqueue
 from db.tables import JobRow
 from workflow import timeline
 from workflow.domain.errors import TransientError, UnsuitableInputError
 from workflow.domain.lesion_life import Decision
-from workflow.engine.reconciler import run_job, work_until_idle
+from workflow.engine.reconciler import runner, work_until_idle
 from workflow.ingest import close_quiet_studies
 from workflow.ports import Changed
 from workflow.review import decide
@@ -219,8 +219,8 @@ def _close(hospital: Hospital) -> None:
     while not close_quiet_studies(hospital.context):
         sleep(0.02)
     with rows(hospital.context) as session:
-        (job,) = due_job_ids(session, hospital.context.clock())
-    run_job(job, hospital.context)
+        (job,) = due_job_ids(session, database_now(session))
+    runner(hospital.context).run(job)
 
 
 def _lose_a_file(hospital: Hospital, description: str) -> None:
@@ -446,10 +446,10 @@ def _ingest_now(hospital: Hospital) -> None:
     while not close_quiet_studies(hospital.context):
         sleep(0.02)
     with rows(hospital.context) as session:
-        due = [i for i in due_job_ids(session, hospital.context.clock())
+        due = [i for i in due_job_ids(session, database_now(session))
                if session.get_one(JobRow, i).stage == "ingest"]  # fmt: skip
     for job in due:
-        run_job(job, hospital.context)
+        runner(hospital.context).run(job)
 
 
 class _RefusesOnce(SphereFinder):
@@ -513,9 +513,7 @@ def test_hosts_that_want_something_else_do_not_go_round_in_circles(hospital, mon
     own = timeline.analysis_identity
     monkeypatch.setattr(timeline, "analysis_identity", lambda *a: "another version: " + own(*a))
     with rows(hospital.context) as session:
-        enqueue(
-            session, stage="timeline", subject="1", lane="patient:1", due_at=hospital.context.clock()
-        )  # fmt: skip
+        enqueue(session, stage="timeline", subject="1", lane="patient:1")
     done: list[str] = []
 
     def count(stage: str, subject: str) -> None:
