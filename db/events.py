@@ -8,7 +8,7 @@ from datetime import datetime
 
 from sqlalchemy.orm import Session
 
-from db.records import write_audit
+from db.audit import write_audit
 from db.session import UnitOfWork
 from db.tables import PatientEventRow, PatientRow
 from workflow.domain.errors import UnsuitableInputError

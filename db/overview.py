@@ -10,6 +10,7 @@ from typing import Any
 from sqlalchemy import exists, func, or_, select
 from sqlalchemy.orm import InstrumentedAttribute, Session, aliased, selectinload
 
+from db.priors import priors_of
 from db.session import UnitOfWork
 from db.tables import (
     AnalysisRow,
@@ -23,6 +24,7 @@ from db.tables import (
     StudyRow,
     TimePointRow,
 )
+from workflow.domain.patient import readable_name
 from workflow.domain.states import StudyState, VisitState
 
 
@@ -75,6 +77,7 @@ def patient_course(session: Session, patient_key: int) -> dict[str, Any]:
         "patient_id": patient.patient_id,
         "issuer_of_patient_id": patient.issuer_of_patient_id,
         "patient_name": readable_name(patient.patient_name),
+        "priors": priors_of(session, patient_key),
         "time_points": [time_point(point) for point in _points(session, patient_key)],
         "studies_on_no_visit": _studies_on_no_visit(session, patient_key),
         "events": _events(session, patient_key),
@@ -274,13 +277,6 @@ def _counts(session: Session, column: InstrumentedAttribute[str]) -> dict[str, i
     return {row[0]: row[1] for row in session.execute(select(column, func.count()).group_by(column))}
 
 
-def readable_name(patient_name: str) -> str:
-    """A person name as people write it: "Doe^Jane" is "Doe, Jane" (PS3.5 6.2.1)."""
-    components = [part.strip() for part in patient_name.split("=")[0].split("^")]
-    family, given = components[0], " ".join(part for part in components[1:3] if part)
-    return f"{family}, {given}" if family and given else family or given
-
-
 def _points(session: Session, patient_key: int) -> list[TimePointRow]:
     """A patient's time points with what `time_point` reads, and without the masks."""
     rows = session.scalars(
@@ -342,17 +338,27 @@ class StoredOverview:
 
     def key_image(self, visit_key: int, tracking_uid: str) -> Path | None:
         """See `workflow.ports.Overview.key_image`."""
-        with self.reading() as session:
-            # The newest report need not be the current one: a withdrawn decision brings an older one back.
-            report = session.scalar(
-                select(ReportRow)
-                .join(TimePointRow, TimePointRow.report_id == ReportRow.id)
-                .where(TimePointRow.id == visit_key)
-            )
+        report = self._report(visit_key)
         lesions = report.document["lesions"] if report else []
         if report is None or tracking_uid not in {lesion["tracking_uid"] for lesion in lesions}:
             return None
         return Path(report.folder) / f"{tracking_uid}.png"
+
+    def overview_image(self, visit_key: int, number: int = 1) -> Path | None:
+        """See `workflow.ports.Overview.overview_image`."""
+        report = self._report(visit_key)
+        if report is None:
+            return None
+        return Path(report.folder) / ("overview.png" if number == 1 else f"overview-{number}.png")
+
+    def _report(self, visit_key: int) -> ReportRow | None:
+        with self.reading() as session:
+            # The newest report need not be the current one: a withdrawn decision brings an older one back.
+            return session.scalar(
+                select(ReportRow)
+                .join(TimePointRow, TimePointRow.report_id == ReportRow.id)
+                .where(TimePointRow.id == visit_key)
+            )
 
     def key_image_folders(self, patient_key: int) -> dict[int, Path]:
         """See `workflow.ports.Overview.key_image_folders`."""

@@ -12,8 +12,8 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session, aliased
 
 from db import mapping
+from db.audit import write_audit
 from db.jobs import enqueue
-from db.records import write_audit
 from db.session import UnitOfWork
 from db.tables import (
     InstanceRow,
@@ -28,7 +28,15 @@ from workflow.domain.record import Revision
 from workflow.domain.series import PROMPT_MODALITIES
 from workflow.domain.states import StudyState, may_follow
 from workflow.domain.study_state import Readiness, ReceptionFacts
-from workflow.ports import AuditEntry, KnownPatient, Placement, QuietStudy, ReceivedInstance, ReceivedStudy
+from workflow.ports import (
+    AuditEntry,
+    KnownPatient,
+    KnownStudy,
+    Placement,
+    QuietStudy,
+    ReceivedInstance,
+    ReceivedStudy,
+)
 
 # SQLite takes at most 32766 values in one statement.
 _AT_ONCE = 10_000
@@ -42,8 +50,8 @@ class StoredReception:
     reading: UnitOfWork
     clock: Callable[[], datetime]
 
-    def receive(self, received: ReceivedInstance) -> bool:
-        """Record an instance. Return whether it told us anything new.
+    def receive(self, received: ReceivedInstance, *, stored_by: str = "", is_urgent: bool = False) -> bool:
+        """Record an instance. Return whether it told us anything new; see `workflow.ports.Reception.receive`.
 
         The same instance again changes nothing; with other content it replaces the former (whose file stays)
         and the study is looked at again. The same SOP Instance UID in another series or study is another
@@ -51,10 +59,23 @@ class StoredReception:
         """
         try:
             with self.unit() as session:
-                return _receive(received, session, self.clock())
+                return _receive(received, session, self.clock(), stored_by, is_urgent=is_urgent)
         except ConflictError:  # two associations brought the first instance of a study at once
             with self.unit() as session:
-                return _receive(received, session, self.clock())
+                return _receive(received, session, self.clock(), stored_by, is_urgent=is_urgent)
+
+    def known_study(self, study_instance_uid: str) -> KnownStudy | None:
+        """See `workflow.ports.Reception.known_study`."""
+        with self.reading() as session:
+            row = session.scalar(select(StudyRow).where(StudyRow.study_instance_uid == study_instance_uid))
+            if row is None:
+                return None
+            owner = session.get_one(PatientRow, row.patient_key) if row.patient_key is not None else None
+            return KnownStudy(
+                key=row.id,
+                state=StudyState(row.state),
+                patient=KnownPatient(key=owner.id, identity=mapping.identity_of(owner)) if owner else None,
+            )
 
     def reject(self, source: str, reason: str, path: str = "") -> None:
         """See `workflow.ports.Reception.reject`."""
@@ -75,7 +96,9 @@ class StoredReception:
             uid = study.study_instance_uid
             count = session.scalar(
                 select(func.count(InstanceRow.id)).where(
-                    InstanceRow.study_instance_uid == uid, InstanceRow.is_own_result.is_(False)
+                    InstanceRow.study_instance_uid == uid,
+                    InstanceRow.is_own_result.is_(False),
+                    InstanceRow.stored_by == "",  # the PACS has never seen what was stored here
                 )
             )
             own = session.scalars(
@@ -118,9 +141,7 @@ class StoredReception:
                 return False
             is_whole = readiness is Readiness.READY
             _set_state(study, StudyState.INGESTING if is_whole else StudyState.INGESTING_INCOMPLETE)
-            enqueue(
-                session, stage="ingest", subject=str(study.id), lane=f"study:{study.id}", due_at=self.clock()
-            )
+            _ask_for_ingest(session, study, self.clock())
             return True
 
     def study(self, study_key: int) -> ReceivedStudy:
@@ -244,7 +265,9 @@ class StoredReception:
 # ---------------------------------------------------------------- instances
 
 
-def _receive(received: ReceivedInstance, session: Session, now: datetime) -> bool:
+def _receive(
+    received: ReceivedInstance, session: Session, now: datetime, stored_by: str, *, is_urgent: bool
+) -> bool:
     header = received.header
     known = session.scalar(
         select(InstanceRow).where(
@@ -283,6 +306,15 @@ def _receive(received: ReceivedInstance, session: Session, now: datetime) -> boo
     known.modality = header.modality
     known.path, known.sha256, known.size = str(received.path), received.sha256, received.size
     known.source, known.received_at, known.is_own_result = received.source, now, is_own
+    known.stored_by = stored_by
+    if stored_by:
+        entry = AuditEntry(
+            actor=stored_by,
+            action="stored",
+            about=header.sop_instance_uid,
+            detail={"study": header.study_instance_uid, "modality": header.modality, "from": received.source},
+        )
+        write_audit(session, [entry], now)
     known.refers_to, known.pixel_sha256 = None, None  # what it names and shows is read again
     if is_own:
         return False
@@ -300,11 +332,24 @@ def _receive(received: ReceivedInstance, session: Session, now: datetime) -> boo
     elif study.state != StudyState.RECEIVING:
         study.first_received_at = now  # a late instance opens a new wait
         _set_state(study, StudyState.RECEIVING)
+        if is_urgent:
+            _close_at_once(session, study, now)
     study.last_received_at, study.reason, study.agreeing_polls = now, "", 0
     # The newest word counts: a PACS corrects descriptions by sending the study again.
     study.description = header.study_description or study.description
     study.accession_number = header.accession_number or study.accession_number
     return True
+
+
+def _close_at_once(session: Session, study: StudyRow, now: datetime) -> None:
+    """What was whole before is whole with one more object: nobody has to wait for silence."""
+    is_whole = not study.revisions or study.revisions[-1].is_complete
+    _set_state(study, StudyState.INGESTING if is_whole else StudyState.INGESTING_INCOMPLETE)
+    _ask_for_ingest(session, study, now)
+
+
+def _ask_for_ingest(session: Session, study: StudyRow, now: datetime) -> None:
+    enqueue(session, stage="ingest", subject=str(study.id), lane=f"study:{study.id}", due_at=now)
 
 
 def _instances(session: Session, study_instance_uid: str) -> list[InstanceRow]:

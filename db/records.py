@@ -12,12 +12,12 @@ from sqlalchemy import select, update
 from sqlalchemy.orm import Session, defer, selectinload
 
 from db import mapping
+from db.audit import write_audit
 from db.jobs import enqueue
 from db.session import UnitOfWork
 from db.tables import (
     AnalysisRow,
     AssessmentRow,
-    AuditRow,
     InstanceRow,
     LesionRow,
     OverrideRow,
@@ -32,7 +32,7 @@ from workflow.domain.errors import TransientError
 from workflow.domain.record import PatientRecord, ReportVersion, Visit
 from workflow.domain.series import PROMPT_MODALITIES
 from workflow.domain.states import StudyState
-from workflow.ports import AuditEntry, Changed, NewJob, ReceivedFile
+from workflow.ports import Changed, NewJob, ReceivedFile
 
 # A reader decides while a worker works: each waits for the other once, rarely twice.
 _TRIES = 10
@@ -115,16 +115,6 @@ def ask_for(session: Session, jobs: Sequence[NewJob], now: datetime) -> None:
     for job in jobs:
         due_at = now + timedelta(seconds=job.delay_s)
         enqueue(session, stage=job.stage, subject=job.subject, lane=job.lane, due_at=due_at)
-
-
-def write_audit(session: Session, entries: Sequence[AuditEntry], now: datetime) -> None:
-    """Write down who did what."""
-    for entry in entries:
-        session.add(
-            AuditRow(
-                at=now, actor=entry.actor, action=entry.action, object=entry.about, detail=dict(entry.detail)
-            )
-        )
 
 
 # ---------------------------------------------------------------- loading

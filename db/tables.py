@@ -134,6 +134,8 @@ class InstanceRow(Table):
     refers_to: Mapped[list[Any] | None]
     # Our own results come back from the PACS; they are neither input nor prompt.
     is_own_result: Mapped[bool] = mapped_column(default=False)
+    # The user who stored it here; "" where a machine sent it.
+    stored_by: Mapped[str] = mapped_column(String(64), default="")
 
 
 class RevisionRow(Table):
@@ -264,6 +266,7 @@ class ObservationRow(Table):
     flags: Mapped[list[Any]]
     model: Mapped[dict[str, Any]]
     prompt_source: Mapped[str] = mapped_column(String(64), default="")
+    marked_by: Mapped[str] = mapped_column(String(64), default="")
     reason: Mapped[str] = mapped_column(Text, default="")
     analysis: Mapped[AnalysisRow] = relationship(back_populates="observations")
     lesion: Mapped[LesionRow] = relationship(lazy="joined")
@@ -356,6 +359,19 @@ class ResultObjectRow(Table):
     report: Mapped[ReportRow] = relationship(back_populates="objects")
 
 
+class CommitmentRow(Table):
+    """A request for storage commitment of a report's objects, and its answer (PS3.4 annex J)."""
+
+    __tablename__ = "commitment"
+
+    transaction_uid: Mapped[str] = mapped_column(UID, primary_key=True)
+    report_identity: Mapped[str] = mapped_column(String(64), index=True)
+    sop_instance_uids: Mapped[list[Any]]
+    asked_at: Mapped[datetime]
+    answered_at: Mapped[datetime | None]
+    failed: Mapped[dict[str, Any]] = mapped_column(default=dict)
+
+
 class JobRow(Table):
     """What must be done. States are UPS's (PS3.4 CC.1.1); a Celery message carries the id only.
 
@@ -381,6 +397,7 @@ class JobRow(Table):
             postgresql_where=text("state = 'SCHEDULED'"),
         ),
         Index("jobs_by_state", "state", "due_at"),
+        Index("jobs_by_end", "ended_at"),
     )
 
     id: Mapped[int] = mapped_column(primary_key=True)
@@ -414,6 +431,37 @@ class QuarantineRow(Table):
     study_instance_uid: Mapped[str | None] = mapped_column(UID, index=True)
     kept_at: Mapped[datetime]
     resolved_at: Mapped[datetime | None]
+
+
+class PriorSearchRow(Table):
+    """A study whose priors were looked for in the PACS, once; what was passed over has its reason."""
+
+    __tablename__ = "prior_search"
+
+    study_id: Mapped[int] = mapped_column(ForeignKey("study.id"), primary_key=True)
+    patient_key: Mapped[int] = mapped_column(ForeignKey("patient.id"), index=True)
+    source: Mapped[str] = mapped_column(String(128), default="")
+    asked_at: Mapped[datetime]
+    answered_at: Mapped[datetime | None]
+    passed_over: Mapped[list[Any]] = mapped_column(default=list)
+
+
+class PriorStudyRow(Table):
+    """An earlier study of a patient that is fetched from the PACS: workflow.domain.priors.PriorState."""
+
+    __tablename__ = "prior_study"
+    __table_args__ = (UniqueConstraint("patient_key", "study_instance_uid", name="uq_prior_study"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    patient_key: Mapped[int] = mapped_column(ForeignKey("patient.id"))
+    study_instance_uid: Mapped[str] = mapped_column(UID, index=True)
+    study_date: Mapped[date | None] = mapped_column(Date)
+    description: Mapped[str] = mapped_column(Text, default="")
+    instance_count: Mapped[int | None]
+    reason: Mapped[str] = mapped_column(Text, default="")
+    state: Mapped[str] = mapped_column(String(16), default="WANTED")
+    error: Mapped[str] = mapped_column(Text, default="")
+    wanted_at: Mapped[datetime]
 
 
 class CursorRow(Table):
@@ -450,3 +498,41 @@ class AuditRow(Table):
     action: Mapped[str] = mapped_column(String(48))
     object: Mapped[str] = mapped_column(String(128))
     detail: Mapped[dict[str, Any]]
+
+
+class AccountRow(Table):
+    """A person who may come in. Never deleted: what was signed names its signer. (`user` is SQL's.)"""
+
+    __tablename__ = "account"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    name: Mapped[str] = mapped_column(String(64), unique=True)
+    full_name: Mapped[str] = mapped_column(Text, default="")
+    roles: Mapped[list[Any]]  # values of workflow.domain.users.UserRole
+    password_hash: Mapped[str] = mapped_column(Text)  # argon2id, its parameters and salt included
+    is_disabled: Mapped[bool] = mapped_column(default=False)
+    created_at: Mapped[datetime]
+
+
+class LoginSessionRow(Table):
+    """A browser that logged in. Its token is nowhere here: who reads this table can't come in with it."""
+
+    __tablename__ = "login_session"
+
+    token_sha256: Mapped[str] = mapped_column(String(64), primary_key=True)
+    account_id: Mapped[int] = mapped_column(ForeignKey("account.id"), index=True)
+    created_at: Mapped[datetime] = mapped_column(index=True)
+    last_seen_at: Mapped[datetime]
+    account: Mapped[AccountRow] = relationship(lazy="joined")
+
+
+class FailedLoginsRow(Table):
+    """Failed attempts in a row, for a name (whether or not it is an account's) or from an address."""
+
+    __tablename__ = "failed_logins"
+
+    # "name:" with its SHA-256, as people type passwords into that field, or "address:" with the address.
+    of: Mapped[str] = mapped_column(String(80), primary_key=True)
+    count: Mapped[int]
+    last_at: Mapped[datetime] = mapped_column(index=True)
+    locked_until: Mapped[datetime | None]

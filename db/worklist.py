@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy import CTE, ColumnElement, Select, and_, case, func, or_, select, true
 from sqlalchemy.orm import Session
 
-from db.overview import iso, readable_name
+from db.overview import iso
 from db.session import UnitOfWork
 from db.tables import (
     InstanceRow,
@@ -22,6 +22,7 @@ from db.tables import (
     StudyRow,
     TimePointRow,
 )
+from workflow.domain.patient import readable_name
 from workflow.domain.states import ResultState, StudyState, VisitState
 from workflow.domain.worklist import NEEDS_A_PERSON, RESULTS, STUDIES, VISITS, Waiting, WorklistOrder
 from workflow.ports.worklist import PAGE_SIZE, WorklistQuery

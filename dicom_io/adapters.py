@@ -143,7 +143,7 @@ class DicomResults:
     ) -> WrittenResults:
         """See `workflow.ports.ResultWriter.write`."""
         from dicom_io.parsing import quiet
-        from dicom_io.results import build_results, evidence_of, validate
+        from dicom_io.results import build_results, evidence_of, render_overview, role_of, validate
 
         sources = [_series_volume(image) for image in images]
         earlier = [r for made in prior for r in evidence_of(_reference(made), made.path)]
@@ -159,6 +159,11 @@ class DicomResults:
             checked = validate(results)
         for uid, picture in results.pictures.items():
             (folder / f"{uid}.png").write_bytes(picture.png())
+        for number, seen in enumerate(results.visit.volumes, start=1):
+            drawn = render_overview(
+                seen.images.volume, seen.lesions, modality=seen.images.source.series.modality
+            )
+            (folder / f"{role_of('overview', number)}.png").write_bytes(drawn)
         return WrittenResults(
             objects=tuple(_written(role, made, folder) for role, made in results.by_role.items()),
             errors=tuple(f"{f.check.value}: {f.message}" for f in checked.findings),

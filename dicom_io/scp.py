@@ -19,6 +19,7 @@ from pynetdicom import AE, ALL_TRANSFER_SYNTAXES, AllStoragePresentationContexts
 from pynetdicom.sop_class import StudyRootQueryRetrieveInformationModelFind, Verification
 from pynetdicom.transport import ThreadedAssociationServer
 
+from dicom_io.commitment import add_commitment
 from dicom_io.headers import InstanceHeader, read_header
 from dicom_io.parsing import quiet
 from workflow.domain.errors import TransientError, UnsuitableInputError, WorkflowError
@@ -132,6 +133,7 @@ def serve_listener(
     on_rejected: Callable[[str, str], None],
     maximum_associations: int = 16,
     minimum_free_mb: int = 1024,
+    commitment: Sequence[tuple[evt.EventType, Callable[[evt.Event], object]]] = (),
     tls: ssl.SSLContext | None = None,
 ) -> ThreadedAssociationServer:
     """Start the listener: C-ECHO, and C-STORE of every storage class in every transfer syntax.
@@ -139,7 +141,8 @@ def serve_listener(
     `on_received` records an instance and returns when that is durable: only then is success answered.
     `on_rejected(source, reason)` is told of objects that could not be read. Pixels are never decoded.
     A calling AE title that is not allowed is refused; with none allowed, nobody may send. `tls` is made by
-    `dicom_io.tls.listener_context`; without it the listener speaks plain DICOM.
+    `dicom_io.tls.listener_context`; without it the listener speaks plain DICOM. With `commitment`
+    (`dicom_io.commitment.commitment_handlers`) it also does storage commitment.
 
     Raises
     ------
@@ -168,7 +171,9 @@ def serve_listener(
     folder.mkdir(parents=True, exist_ok=True)
     discard_unfinished(folder)
     ae = _application_entity(ae_title, allowed_calling_ae_titles, maximum_associations)
-    return _start(ae, host, port, [(evt.EVT_C_STORE, store)], tls)
+    if commitment:
+        add_commitment(ae)
+    return _start(ae, host, port, [(evt.EVT_C_STORE, store), *commitment], tls)
 
 
 @dataclass(frozen=True)

@@ -25,10 +25,11 @@ from phantoms import (
 from dicom_io.results import (
     ResultObjects,
     ResultSettings,
+    ResultSource,
     SegmentationType,
     TrackingIdentifierForm,
 )
-from workflow.domain.geometry import Volume, affine_from_axes
+from dicom_io.volumes import SeriesVolume, read_folder
 from workflow.domain.lesion import LesionState
 from workflow.domain.report import LesionRole, PredecessorReport, ReviewStatus, TimePointReport
 
@@ -48,7 +49,7 @@ def program(name: str) -> str:
 class Case:
     """A source, what is said of it, and the objects that come out, also as files."""
 
-    source: PhantomSource
+    source: ResultSource
     results: ResultObjects
     folder: Path
 
@@ -146,26 +147,31 @@ def _anisotropic_oblique(folder: Path) -> tuple[PhantomSource, TimePointReport, 
     return source, time_point_report(source, [lesion]), PLAIN
 
 
-def _resampled(folder: Path) -> tuple[PhantomSource, TimePointReport, ResultSettings]:
+def _tilted(folder: Path) -> tuple[SeriesVolume, TimePointReport, ResultSettings]:
     """A tilted gantry: the images lie 15 degrees off the axis that they are stacked along."""
     c, s = float(np.cos(0.26)), float(np.sin(0.26))
-    phantom = Phantom(directions=((0.0, 0.0, 1.0), (0.0, c, s), (1.0, 0.0, 0.0)), spheres=())
-    tilted = phantom.write(folder)
-    upright = Volume(
-        array=np.full((24, 64, 72), 40.0, dtype=np.float32),
-        affine=affine_from_axes(
-            origin_lps=(-30.0, -25.0, 106.0),
-            slice_step=(0, 0, 2.5),
-            row_step=(0, 0.8, 0),
-            column_step=(0.8, 0, 0),
-        ),
-    )
-    source = PhantomSource(upright, tilted.slices, tilted.series, ("gantry tilt of 15 degrees resampled",))
-    lesion = reported_lesion(upright, sphere(upright, (0.0, 0.0, 130.0), 7.0))
-    return source, time_point_report(source, [lesion], notes=source.notes), PLAIN
+    Phantom(directions=((0.0, 0.0, 1.0), (0.0, c, s), (1.0, 0.0, 0.0)), spheres=SPHERES).write(folder)
+    return _as_read(folder)
 
 
-CASES: dict[str, Callable[[Path], tuple[PhantomSource, TimePointReport, ResultSettings]]] = {
+def _filled_in(folder: Path) -> tuple[SeriesVolume, TimePointReport, ResultSettings]:
+    """An image is missing, and the second lesion is measured right there."""
+    Phantom(spheres=SPHERES).write(folder)
+    (folder / "0012.dcm").unlink()
+    return _as_read(folder)
+
+
+def _as_read(folder: Path) -> tuple[SeriesVolume, TimePointReport, ResultSettings]:
+    """What reading the images makes of them, with a lesion in each sphere."""
+    source = read_folder(folder)
+    lesions = [
+        reported_lesion(source.volume, sphere(source.volume, centre, radius), f"T0{number}")
+        for number, (centre, radius, _) in enumerate(SPHERES, start=1)
+    ]
+    return source, time_point_report(source, lesions, notes=source.notes), PLAIN
+
+
+CASES: dict[str, Callable[[Path], tuple[ResultSource, TimePointReport, ResultSettings]]] = {
     "axial": _axial,
     "signed": _signed,
     "multi-frame": _multi_frame,
@@ -175,5 +181,6 @@ CASES: dict[str, Callable[[Path], tuple[PhantomSource, TimePointReport, ResultSe
     "nothing left": _nothing_left,
     "sagittal MR": _sagittal_mr,
     "anisotropic oblique": _anisotropic_oblique,
-    "gantry tilt resampled": _resampled,
+    "gantry tilt": _tilted,
+    "slice filled in": _filled_in,
 }

@@ -7,7 +7,7 @@ needs them.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,25 +17,31 @@ from db.events import StoredPatientEvents
 from db.jobs import StoredJobs
 from db.outbox import StoredOutbox
 from db.overview import StoredOverview
+from db.priors import StoredPriors
 from db.reception import StoredReception
 from db.records import StoredRecords
 from db.session import migrate, open_engine, reading, unit_of_work
+from db.users import StoredUsers
 from db.worklist import StoredWorklist
 from dicom_io.adapters import DicomImages, DicomPrompts, DicomResultReader, DicomResults
 from workflow.engine.context import Context
 from workflow.ports import (
     ChangeFeed,
+    Committer,
     Destination,
     DicomServer,
+    Outbox,
     ReceivedInstance,
     Reception,
     Segmenter,
     Tracker,
 )
+from workflow.ports.priors import PriorSource
 from workflow.response import protocol_of
 from workflow.settings import Models, Node, Settings
 
 if TYPE_CHECKING:
+    from dicom_io.dicomweb import DicomwebNode
     from dicom_io.scu import RemoteNode
     from workflow.domain.geometry import Volume
 
@@ -52,23 +58,35 @@ def build(settings: Settings, *, destination: Destination | None = None) -> Cont
     migrate(settings.resolved_database_url)
     engine = open_engine(settings.resolved_database_url)
     unit, read = unit_of_work(engine), reading(engine)
+    reception = StoredReception(unit=unit, reading=read, clock=utc_now)
+    keep = _keeper(settings.home / "received")
     return Context(
         settings=settings,
         clock=utc_now,
-        reception=StoredReception(unit=unit, reading=read, clock=utc_now),
+        reception=reception,
         records=StoredRecords(unit=unit, reading=read, clock=utc_now),
         outbox=StoredOutbox(unit=unit, reading=read, clock=utc_now),
         jobs=StoredJobs(unit=unit, reading=read, clock=utc_now, settings=settings.worker),
         cursors=StoredCursors(unit=unit, reading=read),
         overview=StoredOverview(reading=read),
+        priors=StoredPriors(unit=unit, reading=read, clock=utc_now),
+        prior_source=open_prior_source(settings, reception, keep),
         worklist=StoredWorklist(reading=read),
         events=StoredPatientEvents(unit=unit, clock=utc_now),
+        users=StoredUsers(
+            unit=unit,
+            reading=read,
+            clock=utc_now,
+            idle_after=timedelta(minutes=settings.web.session_idle_minutes),
+            ends_after=timedelta(hours=settings.web.session_hours),
+        ),
         images=DicomImages(),
         prompts=DicomPrompts(settings),
         results=DicomResults(settings),
+        destination=destination or open_destination(settings),
+        committer=_open_committer(settings),
+        keep=keep,
         result_reader=DicomResultReader(),
-        destination=destination or open_node(settings.resolved_destination, settings.listener.ae_title),
-        keep=_keeper(settings.home / "received"),
         open_segmenter=cache(lambda: open_segmenter(settings.models)),
         open_tracker=cache(lambda: open_tracker(settings.models)),
         limits_of=limits_of,
@@ -95,6 +113,53 @@ def open_node(node: Node, calling_ae_title: str) -> RemoteNode:
     )
 
 
+def open_destination(settings: Settings) -> Destination:
+    """Where results go: a DICOM node, or a DICOMweb server."""
+    if settings.stores_by_dicomweb:
+        return _open_dicomweb(settings)
+    return open_node(settings.resolved_destination, settings.listener.ae_title)
+
+
+def _open_committer(settings: Settings) -> Committer | None:
+    if settings.delivery.proof != "commitment":
+        return None
+    from dicom_io.commitment import CommittingNode
+
+    return CommittingNode(open_node(settings.resolved_destination, settings.listener.ae_title))
+
+
+def open_prior_source(
+    settings: Settings, reception: Reception, keep: Callable[[bytes, str], ReceivedInstance]
+) -> PriorSource | None:
+    """Who is asked for earlier studies; what comes over the same connection is kept and received here."""
+    method = settings.priors.method
+    if not method:
+        return None
+
+    def take(content: bytes, source: str) -> None:
+        reception.receive(keep(content, source))
+
+    if method == "dicomweb":
+        return _open_dicomweb(settings, take)
+    from dicom_io.retrieval import GettingNode, MovingNode
+
+    assert settings.pacs is not None  # the settings were checked
+    node = open_node(settings.pacs, settings.listener.ae_title)
+    if method == "c-get":
+        return GettingNode(node, take)
+    return MovingNode(node, settings.listener.ae_title)
+
+
+def _open_dicomweb(
+    settings: Settings, take: Callable[[bytes, str], object] = lambda content, source: None
+) -> DicomwebNode:
+    from dicom_io.dicomweb import DicomwebNode
+
+    server = settings.dicomweb
+    assert server is not None  # the settings were checked
+    return DicomwebNode(server.url, server.username, server.password.get_secret_value(), take)
+
+
 def folder_archive(folder: Path) -> Destination:
     """A folder that results are delivered to, in place of a PACS."""
     from dicom_io.scp import FolderArchive
@@ -102,8 +167,9 @@ def folder_archive(folder: Path) -> Destination:
     return FolderArchive(folder)
 
 
-def start_listener(settings: Settings, reception: Reception) -> DicomServer:
+def start_listener(settings: Settings, reception: Reception, outbox: Outbox) -> DicomServer:
     """Start to receive studies over DICOM."""
+    from dicom_io.commitment import commitment_handlers
     from dicom_io.scp import serve_listener
     from dicom_io.tls import listener_context
 
@@ -118,6 +184,7 @@ def start_listener(settings: Settings, reception: Reception) -> DicomServer:
         on_rejected=reception.reject,
         maximum_associations=s.maximum_associations,
         minimum_free_mb=s.minimum_free_mb,
+        commitment=commitment_handlers(outbox.kept, outbox.settle),
         tls=listener_context(s.tls_certificate, s.tls_key, s.tls_ca) if s.tls_certificate else None,
     )
     return server
@@ -167,7 +234,7 @@ def _keeper(folder: Path) -> Callable[[bytes, str], ReceivedInstance]:
 
 def _instance_count(settings: Settings) -> Callable[[str, Collection[str]], int] | None:
     if settings.pacs is None:
-        return None
+        return _open_dicomweb(settings).study_instance_count if settings.dicomweb else None
     return open_node(settings.pacs, settings.listener.ae_title).study_instance_count
 
 

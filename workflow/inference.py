@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -306,11 +306,19 @@ def _read_prompts(record: PatientRecord, visit: Visit, images: _Images, context:
     )
     shared = [p for p in objects if _is_shared(record, visit, p)]
     elsewhere = [d for d in read.doubts if any(p.sop_instance_uid in d for p in shared)]
+    people = {p.sop_instance_uid: p.stored_by for p in objects if p.stored_by}
     return replace(
         read,
+        prompts=tuple(_marked_by(one, people) for one in read.prompts),
         doubts=tuple(d for d in read.doubts if d not in elsewhere),
         notes=(*read.notes, *elsewhere),
     )
+
+
+def _marked_by(placed: PlacedPrompt, people: Mapping[str, str]) -> PlacedPrompt:
+    """The mark as that of the user who stored its object here, whoever the object names."""
+    user = people.get(placed.prompt.sop_instance_uid or "")
+    return replace(placed, prompt=replace(placed.prompt, created_by=user)) if user else placed
 
 
 def _is_shared(record: PatientRecord, visit: Visit, prompt: PromptObject) -> bool:

@@ -74,7 +74,10 @@ def ingest(job: Job, context: Context) -> None:
     """
     study = context.reception.study(int(job.subject))
     try:
-        facts = context.images.study_facts([f.path for f in study.files], context.clock().date())
+        # Whose the marks are that somebody stored here was compared with the study then; viewers leave out
+        # half of what identifies a patient.
+        speaking = [f for f in study.files if not (f.stored_by and f.modality in PROMPT_MODALITIES)]
+        facts = context.images.study_facts([f.path for f in speaking], context.clock().date())
         patient, remark = _whose(facts, context)
         job.report_progress(0.2, "reading headers")
         placement = _placement(study, facts, patient, remark, context)
@@ -82,6 +85,8 @@ def ingest(job: Job, context: Context) -> None:
         context.reception.quarantine(study.key, str(error))
         raise
     context.reception.place(study.key, placement)
+    if context.prior_source is not None and placement.revision is not None:
+        context.priors.ask(study.key)
     if placement.refusal:
         raise UnsuitableInputError(placement.refusal)
 

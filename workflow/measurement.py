@@ -287,6 +287,7 @@ def _observation(finding: Finding, tracking_uid: str, number: int, doubt: str) -
         flags=finding.flags,
         model=finding.model,
         prompt_source=finding.prompt.source.value if finding.prompt else "",
+        marked_by=(finding.prompt.created_by or "") if finding.prompt else "",
         reason=f"{finding.reason}; {doubt}" if doubt else finding.reason,
     )
 

@@ -89,6 +89,29 @@ class Orthanc(_Section):
     poll_s: float = Field(default=2.0, gt=0, description="Pause between two looks at the changes.")
 
 
+class Dicomweb(_Section):
+    """A DICOMweb server: QIDO-RS, WADO-RS and STOW-RS below one address (needs the extra `dicomweb`)."""
+
+    url: str = Field(description="e.g. http://127.0.0.1:8042/dicom-web")
+    username: str = Field(default="", description="Empty: no login.")
+    password: SecretStr = Field(default=SecretStr(""), description="Best given as an environment variable.")
+    stores_results: bool = Field(default=False, description="Results go there by STOW-RS.")
+
+
+class Priors(_Section):
+    """Which earlier studies of a patient are fetched when one arrives that is new here."""
+
+    method: Literal["", "c-move", "c-get", "dicomweb"] = Field(
+        default="",
+        description="How: from `pacs` by C-MOVE to our listener or by C-GET, or from `dicomweb`. Empty: not.",
+    )
+    at_most: int = Field(
+        default=3, ge=1, description="For a study that arrived; the newest and the oldest first."
+    )
+    within_days: int = Field(default=1826, ge=1, description="Older ones are left in the PACS.")
+    at_most_instances: int = Field(default=5000, ge=1, description="Larger studies are left in the PACS.")
+
+
 class Readiness(_Section):
     """When a study counts as received."""
 
@@ -181,17 +204,51 @@ class Results(_Section):
     )
 
 
+class Delivery(_Section):
+    """When a result counts as delivered."""
+
+    proof: Literal["list", "commitment"] = Field(
+        default="list",
+        description="list: the destination lists it (C-FIND, QIDO-RS); commitment: it also commits itself.",
+    )
+    commitment_wait_s: float = Field(
+        default=3600.0, gt=0, description="Without an answer after this, the destination's list is the proof."
+    )
+
+
 class Web(_Section):
-    """The web page. Without a password one is made at first start and kept in the home folder."""
+    """The web page. `username` and `password` open the first account; `tumorline users` makes the others."""
 
     host: str = Field(default="127.0.0.1", description="The address it listens on.")
     port: int = Field(default=8080, ge=1, le=65535, description="Its port; plain HTTP.")
-    username: str = Field(default="reader", pattern=r"^[^:]+$", description="Not empty, without a colon.")
-    password: SecretStr | None = Field(default=None, min_length=8, description="8 characters or more.")
+    allowed_hosts: tuple[str, ...] = Field(
+        default=(),
+        description="Names that browsers may ask for, beside `host` and this machine's own (localhost): "
+        "the name of the proxy in front. Requests for others are refused.",
+    )
+    trusted_proxies: tuple[str, ...] = Field(
+        default=("127.0.0.1", "::1"),
+        description="Proxies (addresses, networks) whose word on the browser's address and on https counts.",
+    )
+    username: str = Field(
+        default="reader", pattern=r"^[^:]+$", description="Name of the first account, an administrator."
+    )
+    password: SecretStr | None = Field(
+        default=None,
+        min_length=8,
+        description="Its first password, 8 characters or more. Unset: one is made, and kept at home.",
+    )
     login: bool = Field(default=True, description="Only the demo turns this off, and only on loopback.")
     overdue_after_days: int = Field(
         default=120, ge=1, description="A patient whose latest visit is older is overdue on the worklist."
     )
+    image_cache_mb: int = Field(
+        default=1024, ge=64, description="Memory for the decoded volumes that readers look at, MB."
+    )
+    session_idle_minutes: float = Field(
+        default=60.0, gt=0, description="A login ends after so long without a request."
+    )
+    session_hours: float = Field(default=12.0, gt=0, description="A login ends so long after it began.")
 
 
 class Worker(_Section):
@@ -240,11 +297,14 @@ class Settings(BaseSettings):
         default=None, description="Asked by C-FIND how many instances a study has. Unset: not asked."
     )
     orthanc: Orthanc | None = None
+    dicomweb: Dicomweb | None = None
+    priors: Priors = Priors()
     readiness: Readiness = Readiness()
     prompts: Prompts = Prompts()
     models: Models = Models()
     response: Response = Response()
     results: Results = Results()
+    delivery: Delivery = Delivery()
     web: Web = Web()
     worker: Worker = Worker()
 
@@ -260,6 +320,22 @@ class Settings(BaseSettings):
         """Let the environment win over the file (which comes in as arguments)."""
         return env_settings, init_settings
 
+    @model_validator(mode="after")
+    def _priors_have_a_source(self) -> Settings:
+        if self.priors.method in ("c-move", "c-get") and self.pacs is None:
+            raise ValueError(f"priors.method is {self.priors.method}: set pacs, which is asked for them")
+        if self.priors.method == "dicomweb" and self.dicomweb is None:
+            raise ValueError("priors.method is dicomweb: set dicomweb.url, which is asked for them")
+        return self
+
+    @model_validator(mode="after")
+    def _results_have_one_home(self) -> Settings:
+        if self.destination is not None and self.stores_by_dicomweb:
+            raise ValueError("destination and dicomweb.stores_results are both set: results go to one place")
+        if self.delivery.proof == "commitment" and self.destination is None:
+            raise ValueError("delivery.proof is commitment: set destination, the node that is asked for it")
+        return self
+
     @property
     def resolved_database_url(self) -> str:
         """The database that is used."""
@@ -273,7 +349,12 @@ class Settings(BaseSettings):
     @property
     def uses_local_archive(self) -> bool:
         """Whether the embedded archive stands in for the PACS."""
-        return self.destination is None
+        return self.destination is None and not self.stores_by_dicomweb
+
+    @property
+    def stores_by_dicomweb(self) -> bool:
+        """Whether results go to the DICOMweb server."""
+        return self.dicomweb is not None and self.dicomweb.stores_results
 
 
 def load_settings(config: Path | None = None, **overrides: Any) -> Settings:

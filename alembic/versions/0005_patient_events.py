@@ -1,7 +1,7 @@
 """notes of what happened to a patient, and what a page of the worklist is read from
 
 Revision ID: 0005
-Revises: 0003
+Revises: 0012
 """
 
 import sqlalchemy as sa
@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from alembic import op
 
 revision = "0005"
-down_revision = "0003"
+down_revision = "0012"
 branch_labels = None
 depends_on = None
 

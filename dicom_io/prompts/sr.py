@@ -45,6 +45,8 @@ from workflow.domain.structures import structure_named
 # OHIF, Slim and dcmjs name the drawing tool in the tracking identifier: "Cornerstone3DTools@^0.1.0:Length".
 _TOOL_TAG = re.compile(r"cornerstone\w*@[^:]*:(?P<tool>\w+)(?::(?P<label>.*))?$", re.IGNORECASE)
 _COORDINATES = frozenset({"SCOORD", "SCOORD3D"})
+# What viewers write as the observer where they don't know who sits before them (dcmjs).
+_NOBODY = frozenset({"unknown^unknown", "unknown", "anonymous"})
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -407,7 +409,7 @@ def _observer(node: Node) -> str | None:
     for place in (node, *node.ancestors()):
         for concept in (codes.PERSON_OBSERVER_NAME, codes.DEVICE_OBSERVER_NAME):
             name = _text(place, concept)
-            if name:
+            if name and name.casefold() not in _NOBODY:
                 return name
     return None
 

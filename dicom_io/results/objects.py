@@ -178,10 +178,10 @@ def render_key_images(visit: Visit, course: Sequence[TimePointReport] = ()) -> d
 
 def place_words(images: SourceImages, index: int) -> str:
     """Where a slice is found in a viewer: its series and image number, or its frame."""
-    header = images.image(index) if index < len(images.source.slices) else images.image(0)
+    header = images.image(index)
     series = f"series {header.SeriesNumber}" if header.get("SeriesNumber") is not None else "series"
-    if not images.is_on_acquired_grid([index]):
-        return f"{series}, resampled slice {index + 1}"
+    if not images.is_in_image(index):
+        return f"{series}, slice {index + 1}, filled in"
     frame = images.source.slices[index].frame_number
     if frame is not None:
         return f"{series}, frame {frame}"

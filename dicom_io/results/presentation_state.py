@@ -23,7 +23,7 @@ from dicom_io.results.source import SourceImages, moment_of
 from dicom_io.results.sr_lesions import has_axes, image_polyline
 from dicom_io.results.text import short
 from dicom_io.results.visit import Visit, VisitStudy, VisitVolume, role_of
-from workflow.domain.lesion import LesionMeasurement
+from workflow.domain.lesion import Axis, LesionMeasurement
 from workflow.domain.palette import colour_of, shade_of
 from workflow.domain.report import ReportedLesion
 
@@ -63,6 +63,15 @@ class _Drawn:
             item.ReferencedFrameNumber = one.frame_number
         return item
 
+    def axes(self) -> list[Axis]:
+        """The axes that are lines: two equal points are none."""
+        return [one for one in (self.measurement.long_axis, self.measurement.short_axis) if one.length_mm > 0]
+
+    def lines(self) -> list[np.ndarray]:
+        """Ends of each axis that lies in its image, (column, row), the long axis first."""
+        found = [image_polyline(axis, self.measurement.slice_index, self.images) for axis in self.axes()]
+        return [line for line in found if line is not None]
+
     def scale(self) -> tuple[str, ...]:
         """What makes values of stored pixels; a presentation state has one for all its images."""
         said = self.part("PixelValueTransformationSequence")
@@ -76,15 +85,15 @@ def build_presentation_states(
     """Both axes and the label of each lesion of a study, on its image.
 
     One object; where images are scaled differently (the slices of a PET), one for each scale, as a
-    presentation state has one Modality LUT. A lesion that is on no image (without axes, on a resampled
-    volume) isn't drawn; without any there is no object.
+    presentation state has one Modality LUT. A lesion that is on no image (without axes, on a slice that was
+    filled in) isn't drawn; without any there is no object.
     """
     by_scale: dict[tuple[str, ...], list[_Drawn]] = {}
     for volume in study.volumes:
         for lesion in volume.lesions:
             if lesion.measurement is not None and has_axes(lesion):
                 drawn = _Drawn(lesion=lesion, measurement=lesion.measurement, volume=volume)
-                if volume.images.is_on_acquired_grid([drawn.measurement.slice_index]):
+                if len(drawn.lines()) == len(drawn.axes()):
                     by_scale.setdefault(drawn.scale(), []).append(drawn)
     return tuple(
         _presentation_state(visit, study, number, drawn, settings)
@@ -181,11 +190,7 @@ def _annotation(one: _Drawn, settings: ResultSettings) -> Dataset:
     """Both axes as polylines and the label at the long axis's end (PS3.3 C.10.5)."""
     tracking_id = short(settings.tracking_id(one.lesion.label), 64)
     graphics = []
-    for axis in (one.measurement.long_axis, one.measurement.short_axis):
-        if axis.length_mm == 0:
-            continue  # two equal points are no line
-        ends = image_polyline(axis, one.measurement.slice_index, one.images)
-        assert ends is not None  # it is on the acquired grid
+    for ends in one.lines():
         graphic = Dataset()
         graphic.GraphicAnnotationUnits = "PIXEL"
         graphic.GraphicDimensions, graphic.NumberOfGraphicPoints = 2, len(ends)

@@ -77,17 +77,17 @@ def build_secondary_captures(
 
 
 def _images_behind(measured: VisitVolume, image: KeyImage) -> list[Dataset]:
-    """The image that is shown, or on a resampled volume all that its slice may come from."""
-    slices = measured.images.source.slices
-    is_acquired = measured.images.is_on_acquired_grid([image.slice_index])
-    found: dict[tuple[str, int | None], Dataset] = {}
-    for one in [slices[image.slice_index]] if is_acquired else slices:
+    """The image that is shown, or for a slice that was filled in the two that it comes from."""
+    index, slices = image.slice_index, measured.images.source.slices
+    shown = [index] if measured.images.is_in_image(index) else [index - 1, index + 1]
+    found = []
+    for one in (slices[i] for i in shown):
         item = Dataset()
         item.ReferencedSOPClassUID, item.ReferencedSOPInstanceUID = one.sop_class_uid, one.sop_instance_uid
         if one.frame_number is not None:
             item.ReferencedFrameNumber = one.frame_number
-        found.setdefault((one.sop_instance_uid, one.frame_number), item)
-    return list(found.values())
+        found.append(item)
+    return found
 
 
 def _orientation(images: SourceImages) -> tuple[str, str]:

@@ -31,9 +31,10 @@ from workflow.domain.report import ReportedLesion, ReviewStatus, TimePointReport
 def build_seg(report: TimePointReport, measured: VisitVolume, settings: ResultSettings) -> Dataset | None:
     """Encode the masks on one volume of the report.
 
-    A volume that is the acquired images themselves gives frames with the images' own positions,
-    each with its source image. A resampled one (gantry tilt) gives frames on the volume's grid, in
-    the same frame of reference, which name all images of the series as what they derive from.
+    Frames lie on the images, with their positions, each with its source image: viewers draw on images. Where
+    the volume is straightened (gantry tilt) masks are moved back onto the tilted images by whole pixels, so
+    that each keeps its voxels and lies up to half a pixel aside. A slice that was filled in has a frame
+    halfway between its neighbours and no source image.
 
     Returns
     -------
@@ -46,10 +47,13 @@ def build_seg(report: TimePointReport, measured: VisitVolume, settings: ResultSe
     if not lesions:
         return None
     masks = [lesion.mask for lesion in lesions if lesion.mask is not None]
-    shape, has_overlap = images.volume.shape, overlap(masks)
+    plane, has_overlap = images.plane(0), overlap(masks)
+    shape = (images.volume.shape[0], plane.rows, plane.columns)
     is_binary = has_overlap or settings.segmentation_type is SegmentationType.BINARY
     indices, labels = (
-        markers(with_even_bytes(frames_of(masks), shape), shape) if is_binary else labels_of(masks)
+        markers(with_even_bytes(frames_of(masks), shape), shape)
+        if is_binary
+        else labels_of(masks, shape, images.first_pixel)
     )
     moment = moment_of(report, images.header)
     sop_instance_uid = uids.seg_sop_instance_uid(report, measured.key)
@@ -77,41 +81,65 @@ def build_seg(report: TimePointReport, measured: VisitVolume, settings: ResultSe
         **institution(images.header),
     )
     if is_binary:
-        seg.PixelData = packed(_frames_in_order(seg, images), masks, shape)
+        seg.PixelData = packed(_frames_in_order(seg, images), masks, shape, images.first_pixel)
         seg.SegmentsOverlap = "YES" if has_overlap else "NO"
     else:
         # The background (segment 0) last: OHIF 3.13 takes the n-th item for segment n, and would otherwise
         # give each lesion the colour of the one before (cornerstone3D #2882). Nothing orders the items.
         seg.SegmentSequence = sorted(seg.SegmentSequence, key=lambda segment: segment.SegmentNumber == 0)
+    _name_source_images(seg, images)
     _settle_geometry(seg, images, indices)
     finish(seg, report, images, moment)
     return seg
 
 
+def _slices_in_order(seg: Dataset, images: SourceImages) -> list[int]:
+    """Which slice of the volume each frame is."""
+    groups = seg.PerFrameFunctionalGroupsSequence
+    origins = np.array([g.PlanePositionSequence[0].ImagePositionPatient for g in groups], dtype=float)
+    slices: list[int] = np.rint(images.volume.ijk(origins)[:, 0]).astype(int).tolist()
+    return slices
+
+
 def _frames_in_order(seg: Dataset, images: SourceImages) -> list[Frame]:
     """Which segment and slice each frame of a BINARY SEG is."""
     groups = seg.PerFrameFunctionalGroupsSequence
-    origins = np.array([g.PlanePositionSequence[0].ImagePositionPatient for g in groups], dtype=float)
-    slices = np.rint(images.volume.ijk(origins)[:, 0]).astype(int).tolist()
     shared = seg.SharedFunctionalGroupsSequence[0]  # has what all frames have in common: a single segment
     identified = [g if "SegmentIdentificationSequence" in g else shared for g in groups]
     numbers = [int(g.SegmentIdentificationSequence[0].ReferencedSegmentNumber) for g in identified]
-    return list(zip(numbers, slices, strict=True))
+    return list(zip(numbers, _slices_in_order(seg, images), strict=True))
+
+
+def _name_source_images(seg: Dataset, images: SourceImages) -> None:
+    """Name each frame's image where highdicom can't, because other frames lie on none.
+
+    A frame between two images names neither: viewers would draw it on the first that it names.
+    """
+    for group, index in zip(seg.PerFrameFunctionalGroupsSequence, _slices_in_order(seg, images), strict=True):
+        if not group.get("DerivationImageSequence") and images.is_in_image(index):
+            one, source, derivation = images.source.slices[index], Dataset(), Dataset()
+            source.ReferencedSOPClassUID, source.ReferencedSOPInstanceUID = (
+                one.sop_class_uid,
+                one.sop_instance_uid,
+            )
+            if one.frame_number is not None:
+                source.ReferencedFrameNumber = one.frame_number
+            source.SpatialLocationsPreserved = "YES"
+            source.PurposeOfReferenceCodeSequence = [codes.dataset_of(codes.SOURCE_IMAGE)]
+            derivation.SourceImageSequence = [source]
+            derivation.DerivationCodeSequence = [codes.dataset_of(codes.SEGMENTATION)]
+            group.DerivationImageSequence = [derivation]
 
 
 def _placement(images: SourceImages, indices: Sequence[int]) -> dict[str, Any]:
     """The arguments that say which images the frames are on."""
     from highdicom import PixelMeasuresSequence, PlaneOrientationSequence, PlanePositionSequence
 
-    is_acquired = images.is_on_acquired_grid(indices)
-    if is_acquired and not images.is_multi_frame:
+    if not images.is_multi_frame and all(images.is_in_image(i) for i in indices):
         return {"source_images": _headers(images, indices)}
     unique = {s.sop_instance_uid: i for i, s in enumerate(images.source.slices)}
     volume = images.volume
-    if is_acquired:
-        origins = [images.plane(i).origin_lps for i in indices]
-    else:
-        origins = [volume.lps(np.array([i, 0, 0])) for i in indices]
+    origins = [images.frame_origin_lps(i) for i in indices]
     slice_mm, row_mm, column_mm = volume.spacing_mm
     cosines = np.concatenate([volume.directions[:, 2], volume.directions[:, 1]])
     return {

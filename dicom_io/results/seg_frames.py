@@ -3,12 +3,16 @@
 A BINARY SEG has a frame per segment and slice. Its headers are highdicom's, made for an array that holds
 one marker voxel per frame; its bits are packed here from the masks themselves. So lesions may overlap
 without a stack of volumes (one per lesion, 6 GB at 512 x 512 x 600), and a frame may be empty.
+
+A frame is as large as the source's images, and so is a slice of the measured volume, unless that was
+straightened (gantry tilt): there each slice's image begins somewhere else in the volume.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import combinations
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +21,9 @@ from workflow.domain.geometry import Mask
 
 Frame = tuple[int, int]
 """Segment number (from 1) and slice of the volume."""
+
+FirstPixel = Callable[[int], tuple[int, int]]
+"""The (row, column) of the volume that a slice's frame begins at."""
 
 _FRAMES_AT_ONCE = 8  # eight frames end on a whole byte, whatever the image's size
 
@@ -33,6 +40,8 @@ def slices_of(mask: Mask) -> list[int]:
 
 def with_even_bytes(frames: Sequence[Frame], shape: tuple[int, int, int]) -> list[Frame]:
     """The frames and as many empty ones as make the packed bits an even number of bytes.
+
+    `shape` is (slices of the volume, rows, columns of a frame), as everywhere here.
 
     DICOM pads an odd number with a byte (PS3.5 8.1.1), which OHIF 3.13 takes for a broken file. Empty frames
     go where a segment has none on a slice that is there already, else on the slices next to them. Where
@@ -75,7 +84,9 @@ def markers(
     return indices, labels
 
 
-def packed(frames: Sequence[Frame], masks: Sequence[Mask], shape: tuple[int, int, int]) -> bytes:
+def packed(
+    frames: Sequence[Frame], masks: Sequence[Mask], shape: tuple[int, int, int], first: FirstPixel
+) -> bytes:
     """The frames' bits in this order, the first pixel in the lowest bit (PS3.5 8.1.1), padded to even."""
     _, rows, columns = shape
     parts = []
@@ -83,12 +94,25 @@ def packed(frames: Sequence[Frame], masks: Sequence[Mask], shape: tuple[int, int
         chunk = frames[start : start + _FRAMES_AT_ONCE]
         pixels = np.zeros((len(chunk), rows, columns), dtype=bool)
         for image, (number, index) in zip(pixels, chunk, strict=True):
-            mask = masks[number - 1]
-            if mask.start_ijk[0] <= index < mask.stop_ijk[0]:
-                image[mask.box[1], mask.box[2]] = mask.voxels[index - mask.start_ijk[0]]
+            draw(image, masks[number - 1], index, first(index))
         parts.append(np.packbits(pixels, bitorder="little").tobytes())
     data = b"".join(parts)
     return data + b"\0" * (len(data) % 2)
+
+
+def draw(
+    image: NDArray[Any], mask: Mask, index: int, first: tuple[int, int] = (0, 0), value: int = 1
+) -> None:
+    """Set the pixels of a frame that are a mask's on a slice; what lies outside the frame is left out."""
+    if not mask.start_ijk[0] <= index < mask.stop_ijk[0]:
+        return
+    starts = [start - beside for start, beside in zip(mask.start_ijk[1:], first, strict=True)]
+    part = mask.voxels[index - mask.start_ijk[0]]
+    into, taken = [], []
+    for start, length, size in zip(starts, part.shape, image.shape, strict=True):
+        into.append(slice(max(start, 0), max(min(start + length, size), 0)))
+        taken.append(slice(max(-start, 0), max(min(length, size - start), 0)))
+    image[into[0], into[1]][part[taken[0], taken[1]]] = value
 
 
 def overlap(masks: Sequence[Mask]) -> bool:
@@ -108,7 +132,9 @@ def _share(one: Mask, other: Mask) -> bool:
     return bool((windows[0] & windows[1]).any())
 
 
-def labels_of(masks: Sequence[Mask]) -> tuple[list[int], NDArray[np.uint8 | np.uint16]]:
+def labels_of(
+    masks: Sequence[Mask], shape: tuple[int, int, int], first: FirstPixel
+) -> tuple[list[int], NDArray[np.uint8 | np.uint16]]:
     """Masks that share no voxel as one label array, on the slices that have any voxel only.
 
     Returns
@@ -117,12 +143,12 @@ def labels_of(masks: Sequence[Mask]) -> tuple[list[int], NDArray[np.uint8 | np.u
         The slices, ascending, and labels of shape (slices, rows, columns), numbers from 1.
     """
     indices = sorted({index for mask in masks for index in slices_of(mask)})
-    _, rows, columns = masks[0].shape
+    _, rows, columns = shape
     labels = np.zeros((len(indices), rows, columns), dtype=_label_type(len(masks)))
     for number, mask in enumerate(masks, start=1):
         own = slices_of(mask)
         for index, image in zip(own, (labels[n] for n in np.searchsorted(indices, own)), strict=True):
-            image[mask.box[1], mask.box[2]][mask.voxels[index - mask.start_ijk[0]]] = number
+            draw(image, mask, index, first(index), number)
     return indices, labels
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime, time
 from functools import cached_property
@@ -29,7 +29,7 @@ _PATIENT_AND_STUDY = (
 
 # A volume's voxel and the pixel it came from may lie this far apart: positions in headers are rounded.
 _IN_PLANE_TOLERANCE_PIXELS = 0.1
-_BETWEEN_PLANES_TOLERANCE = 0.25  # of the slice spacing; larger steps make a volume a resampled one
+_BETWEEN_PLANES_TOLERANCE = 0.25  # of the slice spacing; farther away is another image, or none
 
 
 class SliceReference(Protocol):
@@ -113,7 +113,7 @@ class SourceImages:
     source: ResultSource
     _images: dict[str, Dataset] = field(default_factory=dict, compare=False)
     _templates: dict[str, Dataset] = field(default_factory=dict, compare=False)
-    _acquired: dict[int, bool] = field(default_factory=dict, compare=False)
+    _in_image: dict[int, bool] = field(default_factory=dict, compare=False)
 
     @property
     def volume(self) -> Volume:
@@ -179,7 +179,7 @@ class SourceImages:
             return parse(self.source.slices[index].path)[0]
 
     def plane(self, index: int) -> ImagePlane:
-        """Where the image of a slice lies, from its own header."""
+        """Where the image named for a slice lies, from its own header."""
         return _plane(
             self.image(index),
             self.group(index, "PlanePositionSequence"),
@@ -205,28 +205,41 @@ class SourceImages:
                 return found
         return Dataset()
 
-    def is_on_acquired_grid(self, indices: Iterable[int]) -> bool:
-        """Whether these slices of the volume are the images themselves, not resampled from them."""
-        if len(self.source.slices) != self.volume.shape[0]:
-            return False
-        for index in indices:
-            if index not in self._acquired:
-                self._acquired[index] = self._is_acquired(index)
-            if not self._acquired[index]:
-                return False
-        return True
+    def is_in_image(self, index: int) -> bool:
+        """Whether a slice of the volume lies in the plane of an image.
 
-    def _is_acquired(self, index: int) -> bool:
+        Its pixels may be displaced within that plane (gantry tilt: the volume is straightened). A slice that
+        was filled in between two images lies in none.
+        """
+        if index not in self._in_image:
+            self._in_image[index] = self._lies_in_image(index)
+        return self._in_image[index]
+
+    def _lies_in_image(self, index: int) -> bool:
         plane = self.plane(index)
         _, rows, columns = self.volume.shape
-        if (plane.rows, plane.columns) != (rows, columns):
-            return False
         corners = np.array([(index, row, column) for row in (0, rows - 1) for column in (0, columns - 1)])
         found = plane.column_row_distance(self.volume.lps(corners))
-        expected = np.stack([corners[:, 2], corners[:, 1], np.zeros(4)], axis=1)
-        between = _BETWEEN_PLANES_TOLERANCE * self.volume.spacing_mm[0]
-        tolerance = (_IN_PLANE_TOLERANCE_PIXELS, _IN_PLANE_TOLERANCE_PIXELS, between)
-        return bool((np.abs(found - expected) <= tolerance).all())
+        aside = found[:, :2] - corners[:, :0:-1]
+        return bool(
+            (np.ptp(aside, axis=0) <= _IN_PLANE_TOLERANCE_PIXELS).all()
+            and (np.abs(found[:, 2]) <= _BETWEEN_PLANES_TOLERANCE * self.volume.spacing_mm[0]).all()
+        )
+
+    def frame_origin_lps(self, index: int) -> FloatArray:
+        """The first pixel of what is drawn on a slice: its image's, or halfway between its neighbours'."""
+        if self.is_in_image(index):
+            return self.plane(index).origin_lps
+        middle: FloatArray = (self.plane(index - 1).origin_lps + self.plane(index + 1).origin_lps) / 2
+        return middle
+
+    def first_pixel(self, index: int) -> tuple[int, int]:
+        """(row, column) of the volume nearest to the first pixel of a slice's image.
+
+        (0, 0) unless the volume is straightened: its pixels then lie up to half a pixel beside the image's.
+        """
+        _, row, column = self.volume.ijk(self.frame_origin_lps(index))
+        return round(float(row)), round(float(column))
 
     def references(self) -> list[InstanceReference]:
         """Every image of the source, once, in order."""

@@ -33,9 +33,8 @@ def build_sr(
     """Write what is said of the visit as the SR of one of its studies.
 
     Its measurement groups are the lesions measured in that study; sums, response and the other studies'
-    lesions are among its conclusions. Measurements on the acquired images are SCOORD in a Comprehensive SR;
-    those on a resampled grid (gantry tilt) have no image that they lie in and are SCOORD3D in a
-    Comprehensive 3D SR.
+    lesions are among its conclusions. Measurements on images are SCOORD in a Comprehensive SR; those on a
+    slice that was filled in between two images are SCOORD3D in a Comprehensive 3D SR.
 
     Parameters
     ----------

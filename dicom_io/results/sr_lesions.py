@@ -24,7 +24,7 @@ from dicom_io.results.sr_items import (
 )
 from dicom_io.results.visit import VisitVolume
 from dicom_io.results.words import said_of
-from workflow.domain.lesion import Axis, LesionMeasurement, ModelIdentity
+from workflow.domain.lesion import Axis, ModelIdentity
 from workflow.domain.report import LesionRole, ReportedDecision, ReportedLesion, TimePointReport
 
 # PS3.3 C.10.5.1.2: (0.5, 0.5) is the centre of the first pixel, index (0, 0).
@@ -38,18 +38,22 @@ def has_axes(lesion: ReportedLesion) -> bool:
 
 def measured_slices(measured: VisitVolume) -> list[int]:
     """Slices that carry an axis as image coordinates, ascending."""
-    return sorted(
-        {m.slice_index for m in _drawn(measured) if measured.images.is_on_acquired_grid([m.slice_index])}
-    )
+    return sorted({index for axis, index in _axes(measured) if _is_in_image(axis, index, measured.images)})
 
 
 def is_drawn_in_space(measured: VisitVolume) -> bool:
     """Whether an axis lies in no image, so that it needs coordinates in the frame of reference."""
-    return any(not measured.images.is_on_acquired_grid([m.slice_index]) for m in _drawn(measured))
+    return not all(_is_in_image(axis, index, measured.images) for axis, index in _axes(measured))
 
 
-def _drawn(measured: VisitVolume) -> list[LesionMeasurement]:
-    return [one.measurement for one in measured.lesions if one.measurement is not None and has_axes(one)]
+def _axes(measured: VisitVolume) -> list[tuple[Axis, int]]:
+    """Every axis that is drawn, with its slice."""
+    found = [one.measurement for one in measured.lesions if one.measurement is not None and has_axes(one)]
+    return [(axis, size.slice_index) for size in found for axis in (size.long_axis, size.short_axis)]
+
+
+def _is_in_image(axis: Axis, slice_index: int, images: SourceImages) -> bool:
+    return image_polyline(axis, slice_index, images) is not None
 
 
 def image_polyline(axis: Axis, slice_index: int, images: SourceImages) -> np.ndarray | None:
@@ -59,13 +63,15 @@ def image_polyline(axis: Axis, slice_index: int, images: SourceImages) -> np.nda
     -------
     numpy.ndarray or None
         (column, row) of both ends, shape (2, 2), in pixels with the centre of the first pixel at
-        (0.5, 0.5); None if the ends don't lie in that image (a resampled volume).
+        (0.5, 0.5); None if the ends don't lie in that image. Where the volume is straightened (gantry tilt)
+        they are found on the tilted image, as far apart as they were measured.
     """
-    if not images.is_on_acquired_grid([slice_index]):
+    if not images.is_in_image(slice_index):
         return None
     plane = images.plane(slice_index)
-    ends = plane.column_row_distance(np.array([axis.start_lps, axis.end_lps]))
-    return ends[:, :2] + _PIXEL_CENTRE
+    ends = plane.column_row_distance(np.array([axis.start_lps, axis.end_lps]))[:, :2] + _PIXEL_CENTRE
+    is_inside = (ends >= 0).all() and (ends <= (plane.columns, plane.rows)).all()
+    return ends if is_inside else None
 
 
 def lesion_groups(
@@ -119,7 +125,7 @@ def judgement_items(lesion: ReportedLesion, relationship: str = "CONTAINS") -> l
     elif lesion.response:
         items.append(text_item(codes.CURRENT_RESPONSE, lesion.response, relationship))
     if lesion.prompt_source:
-        items.append(text_item(codes.PROMPT_SOURCE, lesion.prompt_source, relationship))
+        items.append(_prompt_item(lesion, relationship))
     if lesion.reason:
         items.append(text_item(codes.LESION_REASON, lesion.reason, relationship))
     items += [text_item(codes.QUALITY_FLAG, flag.value, relationship) for flag in sorted(lesion.flags)]
@@ -127,15 +133,24 @@ def judgement_items(lesion: ReportedLesion, relationship: str = "CONTAINS") -> l
     return items
 
 
-def decision_item(decision: ReportedDecision, relationship: str = "CONTAINS") -> Any:
-    """What a reader decided, in one sentence, with the person and the time as a program reads them."""
+def _prompt_item(lesion: ReportedLesion, relationship: str) -> Any:
+    """What showed the lesion here, with whose mark it is."""
+    item = text_item(codes.PROMPT_SOURCE, lesion.prompt_source, relationship)
+    return extend(item, [_person_item(lesion.marked_by)]) if lesion.marked_by else item
+
+
+def _person_item(name: str) -> Any:
     from highdicom.sr import PnameContentItem
 
+    return PnameContentItem(codes.PERSON_OBSERVER_NAME, name, "HAS PROPERTIES")
+
+
+def decision_item(decision: ReportedDecision, relationship: str = "CONTAINS") -> Any:
+    """What a reader decided, in one sentence, with the person and the time as a program reads them."""
     item = text_item(codes.READERS_DECISION, said_of(decision), relationship)
     item.ObservationDateTime = DT(decision.at)
     if decision.by:
-        person = PnameContentItem(codes.PERSON_OBSERVER_NAME, decision.by, "HAS PROPERTIES")
-        extend(item, [person])
+        extend(item, [_person_item(decision.by)])
     return item
 
 

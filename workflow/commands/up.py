@@ -11,6 +11,7 @@ import typer
 from workflow.commands._shared import ConfigOption, log_to_stderr, messages
 
 if TYPE_CHECKING:
+    from workflow.ports import Users
     from workflow.settings import Settings
 
 
@@ -43,6 +44,7 @@ def register(app: typer.Typer) -> None:
         """
         import os
 
+        from workflow.bootstrap import build
         from workflow.domain.errors import ConfigurationError
         from workflow.engine.services import (
             SERVICES,
@@ -71,7 +73,7 @@ def register(app: typer.Typer) -> None:
         try:
             supervisor.start()
             supervisor.wait_until_ready(stop=stop)
-            for what, where in addresses(settings):
+            for what, where in addresses(settings, build(settings).users):
                 messages.print(f"{what:<15} {where}", markup=False, soft_wrap=True)
             messages.print("Ctrl-C ends all services.")
             while not stop.wait(1.0):
@@ -80,8 +82,10 @@ def register(app: typer.Typer) -> None:
             supervisor.stop()
 
 
-def addresses(settings: Settings) -> list[tuple[str, str]]:
+def addresses(settings: Settings, users: Users) -> list[tuple[str, str]]:
     """What a person needs to use the services: what, and where it is."""
+    from workflow.engine.first_account import how_to_log_in
+
     listener, web = settings.listener, settings.web
     over_tls = " over TLS" if listener.tls_certificate else ""
     lines = [
@@ -89,6 +93,5 @@ def addresses(settings: Settings) -> list[tuple[str, str]]:
         ("web page", f"http://{web.host}:{web.port}/"),
     ]
     if web.login:
-        password = "as set" if web.password else f"in {settings.home / 'web-password'}"
-        lines.append(("login", f"{web.username}, password {password}"))
+        lines.append(("login", how_to_log_in(users, settings)))
     return [*lines, ("home", str(settings.home))]

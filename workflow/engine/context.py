@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from workflow.ports import (
+    Committer,
     Cursors,
     Destination,
     ImageReader,
@@ -21,8 +22,10 @@ from workflow.ports import (
     ResultWriter,
     Segmenter,
     Tracker,
+    Users,
 )
 from workflow.ports.events import PatientEvents
+from workflow.ports.priors import Priors, PriorSource
 from workflow.ports.worklist import Worklist
 from workflow.settings import Settings
 
@@ -42,8 +45,10 @@ class Context:
     jobs: Jobs
     cursors: Cursors
     overview: Overview
+    priors: Priors
     worklist: Worklist
     events: PatientEvents
+    users: Users
     images: ImageReader
     prompts: PromptReader
     results: ResultWriter
@@ -57,3 +62,7 @@ class Context:
     limits_of: Callable[[str], Sequence[str]]
     # How many instances the PACS has of a study, the series named second left out.
     pacs_instance_count: Callable[[str, Collection[str]], int] | None = None
+    # Who commits itself to keep what was delivered; None where the destination's list is the proof.
+    committer: Committer | None = None
+    # Who is asked for earlier studies of a patient; None where they are not fetched.
+    prior_source: PriorSource | None = None

@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 
-from workflow import delivery, inference, ingest, report, timeline
+from workflow import delivery, inference, ingest, priors, report, timeline
 from workflow.domain.errors import TransientError
 from workflow.engine.context import Context
 from workflow.engine.jobs import Failure, Stage, execute
@@ -25,6 +25,8 @@ def stages(context: Context) -> dict[str, Stage]:
     """Every stage that a job can name."""
     return {
         "ingest": lambda job: ingest.ingest(job, context),
+        "priors": lambda job: priors.seek_priors(job, context),
+        "fetch": lambda job: priors.fetch_prior(job, context),
         "timeline": lambda job: timeline.update_timeline(job, context),
         "infer": lambda job: inference.infer(job, context),
         "report": lambda job: report.report_patient(job, context),
@@ -36,6 +38,7 @@ def failures(context: Context) -> dict[str, Failure]:
     """What a job that ended for good without success leaves on the worklist."""
     return {
         "ingest": lambda job, reason: ingest.fail(job, reason, context),
+        "fetch": lambda job, reason: priors.give_up(job, reason, context),
         "infer": lambda job, reason: inference.give_up(job, reason, context),
     }
 

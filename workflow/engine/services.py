@@ -30,7 +30,8 @@ _END_AFTER_S = 15.0
 
 def serve_listener(settings: Settings, stop: threading.Event) -> None:
     """Receive studies over DICOM."""
-    server = start_listener(settings, build(settings).reception)
+    context = build(settings)
+    server = start_listener(settings, context.reception, context.outbox)
     if not settings.listener.allowed_calling_ae_titles:
         log.warning("nobody may send: set listener.allowed_calling_ae_titles")
     stop.wait()
@@ -72,6 +73,7 @@ def serve_web(settings: Settings, stop: threading.Event) -> None:
             port=settings.web.port,
             log_level="warning",
             access_log=False,  # paths hold keys of patients
+            forwarded_allow_ips=list(settings.web.trusted_proxies),
             timeout_graceful_shutdown=5,
         )
     )

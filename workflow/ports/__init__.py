@@ -3,6 +3,7 @@
 from workflow.ports.dicom import (
     ChangeFeed,
     ChangePage,
+    Committer,
     Destination,
     DicomServer,
     ImageReader,
@@ -29,6 +30,7 @@ from workflow.ports.store import (
     Job,
     Jobs,
     KnownPatient,
+    KnownStudy,
     NewJob,
     Outbox,
     Overview,
@@ -40,12 +42,15 @@ from workflow.ports.store import (
     Reception,
     Records,
 )
+from workflow.ports.users import Account, LoginRefusedError, Users
 
 __all__ = [
+    "Account",
     "AuditEntry",
     "ChangeFeed",
     "ChangePage",
     "Changed",
+    "Committer",
     "Cursors",
     "Destination",
     "Detector",
@@ -56,7 +61,9 @@ __all__ = [
     "Job",
     "Jobs",
     "KnownPatient",
+    "KnownStudy",
     "Localizer",
+    "LoginRefusedError",
     "NewJob",
     "Outbox",
     "Overview",
@@ -73,6 +80,7 @@ __all__ = [
     "ResultWriter",
     "Segmenter",
     "Tracker",
+    "Users",
     "WrittenObject",
     "WrittenResults",
     "no_progress",

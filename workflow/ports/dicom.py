@@ -8,6 +8,7 @@ from datetime import date
 from pathlib import Path
 from typing import Protocol
 
+from workflow.domain.commitment import Commitment
 from workflow.domain.geometry import Volume
 from workflow.domain.lesion import PromptsRead
 from workflow.domain.patient import PatientIdentity
@@ -184,6 +185,26 @@ class Destination(Protocol):
 
     def held(self, study_instance_uid: str, series_instance_uid: str) -> frozenset[str]:
         """SOP Instance UIDs that the destination lists for a series."""
+        ...
+
+
+class Committer(Protocol):
+    """Whoever is asked to commit itself to keep what we delivered (storage commitment)."""
+
+    def new_transaction(self) -> str:
+        """A Transaction UID for one request."""
+        ...
+
+    def request(self, transaction_uid: str, objects: Mapping[str, str]) -> Commitment | None:
+        """Ask for instances, SOP Instance UID to SOP Class UID; the answer if it came at once.
+
+        Raises
+        ------
+        TransientError
+            If it is not there.
+        UnsuitableInputError
+            If it does no storage commitment, or refuses the request.
+        """
         ...
 
 

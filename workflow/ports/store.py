@@ -8,10 +8,11 @@ from datetime import date, datetime, time
 from pathlib import Path
 from typing import Any, Protocol
 
+from workflow.domain.commitment import AskedCommitment, Commitment
 from workflow.domain.patient import PatientIdentity
 from workflow.domain.record import PatientRecord, Revision, StoredObject
 from workflow.domain.series import SeriesDescription
-from workflow.domain.states import ResultState
+from workflow.domain.states import ResultState, StudyState
 from workflow.domain.study_state import Readiness, ReceptionFacts
 
 
@@ -48,7 +49,10 @@ class AuditEntry:
 
 @dataclass(frozen=True, kw_only=True)
 class ReceivedFile:
-    """A received instance and the file that holds its bytes as they came."""
+    """A received instance and the file that holds its bytes as they came.
+
+    `stored_by` is the user who stored it here, "" where a machine sent it.
+    """
 
     sop_instance_uid: str
     series_instance_uid: str
@@ -56,6 +60,7 @@ class ReceivedFile:
     modality: str
     sha256: str
     path: Path
+    stored_by: str = ""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -143,6 +148,15 @@ class ReceivedInstance(Protocol):
 
 
 @dataclass(frozen=True, kw_only=True)
+class KnownStudy:
+    """A study that the store knows; `patient` is None until it is given to one (or while it is in doubt)."""
+
+    key: int
+    state: StudyState
+    patient: KnownPatient | None
+
+
+@dataclass(frozen=True, kw_only=True)
 class KnownPatient:
     """A patient that the store knows, and whose it says the record is."""
 
@@ -204,8 +218,21 @@ class Placement:
 class Reception(Protocol):
     """Received instances and studies on their way to a timeline."""
 
-    def receive(self, received: ReceivedInstance) -> bool:
-        """Record an instance; return whether it told us anything new."""
+    def receive(self, received: ReceivedInstance, *, stored_by: str = "", is_urgent: bool = False) -> bool:
+        """Record an instance; return whether it told us anything new.
+
+        Parameters
+        ----------
+        stored_by
+            The user who stored it here, "" where a machine sent it.
+        is_urgent
+            Somebody waits for the answer: the study goes to ingest at once instead of after its quiet time,
+            unless its images are still coming in.
+        """
+        ...
+
+    def known_study(self, study_instance_uid: str) -> KnownStudy | None:
+        """Whose study this is and how far it is, None if nothing of it was received."""
         ...
 
     def reject(self, source: str, reason: str, path: str = "") -> None:
@@ -260,6 +287,28 @@ class Reception(Protocol):
 
 class Outbox(Protocol):
     """Result objects until the PACS is proven to hold them."""
+
+    def asked_commitment(self, report_identity: str) -> AskedCommitment | None:
+        """The newest request for commitment of a report's objects that was not answered yet."""
+        ...
+
+    def ask_commitment(
+        self, report_identity: str, transaction_uid: str, sop_instance_uids: Collection[str]
+    ) -> None:
+        """Write a request down before it is sent: its answer may be quicker than we are."""
+        ...
+
+    def give_up_commitment(self, transaction_uid: str) -> None:
+        """Wait for an answer no longer."""
+        ...
+
+    def settle(self, commitment: Commitment) -> bool:
+        """Write an answer down: what is held is proven, the rest is sent again. False if nobody asked."""
+        ...
+
+    def kept(self, sop_instance_uids: Collection[str]) -> dict[str, str]:
+        """The SOP Class UID of each of some instances that were received and are kept here."""
+        ...
 
     def waiting(self, report_identity: str) -> tuple[StoredObject, ...]:
         """What of a report is not proven to be stored, in the order to send it."""
@@ -363,6 +412,10 @@ class Overview(Protocol):
 
     def key_image(self, visit_key: int, tracking_uid: str) -> Path | None:
         """Where a visit's current picture of a lesion is, None if there is none."""
+        ...
+
+    def overview_image(self, visit_key: int, number: int = 1) -> Path | None:
+        """Where the coronal picture of a visit's measured volume is, counted from 1; None without one."""
         ...
 
     def key_image_folders(self, patient_key: int) -> dict[int, Path]:

@@ -2,31 +2,29 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from fastapi import FastAPI, Request, Response
+from fastapi import FastAPI, Response
 from fastapi.staticfiles import StaticFiles
-from starlette.middleware.trustedhost import TrustedHostMiddleware
 
 from workflow import __version__
 from workflow.engine.context import Context
+from workflow.engine.first_account import open_first_account
 from workflow.settings import Settings
-from workflow.web.access import LOOPBACK_NAMES
 from workflow.web.api import API_SUMMARY, api_routes
 from workflow.web.colours import palette_css
+from workflow.web.errors import answer_errors
+from workflow.web.gate import Gate, allowed_hosts
 from workflow.web.live import live_routes
+from workflow.web.login import login_routes
 from workflow.web.patient import patient_routes
+from workflow.web.review import review_routes
 from workflow.web.site import FOLDER, open_site
 from workflow.web.worklist import worklist_routes
 
-# Everything comes from here: no other host, and no script that is not a file of ours.
-_SECURITY_HEADERS = {
-    "Content-Security-Policy": "default-src 'none'; img-src 'self'; style-src 'self'; script-src 'self'; "
-    "connect-src 'self'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'",
-    "X-Content-Type-Options": "nosniff",
-    "Referrer-Policy": "no-referrer",
-    "Cache-Control": "no-store",
-}
+
+class StyleSheet(Response):
+    """CSS."""
+
+    media_type = "text/css"
 
 
 def make_app(context: Context, settings: Settings) -> FastAPI:
@@ -37,6 +35,8 @@ def make_app(context: Context, settings: Settings) -> FastAPI:
     ConfigurationError
         If a login is wanted with an empty name or password.
     """
+    if settings.web.login:
+        open_first_account(context.users, settings)
     site = open_site(context, settings)
     # The document and its page are in `api`, behind the login.
     app = FastAPI(
@@ -47,15 +47,8 @@ def make_app(context: Context, settings: Settings) -> FastAPI:
         redoc_url=None,
         openapi_url=None,
     )
-    if not settings.web.login:
-        app.add_middleware(TrustedHostMiddleware, allowed_hosts=LOOPBACK_NAMES)
-
-    @app.middleware("http")
-    async def secure(request: Request, call_next: Any) -> Response:
-        response: Response = await call_next(request)
-        for name, value in _SECURITY_HEADERS.items():
-            response.headers.setdefault(name, value)
-        return response
+    app.add_middleware(Gate, hosts=allowed_hosts(settings.web))
+    answer_errors(app, site)
 
     @app.get("/health", tags=["operations"])
     def health() -> dict[str, str]:
@@ -63,13 +56,15 @@ def make_app(context: Context, settings: Settings) -> FastAPI:
         context.overview.check()
         return {"status": "ok"}
 
-    @app.get("/palette.css", include_in_schema=False)
-    def palette() -> Response:
-        return Response(palette_css(), media_type="text/css")
+    @app.get("/palette.css", response_class=StyleSheet)
+    def palette() -> StyleSheet:
+        return StyleSheet(palette_css())
 
+    app.include_router(login_routes(site))
     app.include_router(worklist_routes(site))
     app.include_router(patient_routes(site))
     app.include_router(live_routes(site))
     app.include_router(api_routes(site))
+    app.include_router(review_routes(site))
     app.mount("/static", StaticFiles(directory=FOLDER / "static"), name="static")
     return app

@@ -16,7 +16,7 @@ from workflow.domain.states import STUDY_WORDS
 from workflow.domain.users import User, UserRole
 from workflow.web.plot import marks_of, plots
 from workflow.web.shapes import Course
-from workflow.web.site import Site, file_answer
+from workflow.web.site import Key, Site, file_answer
 from workflow.web.view import at_same_scale, course_table, signatures, visits_of, without_folders
 
 # More pictures than that come when somebody asks for a lesion.
@@ -28,14 +28,14 @@ def patient_routes(site: Site) -> APIRouter:
     routes, context = APIRouter(dependencies=[Depends(site.access.user)]), site.context
     overview, is_reader = context.overview, Depends(site.access.needs(UserRole.READER))
 
-    @routes.get("/patients/{key}", response_class=HTMLResponse, include_in_schema=False)
-    def show_patient(request: Request, key: int) -> Response:
+    @routes.get("/patients/{key}", response_class=HTMLResponse)
+    def show_patient(request: Request, key: Key) -> Response:
         return _page(request, _course(key))
 
     @routes.get(
         "/patients/{key}/lesions/{tracking_uid}", response_class=HTMLResponse, include_in_schema=False
     )
-    def show_lesion(request: Request, key: int, tracking_uid: str) -> Response:
+    def show_lesion(request: Request, key: Key, tracking_uid: str) -> Response:
         course = _course(key)
         table = course_table(course, context.limits_of)
         row = next((row for row in table["rows"] if row["tracking_uid"] == tracking_uid), None)
@@ -47,7 +47,7 @@ def patient_routes(site: Site) -> APIRouter:
     @routes.post("/patients/{key}/events", response_class=HTMLResponse, tags=["patients"])
     def add_event(
         request: Request,
-        key: int,
+        key: Key,
         day: Annotated[str, Form(description="2026-03-01")],
         kind: Annotated[str, Form(description=f"One of: {', '.join(EventKind)}.")],
         text: Annotated[str, Form()] = "",
@@ -64,7 +64,7 @@ def patient_routes(site: Site) -> APIRouter:
         return RedirectResponse(f"/patients/{key}#events", status_code=303)
 
     @routes.post("/patients/{key}/events/{event_key}/remove", response_class=HTMLResponse, tags=["patients"])
-    def remove_event(key: int, event_key: int, user: User = is_reader) -> Response:
+    def remove_event(key: Key, event_key: Key, user: User = is_reader) -> Response:
         """Take a note away; the audit keeps it."""
         try:
             context.events.remove(key, event_key, user.name)
@@ -73,7 +73,7 @@ def patient_routes(site: Site) -> APIRouter:
         return RedirectResponse(f"/patients/{key}#events", status_code=303)
 
     @routes.get("/api/patients/{key}", response_model=Course, tags=["patients"])
-    def api_patient(key: int) -> JSONResponse:
+    def api_patient(key: Key) -> JSONResponse:
         """All visits of a patient in order, each with its studies, report and result objects."""
         course = _course(key)
         for point in course["time_points"]:
@@ -85,9 +85,14 @@ def patient_routes(site: Site) -> APIRouter:
         return JSONResponse(course)
 
     @routes.get("/key-images/{visit_key}/{tracking_uid}.png", response_class=FileResponse, tags=["patients"])
-    def key_image(visit_key: int, tracking_uid: str) -> FileResponse:
+    def key_image(visit_key: Key, tracking_uid: str) -> FileResponse:
         """A visit's picture of a lesion, with contour and axes."""
         return file_answer(overview.key_image(visit_key, tracking_uid), "image/png", "picture")
+
+    @routes.get("/overviews/{visit_key}/{number}.png", response_class=FileResponse, tags=["patients"])
+    def overview_image(visit_key: Key, number: Key) -> FileResponse:
+        """A coronal picture of a visit's measured volume with its lesions, counted from 1."""
+        return file_answer(overview.overview_image(visit_key, number), "image/png", "picture")
 
     @routes.get("/objects/{sop_instance_uid}.dcm", response_class=FileResponse, tags=["patients"])
     def result_object(sop_instance_uid: str) -> FileResponse:

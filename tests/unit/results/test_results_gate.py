@@ -165,7 +165,7 @@ SEG_DAMAGES: dict[str, tuple[Callable[[Dataset], Any], str]] = {
     "half a pixel aside": (shift_frames, "frame 1 does not lie on a slice"),
     "two slices exchanged": (move_a_slice, "is not the mask of T01"),
     "no voxel": (erase, "T01 has 0 voxels"),
-    "rows and columns exchanged": (transpose, "frames of 72 x 64, the source has (64, 72)"),
+    "rows and columns exchanged": (transpose, "frames of 72 x 64, the source's images 64 x 72"),
     "another lesion's identity": (
         set_to(lambda seg: seg.SegmentSequence[0], "TrackingUID", "2.25.8"),
         "Tracking UIDs are not the lesions'",

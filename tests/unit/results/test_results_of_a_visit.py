@@ -266,7 +266,7 @@ def measure_a_rejected_lesion(made: ResultObjects) -> ResultObjects:
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
-        (exchange_segs, "frames of 60 x 80, the source has (64, 72)"),
+        (exchange_segs, "frames of 60 x 80, the source's images 64 x 72"),
         (exchange_srs, "StudyInstanceUID is not that of the source images"),
         (measure_a_rejected_lesion, "N01 is measured in the report, and must not be"),
     ],

@@ -98,11 +98,16 @@ def test_images_of_different_scales_have_a_state_each(tmp_path: Path):
     assert {"presentation", "presentation-2"} <= set(results.by_role)
 
 
-@pytest.mark.parametrize("name", ["nothing left", "gantry tilt resampled"])
-def test_a_lesion_on_no_image_is_not_drawn(name: str, tmp_path: Path):
-    results, _, paths = made_of(name, tmp_path)
+def test_without_a_lesion_that_has_axes_there_is_none(tmp_path: Path):
+    results, _, paths = made_of("nothing left", tmp_path)
     assert paths == []
     assert not [role for role in results.by_role if role.startswith("presentation")]
+
+
+def test_a_lesion_on_no_image_is_not_drawn(tmp_path: Path):
+    results, _, _ = made_of("slice filled in", tmp_path)
+    drawn = results.presentation_states[0][0].GraphicAnnotationSequence
+    assert [one.TextObjectSequence[0].UnformattedTextValue for one in drawn] == ["T01", "T03"]
 
 
 def test_it_is_written_where_a_site_asks_for_it_only(tmp_path: Path):

@@ -112,7 +112,12 @@ def test_dcmqi_reads_back_the_same_masks_and_tracking_identities(case: Case, tmp
         voxels = np.concatenate([_positions(image, number) for image in images])
         expected = case.source.volume.lps(lesion.mask.indices())
         assert voxels.shape == expected.shape
-        assert np.allclose(_sorted(voxels), _sorted(expected), atol=0.02)
+        if not _is_tilted(case):  # ITK's images have no shear: of tilted ones it gets the first slice right
+            assert np.allclose(_sorted(voxels), _sorted(expected), atol=0.02)
+
+
+def _is_tilted(case: Case) -> bool:
+    return any("gantry tilt" in note for note in case.source.notes)
 
 
 def _positions(image: SimpleITK.Image, label: int) -> np.ndarray:
@@ -154,8 +159,16 @@ def test_highdicom_reads_the_segments_back(case: Case):
     seg = highdicom.seg.segread(case.seg_path)
     for number, lesion in enumerate(case.results.visit.volumes[0].segmented, start=1):
         assert seg.get_segment_description(number).tracking_uid == lesion.tracking_uid
-        volume = seg.get_volume(segment_numbers=[number], allow_missing_positions=True)
-        assert int(volume.array.sum()) == lesion.mask.voxel_count
+        assert int(_pixels_of(seg, number).sum()) == lesion.mask.voxel_count
+
+
+def _pixels_of(seg: highdicom.seg.Segmentation, number: int) -> np.ndarray:
+    """A segment's pixels as a volume, or image by image where images are not straight above each other."""
+    try:
+        return seg.get_volume(segment_numbers=[number], allow_missing_positions=True).array
+    except RuntimeError:
+        images = [uid for _, _, uid in seg.get_source_image_uids()]
+        return seg.get_pixels_by_source_instance(images, segment_numbers=[number])
 
 
 @pytest.mark.reads("highdicom", "SR")
@@ -196,7 +209,7 @@ def viewer() -> Callable[..., dict]:
     return show
 
 
-VIEWED = ["axial", "signed", "multi-frame", "labelmap", "overlapping lesions", "sagittal MR"]
+VIEWED = ["axial", "signed", "multi-frame", "labelmap", "overlapping lesions", "sagittal MR", "gantry tilt"]
 
 
 @pytest.mark.reads("OHIF's adapters", "SR")

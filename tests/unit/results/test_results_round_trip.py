@@ -12,7 +12,7 @@ from dicom_io.prompts import read_prompts
 from dicom_io.results.sr_lesions import has_axes
 from workflow.domain.lesion import LesionPrompt, LinePrompt, MaskPrompt
 
-GIVEN_BACK = ["axial", "readable identifiers", "multi-frame", "sagittal MR", "gantry tilt resampled"]
+GIVEN_BACK = ["axial", "readable identifiers", "multi-frame", "sagittal MR", "gantry tilt"]
 
 
 def shape_of(prompt: LesionPrompt, kind: type) -> object:

@@ -10,7 +10,9 @@ import numpy as np
 import pytest
 from highdicom.seg import segread
 from phantoms import Phantom, reported_lesion, sphere, time_point_report
+from pydicom import dcmread
 from result_cases import PLAIN, Case
+from scipy.spatial import cKDTree
 
 from dicom_io import codes, uids
 from dicom_io.results import build_results, to_bytes, validate
@@ -45,11 +47,38 @@ def test_frames_of_a_multi_frame_source_name_their_frame(make_case: Callable[[st
         assert float(position[2]) == pytest.approx(zs[int(source.ReferencedFrameNumber)])
 
 
-def test_a_resampled_source_gives_frames_on_the_volumes_grid(make_case: Callable[[str], Case]):
-    seg = make_case("gantry tilt resampled").results.seg
-    orientation = seg.SharedFunctionalGroupsSequence[0].PlaneOrientationSequence[0]
-    assert np.allclose(orientation.ImageOrientationPatient, [1, 0, 0, 0, 1, 0])
-    assert len(seg.ReferencedSeriesSequence[0].ReferencedInstanceSequence) == 24
+def test_a_tilted_gantrys_masks_lie_on_the_tilted_images_within_half_a_pixel(
+    make_case: Callable[[str], Case],
+):
+    case = make_case("gantry tilt")
+    seg, images = case.results.seg, {str(i.SOPInstanceUID): i for i in map(dcmread, case.image_paths)}
+    found: dict[int, list[np.ndarray]] = {}
+    for frame, pixels in zip(seg.PerFrameFunctionalGroupsSequence, seg.pixel_array, strict=True):
+        source = frame.DerivationImageSequence[0].SourceImageSequence[0]
+        image = images[source.ReferencedSOPInstanceUID]
+        assert frame.PlanePositionSequence[0].ImagePositionPatient == image.ImagePositionPatient
+        number = frame.SegmentIdentificationSequence[0].ReferencedSegmentNumber
+        along, down = np.reshape(np.array(image.ImageOrientationPatient, float), (2, 3)) * 0.8
+        row, column = np.argwhere(pixels).T[:, :, None]
+        origin = np.array(image.ImagePositionPatient, float)
+        found.setdefault(number, []).append(origin + row * down + column * along)
+    for number, lesion in enumerate(case.report.lesions, start=1):
+        at = np.concatenate(found[number])
+        wanted = case.source.volume.lps(lesion.mask.indices())
+        assert at.shape == wanted.shape
+        aside, partner = cKDTree(at).query(wanted)
+        assert len(set(partner)) == len(wanted)
+        assert 0.1 < aside.max() <= 0.4 + 1e-3
+
+
+def test_a_slice_that_was_filled_in_has_a_frame_between_its_neighbours_and_names_none(
+    make_case: Callable[[str], Case],
+):
+    frames = make_case("slice filled in").results.seg.PerFrameFunctionalGroupsSequence
+    between = [f for f in frames if float(f.PlanePositionSequence[0].ImagePositionPatient[2]) == 130.0]
+    assert between
+    assert not any(f.DerivationImageSequence for f in between)
+    assert all(f.DerivationImageSequence for f in frames if f not in between)
 
 
 def test_slice_spacing_is_the_volumes_even_where_slices_are_left_out(tmp_path):
@@ -68,7 +97,8 @@ def test_labels_are_drawn_on_touched_slices_only():
     one[3, 1:3, 1:3] = one[9, 1:3, 1:3] = True
     other = np.zeros((20, 6, 6), dtype=bool)
     other[9, 4, 4] = True
-    indices, labels = labels_of([Mask.from_array(one), Mask.from_array(other)])
+    masks = [Mask.from_array(one), Mask.from_array(other)]
+    indices, labels = labels_of(masks, (20, 6, 6), lambda _: (0, 0))
     assert indices == [3, 9]
     assert [int((labels == n).sum()) for n in (1, 2)] == [8, 1]
     assert labels[1, 4, 4] == 2

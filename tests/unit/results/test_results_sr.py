@@ -6,9 +6,10 @@ from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
 
+import numpy as np
 import pytest
 from phantoms import MODEL, Phantom, three_lesions, time_point_report
-from pydicom import Dataset
+from pydicom import Dataset, dcmread
 from result_cases import PLAIN, SPHERES, Case
 
 from dicom_io import codes, uids
@@ -121,15 +122,36 @@ def test_the_private_scheme_is_declared_where_it_is_used(axial: Case):
     assert "CodingSchemeIdentificationSequence" not in axial.results.seg
 
 
-def test_a_resampled_source_is_measured_in_the_patient(make_case: Callable[[str], Case]):
-    case = make_case("gantry tilt resampled")
-    drawn = item(measurement_groups(case.results.sr)[0], codes.LONG_AXIS).ContentSequence[0]
-    axis = case.report.lesions[0].measurement.long_axis
+def test_a_tilted_gantrys_axes_are_drawn_on_the_tilted_images(make_case: Callable[[str], Case]):
+    case = make_case("gantry tilt")
+    images = {str(i.SOPInstanceUID): i for i in map(dcmread, case.image_paths)}
+    assert case.results.sr.SOPClassUID.name == "Comprehensive SR Storage"
+    for lesion, group in zip(case.report.lesions, measurement_groups(case.results.sr)[::2], strict=True):
+        for name, axis in (
+            (codes.LONG_AXIS, lesion.measurement.long_axis),
+            (codes.SHORT_AXIS, lesion.measurement.short_axis),
+        ):
+            drawn = item(group, name).ContentSequence[0]
+            image = images[drawn.ContentSequence[0].ReferencedSOPSequence[0].ReferencedSOPInstanceUID]
+            along, down = np.reshape(np.array(image.ImageOrientationPatient, float), (2, 3)) * 0.8
+            columns, rows = (np.reshape(drawn.GraphicData, (2, 2)) - 0.5).T[:, :, None]
+            ends = np.array(image.ImagePositionPatient, float) + columns * along + rows * down
+            assert ends == pytest.approx(np.array([axis.start_lps, axis.end_lps]), abs=0.001)
+            assert np.linalg.norm(ends[1] - ends[0]) == pytest.approx(axis.length_mm, abs=0.001)
+    notes = children(item(case.results.sr, codes.QUALITATIVE_EVALUATIONS), codes.NOTE)
+    assert "gantry tilt" in notes[0].TextValue
+
+
+def test_a_lesion_on_a_slice_that_was_filled_in_is_measured_in_the_patient(
+    make_case: Callable[[str], Case],
+):
+    case = make_case("slice filled in")
+    lesion = case.report.lesions[1]
+    drawn = item(measurement_groups(case.results.sr)[2], codes.LONG_AXIS).ContentSequence[0]
+    axis = lesion.measurement.long_axis
     assert drawn.ValueType == "SCOORD3D"
     assert list(drawn.GraphicData) == pytest.approx([*axis.start_lps, *axis.end_lps], abs=1e-4)
     assert case.results.sr.SOPClassUID.name == "Comprehensive 3D SR Storage"
-    notes = children(item(case.results.sr, codes.QUALITATIVE_EVALUATIONS), codes.NOTE)
-    assert "gantry tilt" in notes[0].TextValue
 
 
 def test_the_image_library_holds_the_measured_slices_only(axial: Case):
