@@ -25,6 +25,12 @@ from workflow.web.site import FOLDER, open_site
 from workflow.web.worklist import worklist_routes
 
 
+class StyleSheet(Response):
+    """CSS."""
+
+    media_type = "text/css"
+
+
 def make_app(context: Context, settings: Settings) -> FastAPI:
     """Make the application on an open database.
 
@@ -54,9 +60,9 @@ def make_app(context: Context, settings: Settings) -> FastAPI:
         context.overview.check()
         return {"status": "ok"}
 
-    @app.get("/palette.css", include_in_schema=False)
-    def palette() -> Response:
-        return Response(palette_css(), media_type="text/css")
+    @app.get("/palette.css", response_class=StyleSheet)
+    def palette() -> StyleSheet:
+        return StyleSheet(palette_css())
 
     app.include_router(login_routes(site))
     app.include_router(worklist_routes(site))
