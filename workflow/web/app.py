@@ -17,6 +17,7 @@ from workflow.web.login import login_routes
 from workflow.web.patient import patient_routes
 from workflow.web.review import review_routes
 from workflow.web.site import FOLDER, open_site
+from workflow.web.viewer import viewer_routes
 from workflow.web.worklist import worklist_routes
 
 
@@ -48,6 +49,7 @@ def make_app(context: Context, settings: Settings) -> FastAPI:
     app.include_router(worklist_routes(site))
     app.include_router(patient_routes(site))
     app.include_router(dicomweb(site))
+    app.include_router(viewer_routes(site))
     app.include_router(live_routes(site))
     app.include_router(review_routes(site))
     app.mount("/static", StaticFiles(directory=FOLDER / "static"), name="static")
