@@ -128,6 +128,9 @@ def _move_under_our_path(folder: Path) -> None:
         if _PUBLIC_PATH in text:
             moved = text.replace(_PUBLIC_PATH, f'__webpack_require__.p = "{VIEWER_PATH}/"')
             script.write_text(moved, encoding="utf-8")
+    for sheet in folder.glob("*.css"):
+        text = sheet.read_text(encoding="utf-8")
+        sheet.write_text(re.sub(r"url\(/(?!/)", f"url({VIEWER_PATH}/", text), encoding="utf-8")
     index = folder / "index.html"
     page = index.read_text(encoding="utf-8")
     inline = [found["code"] for found in _SCRIPT.finditer(page) if "src=" not in found["attributes"]]

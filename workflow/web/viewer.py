@@ -210,7 +210,8 @@ def app_config(settings: Settings) -> str:
         "routerBasename": VIEWER_PATH,
         "extensions": [],
         "modes": [],
-        "customizationService": {},
+        # No tour: who reads here every day would click it away every day.
+        "customizationService": [{"ohif.tours": {"$set": []}}],
         "showStudyList": True,
         "maxNumberOfWebWorkers": 3,
         "showWarningMessageForCrossOrigin": False,
