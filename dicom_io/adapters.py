@@ -16,6 +16,7 @@ from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from workflow.domain.drawing import MarkedLesion
 from workflow.domain.errors import UnsuitableInputError
 from workflow.domain.lesion import LesionPrompt, PromptsRead
 from workflow.domain.patient import PatientIdentity
@@ -28,7 +29,6 @@ from workflow.settings import Settings
 if TYPE_CHECKING:
     from pydicom import Dataset
 
-    from dicom_io.headers import InstanceHeader
     from dicom_io.results import InstanceReference, KeyImage, ResultSettings
     from dicom_io.volumes import SeriesVolume
 
@@ -49,7 +49,7 @@ class DicomImages:
         """See `workflow.ports.ImageReader.patient`."""
         from dicom_io.headers import read_header
 
-        return _identity(read_header(path))
+        return read_header(path).identity
 
     def study_facts(self, paths: Sequence[Path], today: date | None = None) -> StudyFacts:
         """See `workflow.ports.ImageReader.study_facts`."""
@@ -66,7 +66,7 @@ class DicomImages:
             for header in headers
             for keyword, day, at in header.dates
         ]
-        facts = study_facts([_identity(header) for header in headers], dates, today)
+        facts = study_facts([header.identity for header in headers], dates, today)
         return replace(facts, doubts=(*facts.doubts, *damaged))
 
     def pixel_digests(self, paths: Sequence[Path]) -> dict[Path, str]:
@@ -132,6 +132,16 @@ class DicomPrompts:
         notes = list(read.notes)
         prompts = tuple(replace(one, prompt=_with_valid_uid(one.prompt, notes)) for one in read.prompts)
         return replace(read, prompts=prompts, notes=tuple(notes))
+
+
+class DicomMarks:
+    """A reader's marks as measurement reports."""
+
+    def write(self, lesion: MarkedLesion, image: ImageStack) -> bytes:
+        """See `workflow.ports.MarkWriter.write`."""
+        from dicom_io.marks import marks_report
+
+        return marks_report(lesion, _series_volume(image))
 
 
 class DicomResults:
@@ -210,16 +220,6 @@ class DicomResults:
             writes_key_images=self._settings.secondary_capture,
             writes_presentation_state=self._settings.presentation_state,
         )
-
-
-def _identity(header: InstanceHeader) -> PatientIdentity:
-    return PatientIdentity(
-        patient_id=header.patient_id,
-        issuer_of_patient_id=header.issuer_of_patient_id,
-        patient_name=header.patient_name,
-        birth_date=header.patient_birth_date,
-        sex=header.patient_sex,
-    )
 
 
 def _with_valid_uid(prompt: LesionPrompt, notes: list[str]) -> LesionPrompt:

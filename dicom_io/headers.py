@@ -11,6 +11,7 @@ from pydicom import Dataset
 
 from dicom_io.parsing import Attributes, parse, quiet
 from workflow.domain.errors import UnsuitableInputError
+from workflow.domain.patient import PatientIdentity
 
 MEDIA_STORAGE_DIRECTORY = "1.2.840.10008.1.3.10"
 _DRAWN_MODALITIES = ("SEG", "RTDOSE")
@@ -60,6 +61,17 @@ class InstanceHeader:
     def is_image(self) -> bool:
         """Whether it shows the patient; what was drawn or planned on images (SEG, RTDOSE) does not."""
         return self.has_pixels and self.modality not in _DRAWN_MODALITIES
+
+    @property
+    def identity(self) -> PatientIdentity:
+        """Whose it says that it is."""
+        return PatientIdentity(
+            patient_id=self.patient_id,
+            issuer_of_patient_id=self.issuer_of_patient_id,
+            patient_name=self.patient_name,
+            birth_date=self.patient_birth_date,
+            sex=self.patient_sex,
+        )
 
     @property
     def patient_key(self) -> tuple[str, str]:

@@ -23,6 +23,7 @@ from dicom_io.commitment import add_commitment
 from dicom_io.headers import InstanceHeader, read_header
 from dicom_io.parsing import quiet
 from workflow.domain.errors import TransientError, UnsuitableInputError, WorkflowError
+from workflow.domain.patient import PatientIdentity
 
 log = logging.getLogger(__name__)
 
@@ -42,6 +43,11 @@ class ReceivedFile:
     sha256: str
     size: int
     source: str
+
+    @property
+    def identity(self) -> PatientIdentity:
+        """Whose it says that it is."""
+        return self.header.identity
 
 
 def file_digest(path: Path) -> str:
@@ -89,7 +95,7 @@ def keep_file(content: bytes, folder: Path, source: str) -> ReceivedFile:
     final = folder / header.study_instance_uid / header.series_instance_uid
     changed = {final, *(part.parent for part in (final, final.parent) if not part.exists())}
     final.mkdir(parents=True, exist_ok=True)
-    path = final / f"{header.sop_instance_uid}-{sha256[:8]}.dcm"
+    path = final / f"{header.sop_instance_uid}-{sha256}.dcm"
     temporary.replace(path)
     for part in changed:  # a folder's entry outlives a power cut like a file's content
         _sync_folder(part)

@@ -14,8 +14,10 @@ from typing import TYPE_CHECKING, Any
 
 from db.cursors import StoredCursors
 from db.events import StoredPatientEvents
+from db.examination import StoredExamination
 from db.holdings import StoredHoldings
 from db.jobs import StoredJobs
+from db.operations import StoredOperations
 from db.outbox import StoredOutbox
 from db.overview import StoredOverview
 from db.priors import StoredPriors
@@ -24,7 +26,8 @@ from db.records import StoredRecords
 from db.session import migrate, open_engine, reading, unit_of_work
 from db.users import StoredUsers
 from db.worklist import StoredWorklist
-from dicom_io.adapters import DicomImages, DicomPrompts, DicomResultReader, DicomResults
+from dicom_io.adapters import DicomImages, DicomMarks, DicomPrompts, DicomResultReader, DicomResults
+from workflow.domain.conflict import Comparison
 from workflow.engine.context import Context
 from workflow.ports import (
     ChangeFeed,
@@ -60,7 +63,7 @@ def build(settings: Settings, *, destination: Destination | None = None) -> Cont
     migrate(settings.resolved_database_url)
     engine = open_engine(settings.resolved_database_url)
     unit, read = unit_of_work(engine), reading(engine)
-    reception = StoredReception(unit=unit, reading=read, clock=utc_now)
+    reception = StoredReception(unit=unit, reading=read, clock=utc_now, compare=_compare_files)
     keep = _keeper(settings.home / "received")
     return Context(
         settings=settings,
@@ -68,7 +71,7 @@ def build(settings: Settings, *, destination: Destination | None = None) -> Cont
         reception=reception,
         records=StoredRecords(unit=unit, reading=read, clock=utc_now),
         outbox=StoredOutbox(unit=unit, reading=read, clock=utc_now),
-        jobs=StoredJobs(unit=unit, reading=read, clock=utc_now, settings=settings.worker),
+        jobs=StoredJobs(unit=unit, reading=read, settings=settings.worker),
         cursors=StoredCursors(unit=unit, reading=read),
         overview=StoredOverview(reading=read),
         holdings=StoredHoldings(reading=read),
@@ -76,6 +79,7 @@ def build(settings: Settings, *, destination: Destination | None = None) -> Cont
         prior_source=open_prior_source(settings, reception, keep),
         worklist=StoredWorklist(reading=read),
         events=StoredPatientEvents(unit=unit, clock=utc_now),
+        operations=StoredOperations(unit=unit, reading=read, clock=utc_now),
         users=StoredUsers(
             unit=unit,
             reading=read,
@@ -83,8 +87,10 @@ def build(settings: Settings, *, destination: Destination | None = None) -> Cont
             idle_after=timedelta(minutes=settings.web.session_idle_minutes),
             ends_after=timedelta(hours=settings.web.session_hours),
         ),
+        examination=StoredExamination(reading=read),
         images=DicomImages(),
         prompts=DicomPrompts(settings),
+        marks=DicomMarks(),
         results=DicomResults(settings),
         destination=destination or open_destination(settings),
         committer=_open_committer(settings),
@@ -98,6 +104,12 @@ def build(settings: Settings, *, destination: Destination | None = None) -> Cont
 
 
 # ---------------------------------------------------------------- DICOM
+
+
+def _compare_files(first: Path, other: Path) -> Comparison:
+    from dicom_io.conflicts import compare_files
+
+    return compare_files(first, other)
 
 
 def open_node(node: Node, calling_ae_title: str) -> RemoteNode:
@@ -168,6 +180,16 @@ def folder_archive(folder: Path) -> Destination:
     from dicom_io.scp import FolderArchive
 
     return FolderArchive(folder)
+
+
+def received_digest(path: Path) -> str:
+    """The SHA-256 of a received instance, as it was noted when it came; "" if it can't be read any more."""
+    from dicom_io.scp import file_digest
+
+    try:
+        return file_digest(path)
+    except Exception:  # whatever is left of it, it is not what was received
+        return ""
 
 
 def start_listener(settings: Settings, reception: Reception, outbox: Outbox) -> DicomServer:

@@ -268,14 +268,35 @@ class Viewer(_Section):
     )
 
 
+# What is neither inference nor short of it: uploads, reports and delivery never wait for a model.
+PIPELINE_QUEUE = "pipeline"
+
+
+class TimeLimits(_Section):
+    """How long a stage may take, in seconds; what takes longer is ended, and its job names that."""
+
+    ingest: float = Field(default=900.0, gt=0, description="Reading a study's headers and marks.")
+    infer: float = Field(default=3600.0, gt=0, description="All lesions of one visit.")
+    report: float = Field(default=1800.0, gt=0, description="All of a patient's reports that are to be made.")
+
+
 class Worker(_Section):
     """How jobs are carried out."""
 
     concurrency: int = Field(default=1, ge=1, description="Jobs at once in one worker.")
-    queues: tuple[Literal["pipeline", "inference"], ...] = Field(
-        default=("pipeline", "inference"),
+    queues: tuple[str, ...] = Field(
+        default=(PIPELINE_QUEUE, "inference"),
         min_length=1,
         description="What a worker takes: a GPU worker only inference, the others only pipeline.",
+    )
+    inference_queue: str = Field(
+        default="inference",
+        pattern="^[a-z0-9_-]{1,32}$",
+        description="Where inference is asked for: a name per model stack, of the workers that have it.",
+    )
+    time_limit_s: TimeLimits = TimeLimits()
+    memory_limit_mb: int = Field(
+        default=8192, ge=256, description="Resident memory of a stage's process; above it, it is ended."
     )
     lease_s: float = Field(
         default=60.0, gt=0, description="A worker that is silent for this long has lost its job."
@@ -286,6 +307,19 @@ class Worker(_Section):
     retry_base_s: float = Field(default=5.0, gt=0, description="First wait after something was not there.")
     retry_at_most_s: float = Field(default=600.0, gt=0, description="Waits double up to this, for ever.")
     reconcile_s: float = Field(default=1.0, gt=0, description="Pause between two looks at what is due.")
+
+    @model_validator(mode="after")
+    def _inference_has_a_queue_of_its_own(self) -> Worker:
+        if self.inference_queue == PIPELINE_QUEUE:
+            raise ValueError(
+                f"inference_queue can't be {PIPELINE_QUEUE}: everything else would wait for inference"
+            )
+        known = {PIPELINE_QUEUE, self.inference_queue}
+        if unknown := [queue for queue in self.queues if queue not in known]:
+            raise ValueError(
+                f"nothing is sent to the queue {unknown[0]}; there are {', '.join(sorted(known))}"
+            )
+        return self
 
 
 class Settings(BaseSettings):

@@ -18,7 +18,7 @@ from db.tables import AuditRow, CommitmentRow, InstanceRow
 from dicom_io.commitment import CommittingNode, commitment_handlers, commitment_in, commitment_request
 from dicom_io.scp import serve_listener
 from workflow.domain.commitment import NO_SUCH_OBJECT, OTHER_CLASS, Commitment
-from workflow.engine.reconciler import run_job
+from workflow.engine.reconciler import runner
 from workflow.ingest import close_quiet_studies
 from workflow.use_cases.demo import free_port
 
@@ -110,6 +110,5 @@ def _ask(port: int, wanted: dict[str, str]) -> Commitment:
 
 def _step(hospital: Hospital) -> bool:
     close_quiet_studies(hospital.context)
-    for job in hospital.context.jobs.due(limit=1):
-        run_job(job.id, hospital.context)
+    runner(hospital.context).run_next(())
     return True

@@ -18,7 +18,7 @@ from dicom_io.retrieval import MovingNode
 from dicom_io.scp import serve_listener
 from workflow.bootstrap import open_destination, open_prior_source
 from workflow.domain.errors import UnsuitableInputError
-from workflow.engine.reconciler import run_job
+from workflow.engine.reconciler import runner
 from workflow.ingest import close_quiet_studies
 from workflow.priors import priors_of_patient, seek_again
 from workflow.settings import Node
@@ -156,5 +156,4 @@ def _searches(hospital: Hospital) -> int:
 def _work_but_for_retries(hospital: Hospital) -> None:
     for _ in range(20):
         close_quiet_studies(hospital.context)
-        for job in hospital.context.jobs.due(limit=1):
-            run_job(job.id, hospital.context)
+        runner(hospital.context).run_next(())

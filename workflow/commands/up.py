@@ -45,12 +45,11 @@ def register(app: typer.Typer) -> None:
         import os
 
         from workflow.bootstrap import build
-        from workflow.domain.errors import ConfigurationError
         from workflow.engine.services import (
-            SERVICES,
             Supervisor,
             check_exposure,
             run_service,
+            service_of,
             wanted_services,
         )
         from workflow.settings import load_settings
@@ -58,9 +57,8 @@ def register(app: typer.Typer) -> None:
         settings = load_settings(config)
         log_to_stderr(verbose=True)
         check_exposure(settings)
-        unknown = [name for name in only or [] if name not in SERVICES]
-        if unknown:
-            raise ConfigurationError(f"there is no service {unknown[0]}; there are {', '.join(SERVICES)}")
+        for name in only or []:
+            service_of(name, settings)  # refused by name before any starts
         if only and len(only) == 1:
             run_service(only[0], settings)
             return

@@ -10,9 +10,11 @@ from workflow.ports import (
     Committer,
     Cursors,
     Destination,
+    Examination,
     Holdings,
     ImageReader,
     Jobs,
+    MarkWriter,
     Outbox,
     Overview,
     PromptReader,
@@ -26,6 +28,7 @@ from workflow.ports import (
     Users,
 )
 from workflow.ports.events import PatientEvents
+from workflow.ports.operations import Operations
 from workflow.ports.priors import Priors, PriorSource
 from workflow.ports.worklist import Worklist
 from workflow.settings import Settings
@@ -51,8 +54,11 @@ class Context:
     worklist: Worklist
     events: PatientEvents
     users: Users
+    operations: Operations
+    examination: Examination
     images: ImageReader
     prompts: PromptReader
+    marks: MarkWriter
     results: ResultWriter
     result_reader: ResultReader
     destination: Destination

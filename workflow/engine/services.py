@@ -50,14 +50,14 @@ def reconcile(settings: Settings, stop: threading.Event) -> None:
     from workflow.engine.tasks import announce, make_app
 
     context, app = build(settings), make_app(settings)
-    Reconciler(context, lambda ids: announce(app, context, ids)).run(stop)
+    Reconciler(context, lambda queue, count: announce(app, queue, count)).run(stop)
 
 
 def work(settings: Settings, stop: threading.Event) -> None:
     """Carry out jobs (Celery handles the signals itself)."""
     from workflow.engine.tasks import run_worker
 
-    run_worker(settings)
+    run_worker(settings, stop)
 
 
 def serve_web(settings: Settings, stop: threading.Event) -> None:
@@ -119,25 +119,70 @@ def wanted_services(settings: Settings) -> list[str]:
         unwanted.add("archive")
     if settings.orthanc is None:
         unwanted.add("orthanc")
-    return [name for name in SERVICES if name not in unwanted]
+    # A worker per queue: while one carries out an inference, another goes on with everything else.
+    workers = [f"worker@{queue}" for queue in settings.worker.queues]
+    return [
+        one
+        for name in SERVICES
+        if name not in unwanted
+        for one in (workers if name == "worker" and len(workers) > 1 else [name])
+    ]
+
+
+def service_of(name: str, settings: Settings) -> tuple[Service, Settings]:
+    """The service of a name; "worker@QUEUE" is a worker that takes one queue only.
+
+    Raises
+    ------
+    ConfigurationError
+        If there is none.
+    """
+    known, _, queue = name.partition("@")
+    if known not in SERVICES or (queue and (known != "worker" or queue not in settings.worker.queues)):
+        raise ConfigurationError(
+            f"there is no service {name}; there are {', '.join(SERVICES)}, and worker@QUEUE for each of "
+            f"{', '.join(settings.worker.queues)}"
+        )
+    if queue:
+        settings = settings.model_copy(
+            update={"worker": settings.worker.model_copy(update={"queues": (queue,)})}
+        )
+    return SERVICES[known], settings
 
 
 def run_service(name: str, settings: Settings) -> None:
-    """Run one service in this process until SIGTERM or SIGINT, or until its supervisor is gone."""
+    """Run one service in this process until SIGTERM or SIGINT, or until its supervisor is gone.
+
+    Raises
+    ------
+    TransientError
+        If it ends without having been asked to.
+    """
+    service, settings = service_of(name, settings)
     stop = threading.Event()
     if os.environ.get(_SUPERVISED):
         threading.Thread(target=_end_with_supervisor, daemon=True).start()
+
+    def told_to_end(*_: object) -> None:
+        stop.set()
+        if service is work:  # it has nothing to end yet; Celery takes its signals over when it starts
+            sys.exit(0)
+
     for number in (signal.SIGTERM, signal.SIGINT):
-        # A worker has nothing to end yet; Celery takes its signals over when it starts.
-        signal.signal(number, lambda *_: sys.exit(0) if name == "worker" else stop.set())
+        signal.signal(number, told_to_end)
     folder = settings.home / "run"
     folder.mkdir(parents=True, exist_ok=True)
     pid_file = folder / f"{name}.pid"
     pid_file.write_text(str(os.getpid()))
     try:
-        SERVICES[name](settings, stop)
+        service(settings, stop)
+    except SystemExit as end:  # Celery's, however it ended
+        if not stop.is_set():
+            raise TransientError(f"{name} ended by itself with {end.code}; its log says why") from end
     finally:
         pid_file.unlink(missing_ok=True)
+    if not stop.is_set():
+        raise TransientError(f"{name} ended by itself; its log says why")
 
 
 def _end_with_supervisor() -> None:

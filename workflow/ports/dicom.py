@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Protocol
 
 from workflow.domain.commitment import Commitment
+from workflow.domain.drawing import MarkedLesion
 from workflow.domain.geometry import Volume
 from workflow.domain.lesion import LesionPrompt, PlacedPrompt, PromptsRead
 from workflow.domain.patient import PatientIdentity
@@ -102,6 +103,20 @@ class PromptReader(Protocol):
             Is asked for each object, before lesions that several objects show become one.
         labels
             Names of segments that are lesions here.
+        """
+        ...
+
+
+class MarkWriter(Protocol):
+    """Writes what a reader drew as an object that any viewer could have stored."""
+
+    def write(self, lesion: MarkedLesion, image: ImageStack) -> bytes:
+        """A DICOM file; the same marks give the same bytes.
+
+        Raises
+        ------
+        UnsuitableInputError
+            If a mark lies outside the volume, or on a slice that no image shows.
         """
         ...
 

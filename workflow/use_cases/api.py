@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 from workflow.bootstrap import build, open_node
 from workflow.domain.response import Protocol, Timeline, assess
 from workflow.listener import import_files
+from workflow.operations import complete_study, dismiss, plan_study, replay
 from workflow.review import decide, sign
 from workflow.settings import Node, Settings, load_settings
 from workflow.use_cases.run import run
@@ -56,9 +57,13 @@ __all__ = [
     "Timeline",
     "assess",
     "build",
+    "complete_study",
     "decide",
+    "dismiss",
     "import_files",
     "load_settings",
+    "plan_study",
+    "replay",
     "run",
     "segment_image",
     "send",

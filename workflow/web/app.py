@@ -5,15 +5,18 @@ from __future__ import annotations
 from fastapi import FastAPI, Response
 from fastapi.staticfiles import StaticFiles
 
+from workflow import __version__
 from workflow.engine.context import Context
 from workflow.engine.first_account import open_first_account
 from workflow.settings import Settings
+from workflow.web.api import API_SUMMARY, api_routes
 from workflow.web.colours import palette_css
 from workflow.web.dicomweb import dicomweb
 from workflow.web.errors import answer_errors
 from workflow.web.gate import Gate, allowed_hosts
 from workflow.web.live import live_routes
 from workflow.web.login import login_routes
+from workflow.web.operations import operations_routes
 from workflow.web.patient import patient_routes
 from workflow.web.review import review_routes
 from workflow.web.site import FOLDER, open_site
@@ -32,16 +35,25 @@ def make_app(context: Context, settings: Settings) -> FastAPI:
     if settings.web.login:
         open_first_account(context.users, settings)
     site = open_site(context, settings)
-    app = FastAPI(title="Tumorline", docs_url=None, redoc_url=None, openapi_url=None)
+    # The document and its page are in `api`, behind the login.
+    app = FastAPI(
+        title="Tumorline",
+        version=__version__,
+        description=API_SUMMARY,
+        docs_url=None,
+        redoc_url=None,
+        openapi_url=None,
+    )
     app.add_middleware(Gate, hosts=allowed_hosts(settings.web))
     answer_errors(app, site)
 
-    @app.get("/health")
+    @app.get("/health", tags=["operations"])
     def health() -> dict[str, str]:
+        """Whether the database answers; needs no login."""
         context.overview.check()
         return {"status": "ok"}
 
-    @app.get("/palette.css")
+    @app.get("/palette.css", include_in_schema=False)
     def palette() -> Response:
         return Response(palette_css(), media_type="text/css")
 
@@ -52,5 +64,7 @@ def make_app(context: Context, settings: Settings) -> FastAPI:
     app.include_router(viewer_routes(site))
     app.include_router(live_routes(site))
     app.include_router(review_routes(site))
+    app.include_router(operations_routes(site))
+    app.include_router(api_routes(site))
     app.mount("/static", StaticFiles(directory=FOLDER / "static"), name="static")
     return app

@@ -17,7 +17,7 @@ from workflow.domain.users import User, UserRole
 from workflow.web.plot import marks_of, plots
 from workflow.web.shapes import Course
 from workflow.web.site import Key, Site, file_answer
-from workflow.web.view import at_same_scale, course_table, signatures, visits_of
+from workflow.web.view import at_same_scale, course_table, signatures, visits_of, without_folders
 
 # More pictures than that come when somebody asks for a lesion.
 _MOST_PICTURES_AT_ONCE = 24
@@ -79,6 +79,8 @@ def patient_routes(site: Site) -> APIRouter:
         for point in course["time_points"]:
             for made in point["objects"]:
                 made["href"] = f"/objects/{made['sop_instance_uid']}.dcm"
+                made["destination"] = without_folders(made["destination"])
+                made["error"] = without_folders(made["error"])
                 del made["path"]
         return JSONResponse(course)
 

@@ -13,13 +13,16 @@ from math import floor
 from typing import Any
 from xml.sax.saxutils import escape, quoteattr
 
-_WIDTH, _HEIGHT = 760, 300
-_LEFT, _RIGHT, _TOP, _BOTTOM = 52, 152, 34, 56
+_WIDTH, _HEIGHT = 760, 320
+_LEFT, _RIGHT, _TOP, _BOTTOM = 56, 168, 36, 62
 _MOST_TICKS = 6
 _STEPS = tuple(digit * 10.0**power for power in range(-3, 7) for digit in (1, 2, 5))
 # Widths of a character at the sizes that the style sheet gives, rounded up.
-_TICK_CHARACTER, _VALUE_CHARACTER = 7.5, 8.0
-_LINE = 15.0
+_TICK_CHARACTER, _VALUE_CHARACTER = 8.6, 9.4
+_LINE = 17.0
+
+# Whose labels are kept where there is no room for all.
+_IMPORTANCE = ("total", "target", "new", "non-target")
 
 Numbers = Sequence[float | None]
 
@@ -154,7 +157,7 @@ class _Canvas:
             if (last := next((v for v in reversed(line.values) if v is not None), None)) is not None
         ]
         room = int((_HEIGHT - _TOP - _BOTTOM) / (_LINE - 2)) + 1
-        # With no room for all, targets keep theirs: the order of `lines` is that of their importance.
+        ends.sort(key=lambda end: _IMPORTANCE.index(end[1].kind))
         shown = sorted(ends[:room], key=lambda end: end[0])
         heights = _spread([height for height, _ in shown], _LINE - 2, _TOP - 6, _HEIGHT - _BOTTOM + 6)
         for height, (_, line) in zip(heights, shown, strict=True):

@@ -256,8 +256,8 @@ def _by(state: LesionState, model: str, confidence: float | None) -> str:
 
 
 def _percent(change: float) -> str:
-    """E.g. "−14 %"."""
-    return f"{change:+.0f}\u00a0%".replace("-", "\u2212")
+    """E.g. "−13.6 %"."""
+    return f"{change:+.1f}\u00a0%".replace("-", "\u2212")
 
 
 def at_same_scale(rows: Sequence[dict[str, Any]], field_mm_of: Callable[[int, str], float | None]) -> None:

@@ -72,6 +72,9 @@ function put(html) {
   holder.innerHTML = html;
   document.getElementById("panel").replaceWith(holder.content.querySelector("#panel"));
   view = JSON.parse(document.getElementById("panel").dataset.view);
+  const banner = document.getElementById("banner");
+  banner.classList.toggle("signed", Boolean(view.signed_by));
+  banner.textContent = view.signed_by ? banner.dataset.signed.replace("{}", view.signed_by) : banner.dataset.draft;
   if (had) document.querySelector(`#panel [data-key="${CSS.escape(had)}"]`)?.focus();
   if (view.analysis !== analysis) outlinesHaveChanged();
   else mark();
@@ -85,7 +88,9 @@ async function refresh() {
 // While something is under way each second, else now and then: another reader may be at it.
 const QUICK_MS = 1000;
 const SLOW_MS = 15000;
+let waiting = null;
 async function watch() {
+  clearTimeout(waiting);
   if (!document.hidden && !isSending && !document.querySelector("dialog[open]")) {
     try {
       const answer = await fetch(`/review/${visit}/state`);
@@ -100,8 +105,14 @@ async function watch() {
       }
     } catch { /* the next look will tell */ }
   }
-  setTimeout(watch, view.is_busy ? QUICK_MS : SLOW_MS);
+  clearTimeout(waiting);
+  waiting = setTimeout(watch, view.is_busy ? QUICK_MS : SLOW_MS);
 }
+
+// The server says that something changed somewhere; what it was is looked at here.
+const source = new EventSource("/events");
+source.addEventListener("change", watch);
+addEventListener("pagehide", () => source.close());
 
 function showProgress(state) {
   const line = document.getElementById("busy");
@@ -403,12 +414,15 @@ function markHasChanged() {
   document.getElementById("marking-what").textContent = names.join(", ");
   const list = marking.elements.lesion;
   const had = list.value;
+  const known = view.lesions.filter((one) => !one.is_rejected);
+  const arePoints = now.marks.every((one) => one.kind === "point");
   list.replaceChildren(
     new Option("a new lesion", ""),
-    ...view.lesions.filter((one) => !one.is_rejected).map((one) => new Option(`${one.label}, outlined anew`, one.tracking_uid)),
+    ...(arePoints ? known.map((one) => new Option(`${one.label}, refined by these points`, `refine ${one.tracking_uid}`)) : []),
+    ...known.map((one) => new Option(`${one.label}, outlined anew`, one.tracking_uid)),
   );
   const isInside = chosen && now.stack.lesion(chosen)?.contours[now.index];
-  list.value = had || (isInside ? chosen : "");
+  list.value = had || (isInside ? `${arePoints ? "refine " : ""}${chosen}` : "");
   if (list.selectedIndex < 0) list.value = "";
   marking.querySelector(".new-only").hidden = list.value !== "";
 }
@@ -423,18 +437,19 @@ function dropMarks() {
 
 async function storeMarks() {
   const { lesion, label } = marking.elements;
+  const isRefined = lesion.value.startsWith("refine ");
   now.marks.id ??= crypto.randomUUID();
   await send("marks", {
     id: now.marks.id,
     volume: now.stack.id,
-    lesion: lesion.value || null,
+    lesion: lesion.value.replace("refine ", "") || null,
+    is_refined: isRefined,
     label: label.value.trim(),
     marks: now.marks.map((one) => ({ ...one })),
   }, () => {
     dropMarks();
     chooseTool(null);
     say("Stored. The outline comes in a few seconds.");
-    view.is_busy = true;
   });
 }
 
@@ -624,4 +639,4 @@ fillSeries();
 const start = view.lesions.find((one) => one.standing === "open") ?? view.lesions[0];
 if (start) choose(start.tracking_uid);
 else if (view.volumes.length) look(view.volumes[0].id, null);
-setTimeout(watch, QUICK_MS);
+waiting = setTimeout(watch, QUICK_MS);
