@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import mimetypes
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode, urlsplit
@@ -70,19 +71,25 @@ def viewer_link(
     return f"{VIEWER_PATH}/viewer?{urlencode(asked, safe=',@/')}"
 
 
-def open_link(settings: Settings, visit_key: int, *, lesion: str = "", prior: bool = False) -> str | None:
-    """The link of a page that opens a visit, a lesion at it (tracking UID), or it beside its prior.
+def open_link(
+    settings: Settings, visit: int | None = None, *, lesion: str = "", prior: bool = False, study: str = ""
+) -> str | None:
+    """The link of a page that opens a visit (its key), a lesion at it, it beside its prior, or one study.
 
-    None if the viewer is not installed.
+    Templates have it without the settings: `open_link(point.key, lesion=row.tracking_uid)`. None if the
+    viewer is not installed.
     """
     if viewer_folder(settings) is None:
         return None
+    if study:
+        return f"/open/studies/{study}"
     below = f"/lesions/{lesion}" if lesion else "/with-prior" if prior else ""
-    return f"/open/visits/{visit_key}{below}"
+    return f"/open/visits/{visit}{below}"
 
 
 def viewer_routes(site: Site) -> APIRouter:
-    """OHIF's files, and the addresses that pages link to."""
+    """OHIF's files, and the addresses that pages link to; templates are given `open_link`."""
+    site.templates.env.globals["open_link"] = partial(open_link, site.settings)
     routes, settings = APIRouter(dependencies=[Depends(site.access.user)]), site.settings
     records = site.context.records
 
@@ -90,6 +97,12 @@ def viewer_routes(site: Site) -> APIRouter:
     def open_visit(key: Key) -> Response:
         _, visit = _visit(key)
         return _go(viewer_link(settings, visit.studies, first=_sr_of(visit)))
+
+    @routes.get("/open/studies/{study_instance_uid}", include_in_schema=False)
+    def open_study(study_instance_uid: str) -> Response:
+        if not site.context.holdings.instances(study_instance_uid):
+            raise HTTPException(404, "there is no such study")
+        return _go(viewer_link(settings, [study_instance_uid]))
 
     @routes.get("/open/visits/{key}/with-prior", include_in_schema=False)
     def open_with_prior(key: Key) -> Response:

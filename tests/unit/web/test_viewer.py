@@ -206,6 +206,13 @@ def test_a_lesion_is_opened_on_the_image_of_its_axes(installed, browser):
     assert told[0]["00200032"]["Value"][2] == RIGHT[2]
 
 
+def test_a_study_is_opened_on_its_own(installed, browser):
+    study = installed.time_points()[0]["study_instance_uid"]
+    address = browser.get(open_link(installed.settings, study=study)).headers["Location"]
+    assert address == f"/viewer/viewer?StudyInstanceUIDs={study}"
+    assert browser.get("/open/studies/1.2.3").status_code == 404
+
+
 def test_without_the_viewer_there_are_no_links_and_the_address_says_why(tmp_path):
     hospital = Hospital(tmp_path)
     assert viewer_link(hospital.settings, ["1.2"]) is None
