@@ -78,8 +78,8 @@ class Recogniser:
         By SOP Instance UID of the object.
     outlined_by
         Who drew a lesion of ours anew, voxel by voxel, by its tracking UID.
-    notes, doubts
-        What is only said, and what a person has to look at.
+    notes
+        What is only said: what repeats ours, one for each.
     """
 
     def __init__(self, record: PatientRecord, visit: Visit, objects: Iterable[PromptObject]) -> None:
@@ -87,6 +87,7 @@ class Recogniser:
         self._objects = {one.sop_instance_uid: one for one in objects}
         self.corrections: dict[str, list[Correction]] = {}
         self.outlined_by: dict[str, str] = {}
+        self._questions: list[str] = []
         self.notes: list[str] = []
         self._recognised: dict[str, set[str]] = {}
 
@@ -141,6 +142,12 @@ class Recogniser:
             if user := self._objects[uid].stored_by:
                 self.outlined_by.setdefault(lesion.tracking_uid, user)
             return
+        axis = lesion.measurement.long_axis
+        apart = _length(_middle(line.start_lps, line.end_lps), _middle(axis.start_lps, axis.end_lps))
+        if apart > max(axis.length_mm, _length(line.start_lps, line.end_lps)):
+            self._questions.append(
+                f"{lesion.label} was drawn {apart:.0f} mm from where it was told: is it the same? ({uid})"
+            )
         short = line.short_axis_lps
         lengths = sorted(
             [_length(line.start_lps, line.end_lps), *([_length(*short)] if short is not None else [])]
@@ -176,7 +183,11 @@ class Recogniser:
 
     @property
     def doubts(self) -> list[str]:
-        """Which of our measurements are missing in what a reader stored last: a question, no deletion."""
+        """What a reader has to be asked, nothing of it a deletion."""
+        return [*self._questions, *self._missing()]
+
+    def _missing(self) -> list[str]:
+        """Which of our measurements are not in what a reader stored last."""
         told_again = [
             one
             for uid in self._recognised

@@ -19,7 +19,7 @@ from dicom_io.simulated.prompts import MeasuredLesion, write_measurements
 from workflow.domain.lesion_life import Decision
 from workflow.domain.users import User, UserRole
 from workflow.review import decide
-from workflow.use_cases.marks import take_in
+from workflow.use_cases.marks import Taken, TakenObject, take_in
 
 READER = User(name="dr.reader", roles=frozenset({UserRole.READER}))
 DAY = date(2026, 3, 2)
@@ -63,21 +63,23 @@ class Reading:
         )
         return replace(loaded, **changed)
 
-    def store(self, *drawn: MeasuredLesion) -> None:
+    def store(self, *drawn: MeasuredLesion) -> TakenObject:
         """The reader stores measurements, and the pipeline does its work."""
         path = self.folder / f"stored-{self.number}.dcm"
         write_measurements(self.series, drawn, path, description="Create SR")
         stored = pydicom.dcmread(path)
         stored.ContentDate = "20260303"
-        self.store_object(stored)
+        return self.store_object(stored)
 
-    def store_object(self, stored: pydicom.Dataset) -> None:
+    def store_object(self, stored: pydicom.Dataset) -> TakenObject:
         self.number += 1
         stored.SOPInstanceUID = stored.file_meta.MediaStorageSOPInstanceUID = f"1.2.3.{self.number}"
         out = BytesIO()
         stored.save_as(out, enforce_file_format=True)
-        assert take_in(self.hospital.context, [out.getvalue()], READER, "STOW-RS").is_whole
+        (taken,) = take_in(self.hospital.context, [out.getvalue()], READER, "STOW-RS").objects
+        assert taken.outcome is Taken.MARKS
         self.hospital.work()
+        return taken
 
 
 @pytest.fixture
@@ -104,7 +106,8 @@ def told(reading: Reading) -> dict[str, tuple[Any, ...]]:
 
 def test_what_comes_back_as_it_was_changes_nothing(reading):
     before = told(reading)
-    reading.store(reading.loaded("T01"), reading.loaded("T02"))
+    taken = reading.store(reading.loaded("T01"), reading.loaded("T02"))
+    assert "2 as we told them" in taken.said
     assert told(reading) == before
     assert sum("is as it was told" in note for note in reading.point["notes"]) == 2
     assert reading.point["attention"] == []
@@ -123,7 +126,11 @@ def test_a_changed_measurement_is_the_readers_correction_of_that_lesion(
 ):
     before = reading.lesions["T01"]
     drawn = reading.loaded("T01", **changed(before["tracking_uid"]))
-    reading.store(replace(drawn, long_axis_lps=longer(drawn.long_axis_lps, 3.0)), reading.loaded("T02"))
+    taken = reading.store(
+        replace(drawn, long_axis_lps=longer(drawn.long_axis_lps, 3.0)), reading.loaded("T02")
+    )
+    assert "a correction of T01 and 1 as we told it" in taken.said
+    assert taken.lesions == ("T01",)
     after = reading.lesions["T01"]
     assert set(reading.lesions) == {"T01", "T02"}
     assert after["tracking_uid"] == before["tracking_uid"]
@@ -176,11 +183,23 @@ def test_what_is_drawn_beside_ours_is_a_new_lesion(reading):
         long_axis_lps=((x - 6, y, z), (x + 6, y, z)), short_axis_lps=((x, y - 6, z), (x, y + 6, z)),
     )  # fmt: skip
     before = told(reading)
-    reading.store(reading.loaded("T01"), reading.loaded("T02"), drawn)
+    taken = reading.store(reading.loaded("T01"), reading.loaded("T02"), drawn)
+    assert "1 new mark and 2 as we told them" in taken.said
     after = told(reading)
     assert {label: after[label] for label in before} == before
     assert reading.lesions["NT01"]["marked_by"] == "dr.reader"
     assert set(after) == {"T01", "T02", "NT01"}
+
+
+def test_a_lesion_that_was_drawn_far_off_is_asked_about(reading):
+    x, y, z = UNMARKED
+    drawn = reading.loaded(
+        "T01", slice_index=round(z / 4),
+        long_axis_lps=((x - 6, y, z), (x + 6, y, z)), short_axis_lps=((x, y - 6, z), (x, y + 6, z)),
+    )  # fmt: skip
+    reading.store(drawn, reading.loaded("T02"))
+    (question,) = [text for text in reading.point["attention"] if "T01 was drawn" in text]
+    assert "is it the same?" in question
 
 
 # ---------------------------------------------------------------- segmentations
