@@ -31,6 +31,9 @@ from pydantic_settings.exceptions import SettingsError
 from workflow.domain.errors import ConfigurationError
 from workflow.domain.licences import DEFAULT_ALLOWED_LICENCES
 
+# Where the pages serve the viewer OHIF, which has to be told when it is installed.
+VIEWER_PATH = "/viewer"
+
 
 class _Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -297,6 +300,17 @@ class Web(_Section):
     session_hours: float = Field(default=12.0, gt=0, description="A login ends so long after it began.")
 
 
+class Viewer(_Section):
+    """The viewer OHIF (`tumorline viewer install`), and where it gets its images from."""
+
+    folder: Path | None = Field(default=None, description="OHIF's files. Unset: viewer in the home folder.")
+    dicomweb_url: str = Field(
+        default="",
+        pattern="^(https?://.+)?$",
+        description="DICOMweb of the PACS, as browsers reach it (CORS allowed). Empty: our own, /dicom-web.",
+    )
+
+
 # What is neither inference nor short of it: uploads, reports and delivery never wait for a model.
 PIPELINE_QUEUE = "pipeline"
 
@@ -386,6 +400,7 @@ class Settings(BaseSettings):
     results: Results = Results()
     delivery: Delivery = Delivery()
     web: Web = Web()
+    viewer: Viewer = Viewer()
     worker: Worker = Worker()
 
     @classmethod

@@ -22,6 +22,7 @@ from workflow.web.operations import operations_routes
 from workflow.web.patient import patient_routes
 from workflow.web.review import review_routes
 from workflow.web.site import FOLDER, open_site
+from workflow.web.viewer import viewer_routes
 from workflow.web.worklist import worklist_routes
 
 
@@ -70,6 +71,7 @@ def make_app(context: Context, settings: Settings) -> FastAPI:
     app.include_router(dicomweb(site))
     app.include_router(board_routes(site))
     app.include_router(cohort_routes(site))
+    app.include_router(viewer_routes(site))
     app.include_router(live_routes(site))
     app.include_router(review_routes(site))
     app.include_router(operations_routes(site))
