@@ -4,7 +4,7 @@ A reader signs what is said, which may not be written as a report yet: a signatu
 and not by the reports that there are.
 
 Revision ID: 0006
-Revises: 0007
+Revises: 0009
 """
 
 import sqlalchemy as sa
@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from alembic import op
 
 revision = "0006"
-down_revision = "0007"
+down_revision = "0009"
 branch_labels = None
 depends_on = None
 
