@@ -12,6 +12,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from db.board import StoredBoards
 from db.cursors import StoredCursors
 from db.events import StoredPatientEvents
 from db.examination import StoredExamination
@@ -27,6 +28,7 @@ from db.session import migrate, open_engine, reading, unit_of_work
 from db.users import StoredUsers
 from db.worklist import StoredWorklist
 from dicom_io.adapters import DicomImages, DicomMarks, DicomPrompts, DicomResultReader, DicomResults
+from dicom_io.board import BoardPackets
 from workflow.domain.conflict import Comparison
 from workflow.engine.context import Context
 from workflow.ports import (
@@ -75,6 +77,8 @@ def build(settings: Settings, *, destination: Destination | None = None) -> Cont
         cursors=StoredCursors(unit=unit, reading=read),
         overview=StoredOverview(reading=read),
         holdings=StoredHoldings(reading=read),
+        boards=StoredBoards(unit=unit, reading=read, clock=utc_now),
+        packets=BoardPackets(settings),
         priors=StoredPriors(unit=unit, reading=read, clock=utc_now),
         prior_source=open_prior_source(settings, reception, keep),
         worklist=StoredWorklist(reading=read),
