@@ -52,7 +52,8 @@ async function send(path, body, onDone = () => {}) {
       return "";
     }
     const told = await answer.json().catch(() => ({}));
-    const words = told.message ?? (typeof told.detail === "string" ? told.detail : `that did not work (${answer.status})`);
+    const ended = answer.status === 401 ? "Your session has ended; nothing was recorded. Log in again." : "";
+    const words = ended || (told.message ?? (typeof told.detail === "string" ? told.detail : `that did not work (${answer.status})`));
     if (answer.status === 409) await refresh();
     say(words, true);
     return words;
