@@ -133,6 +133,9 @@ class Orthanc(_Section):
     username: str = Field(default="", description="Empty: no login.")
     password: SecretStr = Field(default=SecretStr(""), description="Best given as an environment variable.")
     poll_s: float = Field(default=2.0, gt=0, description="Pause between two looks at the changes.")
+    compare_s: float = Field(
+        default=3600.0, gt=0, description="Pause between two comparisons of all that it holds with ours."
+    )
 
 
 class Dicomweb(_Section):
@@ -319,8 +322,10 @@ class TimeLimits(_Section):
     """How long a stage may take, in seconds; what takes longer is ended, and its job names that."""
 
     ingest: float = Field(default=900.0, gt=0, description="Reading a study's headers and marks.")
+    fetch: float = Field(default=3600.0, gt=0, description="Having one earlier study sent.")
     infer: float = Field(default=3600.0, gt=0, description="All lesions of one visit.")
     report: float = Field(default=1800.0, gt=0, description="All of a patient's reports that are to be made.")
+    board: float = Field(default=1800.0, gt=0, description="A board's packet.")
 
 
 class Worker(_Section):
