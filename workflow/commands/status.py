@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from typing import Annotated
 
 import typer
@@ -86,6 +87,13 @@ def register(app: typer.Typer) -> None:
         for job in status["stopped"]:
             last = job["error"].strip().splitlines()[-1:] or [""]
             results.print(f"stopped: job {job['id']} ({job['stage']}): {last[0]}", markup=False)
+        if status["stopped"]:
+            with_config = f" --config {shlex.quote(str(config))}" if config else ""
+            messages.print(
+                f"Once its cause is gone, run one again: tumorline status{with_config} --replay JOB",
+                markup=False,
+                soft_wrap=True,
+            )
         for line in status["attention"]:
             results.print(f"look at: study {line['study_instance_uid']}: {line['text']}", markup=False)
         for kept in status["quarantine"]:
