@@ -331,7 +331,7 @@ class TimeLimits(_Section):
 class Worker(_Section):
     """How jobs are carried out."""
 
-    concurrency: int = Field(default=1, ge=1, description="Jobs at once in one worker.")
+    concurrency: int = Field(default=1, ge=1, description="Jobs of each of its queues at once in one worker.")
     queues: tuple[str, ...] = Field(
         default=(PIPELINE_QUEUE, "inference"),
         min_length=1,

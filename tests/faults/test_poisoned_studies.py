@@ -46,9 +46,9 @@ def test_poisoned_studies_are_given_up_with_their_reasons_and_hold_up_nobody(tmp
         for label in (*REASONS, "panic"):
             stack.send(_poisoned(label), folder=tmp_path / label)
         stack.send(BASELINE, FOLLOW_UP, folder=tmp_path)
-        workers = {name: stack.pid(name) for name in ("worker@pipeline", "worker@inference")}
+        worker = stack.pid("worker")
         stack.wait_until_done(reports=2)
-        assert {name: stack.pid(name) for name in workers} == workers  # no worker died of it
+        assert stack.pid("worker") == worker  # it did not die of it
         courses = {c["patient_id"]: c["time_points"] for c in stack.context.overview.courses()}
         for label, reason in REASONS.items():
             (point,) = courses[f"P-{label}"]
@@ -80,11 +80,11 @@ def test_a_worker_told_to_end_puts_its_inference_back_and_takes_its_process_alon
         stack.send(slow, folder=tmp_path)
         stack.wait_until((tmp_path / "gate.reached").exists, "the inference to run")
         (tmp_path / "gate.reached").unlink()
-        former = stack.pid("worker@inference")
-        stack.terminate("worker@inference")
+        former = stack.pid("worker")
+        stack.terminate("worker")
         # Within its lease of ten minutes only what was put back in order can be done by another.
         stack.wait_until((tmp_path / "gate.reached").exists, "another worker to take it")
-        assert stack.pid("worker@inference") != former
+        assert stack.pid("worker") != former
         gate.touch()
         stack.wait_until_done(reports=1)
         with rows(stack.context) as session:

@@ -1,4 +1,4 @@
-"""The places of a worker: as many jobs at once as it has, its queues in turn, no message lost on it."""
+"""The places of a worker: as many jobs at once as it has, no queue waiting for another, no message lost."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def desk_of(tmp_path, monkeypatch):
 
 
 def _messages(desk: Desk, count: int) -> None:
-    threads = [threading.Thread(target=desk.work) for _ in range(count)]
+    threads = [threading.Thread(target=desk.work, args=("pipeline",)) for _ in range(count)]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -62,16 +62,27 @@ def _messages(desk: Desk, count: int) -> None:
 
 @pytest.mark.parametrize("concurrency", [1, 2])
 def test_a_worker_carries_out_so_many_jobs_at_once_and_goes_on_until_none_is_left(desk_of, concurrency):
-    jobs = Queues(concurrency, infer=4, timeline=8)
+    jobs = Queues(concurrency, timeline=12)
     _messages(desk_of(jobs, concurrency), 5)
     assert len(jobs.done) == 12
     assert jobs.most_at_once == concurrency
 
 
-def test_its_queues_take_turns(desk_of):
-    jobs = Queues(infer=3, timeline=6)
-    desk_of(jobs).work()
-    assert [list(jobs.done)[:6].count(stage) for stage in ("infer", "timeline")] == [3, 3]
+def test_an_inference_that_takes_long_keeps_nothing_else_of_this_worker_waiting(desk_of):
+    jobs = Queues(2, infer=1, timeline=5)  # the inference waits for somebody beside it
+    desk = desk_of(jobs)
+    inference = threading.Thread(target=desk.work, args=("inference",))
+    inference.start()
+    desk.work("pipeline")
+    inference.join()
+    assert Counter(jobs.done) == {"infer": 1, "timeline": 5}
+    assert jobs.most_at_once == 2
+
+
+def test_a_message_for_a_queue_that_is_another_workers_does_nothing(desk_of):
+    jobs = Queues(timeline=1)
+    desk_of(jobs).work("of yesterday")
+    assert not jobs.done
 
 
 def test_what_is_announced_to_a_busy_worker_is_done_when_it_has_looked_around(desk_of):
@@ -82,13 +93,13 @@ def test_what_is_announced_to_a_busy_worker_is_done_when_it_has_looked_around(de
     def run_next(wanted: Collection[str]) -> bool:
         found = look(wanted)
         looks.append(found)
-        if len(looks) == 2:  # both queues were empty, and now one is not
+        if len(looks) == 1:  # the queue was empty, and now it is not
             jobs.waiting["timeline"] = 1
             _messages(desk, 1)
         return found
 
     jobs.run_next = run_next
-    desk.work()
+    desk.work("pipeline")
     assert list(jobs.done) == ["timeline"]
 
 
@@ -96,5 +107,5 @@ def test_a_worker_that_is_to_end_begins_nothing_more(desk_of):
     jobs = Queues(timeline=1)
     desk = desk_of(jobs)
     desk.close()
-    desk.work()
+    desk.work("pipeline")
     assert not jobs.done

@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import pytest
 
 from workflow.domain.errors import ConfigurationError, TransientError
 from workflow.engine import services
-from workflow.engine.services import run_service, service_of, wanted_services
+from workflow.engine.services import run_service, wanted_services
 from workflow.settings import Settings, load_settings
 
 
@@ -37,10 +37,8 @@ class Ends:
 
     by: BaseException | None = None
     is_asked: bool = False
-    queues: list[tuple[str, ...]] = field(default_factory=list)
 
     def __call__(self, settings, stop) -> None:
-        self.queues.append(settings.worker.queues)
         if self.is_asked:
             os.kill(os.getpid(), signal.SIGTERM)
             stop.wait(5)
@@ -61,22 +59,13 @@ def test_a_service_that_was_asked_to_end_ends_well(settings, monkeypatch):
     run_service("reconciler", settings)
 
 
-def test_every_queue_has_a_worker_of_its_own_so_that_none_waits_for_another(settings, monkeypatch):
-    assert [n for n in wanted_services(settings) if n.startswith("worker")] == [
-        "worker@pipeline",
-        "worker@inference",
-    ]
-    worker = Ends(by=SystemExit(0), is_asked=True)
-    monkeypatch.setitem(services.SERVICES, "worker", worker)
-    run_service("worker@inference", settings)
-    run_service("worker", settings)
-    assert worker.queues == [("inference",), ("pipeline", "inference")]
+def test_without_settings_everything_embedded_is_wanted(settings):
+    assert wanted_services(settings) == ["archive", "listener", "reconciler", "worker", "web"]
 
 
-@pytest.mark.parametrize("name", ["nothing", "worker@nothing", "web@pipeline"])
-def test_a_service_that_is_not_there_is_named(settings, name):
-    with pytest.raises(ConfigurationError, match=f"no service {name}; there are"):
-        service_of(name, settings)
+def test_a_service_that_is_not_there_is_named(settings):
+    with pytest.raises(ConfigurationError, match="no service nothing; there are archive, listener"):
+        run_service("nothing", settings)
 
 
 def test_a_queue_that_nothing_is_sent_to_and_an_inference_in_everybodys_way_are_refused():

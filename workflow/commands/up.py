@@ -48,8 +48,8 @@ def register(app: typer.Typer) -> None:
         from workflow.engine.services import (
             Supervisor,
             check_exposure,
+            require_service,
             run_service,
-            service_of,
             wanted_services,
         )
         from workflow.engine.start import alone, check_ports
@@ -59,7 +59,7 @@ def register(app: typer.Typer) -> None:
         log_to_stderr(verbose=True)
         check_exposure(settings)
         for name in only or []:
-            service_of(name, settings)  # refused by name before any starts
+            require_service(name)  # refused before any starts
         if only and len(only) == 1:
             check_ports(only, settings)
             run_service(only[0], settings)
