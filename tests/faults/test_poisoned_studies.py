@@ -17,6 +17,7 @@ from workflow.use_cases.doctor import Verdict, examine
 pytestmark = [
     pytest.mark.filterwarnings("ignore:.*socket:pytest.PytestUnraisableExceptionWarning"),
     pytest.mark.xdist_group("stack 1"),
+    pytest.mark.long_fault,
 ]
 
 REASONS = {
@@ -68,7 +69,6 @@ def test_poisoned_studies_are_given_up_with_their_reasons_and_hold_up_nobody(tmp
     assert code == 0
 
 
-@pytest.mark.long_fault
 def test_a_worker_told_to_end_puts_its_inference_back_and_takes_its_process_along(tmp_path):
     gate = tmp_path / "gate"
     slow = replace(
@@ -95,7 +95,6 @@ def test_a_worker_told_to_end_puts_its_inference_back_and_takes_its_process_alon
     assert (code, seconds < 20) == (0, True)
 
 
-@pytest.mark.long_fault
 def test_uploads_and_reports_go_on_while_every_inference_worker_is_busy(tmp_path):
     gate = tmp_path / "gate"
     spheres = (Sphere(centre_lps=LEFT, diameter_mm=16, is_prompted=True, label="wait"),)
