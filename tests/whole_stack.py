@@ -74,7 +74,10 @@ class Stack:
             database_url=self.environment.get("TUMORLINE_DATABASE_URL", ""),
             broker_url=self.environment.get("TUMORLINE_BROKER_URL", ""),
             archive={"port": int(self.environment["TUMORLINE_ARCHIVE__PORT"])},
-            listener={"port": int(self.environment["TUMORLINE_LISTENER__PORT"])},
+            listener={
+                "port": int(self.environment["TUMORLINE_LISTENER__PORT"]),
+                "minimum_free_mb": int(self.environment["TUMORLINE_LISTENER__MINIMUM_FREE_MB"]),
+            },
             web={"port": int(self.environment["TUMORLINE_WEB__PORT"])},
         )
         self.context = build(self.settings)

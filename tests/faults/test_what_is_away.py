@@ -153,6 +153,14 @@ def _by_another_clock(hours: int) -> dict[str, str]:
     return {"PYTHONPATH": str(Path(__file__).parent / "skew"), "SKEW_HOURS": str(hours)}
 
 
+def _send_as_a_modality(stack: Stack, study: Study, folder: Path) -> None:
+    """Send a study, and once more where the listener did not answer in time."""
+    try:
+        stack.send(study, folder=folder)
+    except TransientError:
+        stack.send(study, folder=folder)
+
+
 def test_another_clock_is_an_hour_off():
     told = subprocess.run(
         [sys.executable, "-c", "from workflow.bootstrap import utc_now; print(utc_now().timestamp())"],
@@ -178,7 +186,7 @@ def test_hosts_an_hour_apart_take_nothing_from_each_other(tmp_path):
         for patient in patients:
             for study in (BASELINE, FOLLOW_UP):
                 own = Study(day=study.day, spheres=study.spheres, patient_id=patient)
-                stack.send(own, folder=tmp_path / patient)
+                _send_as_a_modality(stack, own, tmp_path / patient)
         stack.wait_until_done(reports=2 * len(patients))
         with rows(stack.context) as session:
             assert set(session.scalars(select(JobRow.losses))) == {0}
