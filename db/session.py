@@ -24,12 +24,13 @@ def open_engine(url: str) -> Engine:
     """Open the database; SQLite in WAL mode with real transactions and a patient lock wait."""
     parsed = _usable(url)
     # RFC 8259 knows no NaN and no infinity: none is written, and what an older version wrote is "not known".
-    json_of_numbers: dict[str, Any] = {
+    options: dict[str, Any] = {
+        "hide_parameters": True,  # errors quote no patient
         "json_serializer": partial(json.dumps, allow_nan=False),
         "json_deserializer": partial(json.loads, parse_constant=lambda _: None),
     }
     if parsed.get_backend_name() != "sqlite":
-        return create_engine(url, pool_pre_ping=True, **json_of_numbers)
+        return create_engine(url, pool_pre_ping=True, **options)
     if parsed.database and parsed.database != ":memory:":
         try:
             Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
@@ -37,7 +38,7 @@ def open_engine(url: str) -> Engine:
             raise ConfigurationError(
                 f"the folder of {parsed.database} can't be made: {error.strerror}"
             ) from error
-    engine = create_engine(url, connect_args={"timeout": 30}, **json_of_numbers)
+    engine = create_engine(url, connect_args={"timeout": 30}, **options)
 
     @event.listens_for(engine, "connect")
     def _configure(connection: Any, _record: Any) -> None:

@@ -12,10 +12,19 @@ import os
 import re
 import tomllib
 from collections.abc import Iterator, Mapping
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 from pydantic_settings.exceptions import SettingsError
 
@@ -56,7 +65,30 @@ class Listener(_Section):
     allowed_calling_ae_titles: tuple[str, ...] = Field(
         default=(), description="AE titles that may send to us; everyone else is refused. Empty: nobody."
     )
-    maximum_associations: int = Field(default=16, ge=1, description="Senders at once; more are refused.")
+    allowed_hosts: dict[str, tuple[str, ...]] = Field(
+        default_factory=dict,
+        description="Networks (10.1.0.0/16, one address) by calling AE title; a title without any may call "
+        "from everywhere.",
+    )
+    checks_called_ae_title: bool = Field(
+        default=True, description="Whether callers who call us by another AE title are refused."
+    )
+    processes: int = Field(
+        default=1, ge=1, le=64, description="Listeners on the one port, to use more cores."
+    )
+    maximum_associations: int = Field(
+        default=32, ge=1, description="Associations at once in a process; more are refused."
+    )
+    maximum_associations_per_host: int = Field(
+        default=16, ge=1, description="Of these from one address, so that no host shuts the others out."
+    )
+    request_timeout_s: float = Field(
+        default=10.0, gt=0, description="For the whole association request, however slowly it comes."
+    )
+    idle_timeout_s: float = Field(
+        default=60.0, gt=0, description="A silent association, or a PDU that takes longer, is ended."
+    )
+    maximum_object_mb: int = Field(default=4096, ge=1, description="A longer data set is broken off.")
     minimum_free_mb: int = Field(
         default=1024, description="Below this, C-STORE answers 0xA700 so that the sender retries."
     )
@@ -69,6 +101,13 @@ class Listener(_Section):
     tls_ca: Path | None = Field(
         default=None, description="Who signs callers' certificates. Set: callers without one are refused."
     )
+
+    @field_validator("allowed_hosts")
+    @classmethod
+    def _are_networks(cls, hosts: dict[str, tuple[str, ...]]) -> dict[str, tuple[str, ...]]:
+        for network in (one for networks in hosts.values() for one in networks):
+            ip_network(network, strict=False)  # its ValueError names what is wrong
+        return hosts
 
     @model_validator(mode="after")
     def _tls_is_whole(self) -> Listener:

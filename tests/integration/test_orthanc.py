@@ -17,8 +17,9 @@ from sqlalchemy import select
 from studies import BASELINE, FOLLOW_UP
 
 from db.tables import InstanceRow, StudyRow
+from dicom_io.acceptor import Callers
+from dicom_io.listener import serve_listener
 from dicom_io.orthanc import OrthancClient
-from dicom_io.scp import serve_listener
 from workflow.bootstrap import build
 from workflow.domain.errors import TransientError
 from workflow.engine.orthanc_feed import read_changes
@@ -53,12 +54,11 @@ def hospital(tmp_path, orthanc) -> Hospital:
 @pytest.fixture
 def listener(hospital, listener_port) -> Iterator[None]:
     server = serve_listener(
-        ae_title="TUMORLINE",
         host="127.0.0.1",
         port=listener_port,
         folder=hospital.settings.home / "received",
-        allowed_calling_ae_titles=("ORTHANC",),
-        on_received=hospital.context.reception.receive,
+        callers=Callers(called_ae_title="", calling_ae_titles=("ORTHANC",)),
+        on_received=hospital.context.reception.receive_all,
         on_rejected=hospital.context.reception.reject,
         minimum_free_mb=1,
     )

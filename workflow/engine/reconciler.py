@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from workflow import delivery, inference, ingest, priors, report, timeline
+from workflow import board, delivery, inference, ingest, priors, report, timeline
 from workflow.domain.errors import TransientError
 from workflow.engine.context import Context
 from workflow.engine.jobs import Failure, Runner, Stage
@@ -36,6 +36,7 @@ def stages(context: Context) -> dict[str, Stage]:
         "infer": lambda job: inference.infer(job, context),
         "report": lambda job: report.report_patient(job, context),
         "deliver": lambda job: delivery.deliver(job, context),
+        "board": lambda job: board.write_packet(job, context),
     }
 
 
@@ -45,13 +46,14 @@ def failures(context: Context) -> dict[str, Failure]:
         "ingest": lambda job, reason: ingest.fail(job, reason, context),
         "fetch": lambda job, reason: priors.give_up(job, reason, context),
         "infer": lambda job, reason: inference.give_up(job, reason, context),
+        "board": lambda job, reason: board.give_up_packet(job, reason, context),
     }
 
 
 # Carried out in the worker itself; the others decode what strangers sent, or compute, and get a process of
 # their own (docs/decisions/processes.md).
 LIGHT_STAGES = frozenset({"timeline", "deliver", "priors"})
-_PIPELINE_STAGES = frozenset({"ingest", "priors", "fetch", "timeline", "report", "deliver"})
+_PIPELINE_STAGES = frozenset({"ingest", "priors", "fetch", "timeline", "report", "deliver", "board"})
 
 
 def queues(settings: Settings) -> Mapping[str, frozenset[str]]:

@@ -10,6 +10,8 @@ from workflow.engine.context import Context
 from workflow.engine.first_account import open_first_account
 from workflow.settings import Settings
 from workflow.web.api import API_SUMMARY, api_routes
+from workflow.web.board import board_routes
+from workflow.web.cohort import cohort_routes
 from workflow.web.colours import palette_css
 from workflow.web.dicomweb import dicomweb
 from workflow.web.errors import answer_errors
@@ -60,6 +62,8 @@ def make_app(context: Context, settings: Settings) -> FastAPI:
     app.include_router(worklist_routes(site))
     app.include_router(patient_routes(site))
     app.include_router(dicomweb(site))
+    app.include_router(board_routes(site))
+    app.include_router(cohort_routes(site))
     app.include_router(live_routes(site))
     app.include_router(review_routes(site))
     app.include_router(operations_routes(site))
