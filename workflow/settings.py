@@ -31,6 +31,9 @@ from pydantic_settings.exceptions import SettingsError
 from workflow.domain.errors import ConfigurationError
 from workflow.domain.licences import DEFAULT_ALLOWED_LICENCES
 
+# Where the pages serve the viewer OHIF, which has to be told when it is installed.
+VIEWER_PATH = "/viewer"
+
 
 class _Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -130,6 +133,9 @@ class Orthanc(_Section):
     username: str = Field(default="", description="Empty: no login.")
     password: SecretStr = Field(default=SecretStr(""), description="Best given as an environment variable.")
     poll_s: float = Field(default=2.0, gt=0, description="Pause between two looks at the changes.")
+    compare_s: float = Field(
+        default=3600.0, gt=0, description="Pause between two comparisons of all that it holds with ours."
+    )
 
 
 class Dicomweb(_Section):
@@ -297,6 +303,17 @@ class Web(_Section):
     session_hours: float = Field(default=12.0, gt=0, description="A login ends so long after it began.")
 
 
+class Viewer(_Section):
+    """The viewer OHIF (`tumorline viewer install`), and where it gets its images from."""
+
+    folder: Path | None = Field(default=None, description="OHIF's files. Unset: viewer in the home folder.")
+    dicomweb_url: str = Field(
+        default="",
+        pattern="^(https?://.+)?$",
+        description="DICOMweb of the PACS, as browsers reach it (CORS allowed). Empty: our own, /dicom-web.",
+    )
+
+
 # What is neither inference nor short of it: uploads, reports and delivery never wait for a model.
 PIPELINE_QUEUE = "pipeline"
 
@@ -305,8 +322,10 @@ class TimeLimits(_Section):
     """How long a stage may take, in seconds; what takes longer is ended, and its job names that."""
 
     ingest: float = Field(default=900.0, gt=0, description="Reading a study's headers and marks.")
+    fetch: float = Field(default=3600.0, gt=0, description="Having one earlier study sent.")
     infer: float = Field(default=3600.0, gt=0, description="All lesions of one visit.")
     report: float = Field(default=1800.0, gt=0, description="All of a patient's reports that are to be made.")
+    board: float = Field(default=1800.0, gt=0, description="A board's packet.")
 
 
 class Worker(_Section):
@@ -386,6 +405,7 @@ class Settings(BaseSettings):
     results: Results = Results()
     delivery: Delivery = Delivery()
     web: Web = Web()
+    viewer: Viewer = Viewer()
     worker: Worker = Worker()
 
     @classmethod

@@ -26,7 +26,7 @@ def register(app: typer.Typer) -> None:
         ] = None,
         reason: Annotated[
             str, typer.Option("--reason", help="Why; its study or visit shows it.")
-        ] = "by the operator",
+        ] = "not wanted any more",
     ) -> None:
         """Show the worklist, and what waits, runs, stopped or was kept for a person.
 
@@ -44,6 +44,7 @@ def register(app: typer.Typer) -> None:
         """
         from workflow.bootstrap import build
         from workflow.domain.states import RESULT_WORDS, VISIT_WORDS, ResultState, VisitState
+        from workflow.operations import cancel as end_job
         from workflow.operations import replay as put_back
         from workflow.settings import load_settings
         from workflow.use_cases.attention import needs_a_person
@@ -54,7 +55,7 @@ def register(app: typer.Typer) -> None:
             messages.print(f"job {replay} is queued again")
             return
         if cancel is not None:
-            context.jobs.cancel(cancel, reason)
+            end_job(context, cancel, by=who(), reason=reason)
             messages.print(f"job {cancel} is ended within seconds, by its worker or by the reconciler")
             return
         status, patients = context.overview.status(), context.overview.worklist()

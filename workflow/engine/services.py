@@ -125,7 +125,7 @@ def follow_orthanc(settings: Settings, stop: threading.Event) -> None:
     if orthanc is None:
         raise ConfigurationError("no Orthanc is set: set orthanc.url")
     feed = open_change_feed(orthanc.url, orthanc.username, orthanc.password.get_secret_value())
-    follow(feed, build(settings), orthanc.poll_s, stop)
+    follow(feed, build(settings), orthanc.poll_s, orthanc.compare_s, stop)
 
 
 Service = Callable[[Settings, threading.Event], None]

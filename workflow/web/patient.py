@@ -28,7 +28,7 @@ def patient_routes(site: Site) -> APIRouter:
     routes, context = APIRouter(dependencies=[Depends(site.access.user)]), site.context
     overview, is_reader = context.overview, Depends(site.access.needs(UserRole.READER))
 
-    @routes.get("/patients/{key}", response_class=HTMLResponse, include_in_schema=False)
+    @routes.get("/patients/{key}", response_class=HTMLResponse)
     def show_patient(request: Request, key: Key) -> Response:
         return _page(request, _course(key))
 
