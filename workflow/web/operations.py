@@ -9,7 +9,7 @@ from fastapi.responses import HTMLResponse, JSONResponse, RedirectResponse
 
 from workflow.domain.states import STAGE_WORDS
 from workflow.domain.users import User, UserRole
-from workflow.operations import cancel, complete_study, dismiss, plan_study, replay
+from workflow.operations import cancel, complete_study, dismiss, plan_study, replay, take
 from workflow.web.shapes import Done, OperationsView, StudyPlan
 from workflow.web.site import Key, Site
 from workflow.web.view import page_work
@@ -24,6 +24,7 @@ _DONE = {
     "replayed": "The job is queued again.",
     "canceled": "The job is ended within seconds.",
     "dismissed": "It is off the list; the audit says why.",
+    "taken": "The other content is taken; its study is looked at again.",
     "completed": "The study goes on without waiting for more of it.",
 }
 
@@ -69,6 +70,11 @@ def operations_routes(site: Site) -> APIRouter:
         dismiss(context, entry, by=user.name, reason=reason)
         return _back("dismissed")
 
+    @routes.post("/operations/kept/{entry}/take", include_in_schema=False)
+    def taken(entry: Key, user: User = Depends(needed), reason: _Text = "") -> Response:
+        take(context, entry, by=user.name, reason=reason)
+        return _back("taken")
+
     @routes.post("/operations/study/complete", include_in_schema=False)
     def completed(user: User = Depends(needed), uid: _Uid = "", reason: _Text = "") -> Response:
         complete_study(context, uid, by=user.name, reason=reason)
@@ -104,6 +110,12 @@ def operations_routes(site: Site) -> APIRouter:
         """Take something that was kept off the list."""
         dismiss(context, entry, by=user.name, reason=reason)
         return {"done": _DONE["dismissed"]}
+
+    @routes.post("/api/kept/{entry}/take", response_model=Done, tags=["operations"])
+    def api_take(entry: Key, reason: _Reason, user: User = Depends(needed)) -> dict[str, str]:
+        """Take other content instead of what was received first."""
+        take(context, entry, by=user.name, reason=reason)
+        return {"done": _DONE["taken"]}
 
     @routes.post("/api/studies/{study_instance_uid}/complete", response_model=Done, tags=["operations"])
     def api_complete(

@@ -287,6 +287,7 @@ class KeptEntry(_Shape):
     path: str
     study_instance_uid: str | None
     kept_at: str
+    difference: str = Field(description="How other content differs from what came first; else empty.")
     job: int | None
 
 
