@@ -177,6 +177,11 @@ def service_of(name: str, settings: Settings) -> tuple[Service, Settings]:
     return SERVICES[known], settings
 
 
+def is_supervised() -> bool:
+    """Whether this process is a service that a supervisor started."""
+    return bool(os.environ.get(_SUPERVISED))
+
+
 def run_service(name: str, settings: Settings) -> None:
     """Run one service in this process until SIGTERM or SIGINT, or until its supervisor is gone.
 
@@ -188,7 +193,7 @@ def run_service(name: str, settings: Settings) -> None:
     service, settings = service_of(name, settings)
     stop = threading.Event()
     os.umask(_PRIVATE)
-    if os.environ.get(_SUPERVISED):
+    if is_supervised():
         threading.Thread(target=_end_with_supervisor, daemon=True).start()
 
     def told_to_end(*_: object) -> None:

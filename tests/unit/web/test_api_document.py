@@ -17,7 +17,7 @@ from sqlalchemy import text
 
 from workflow.listener import ImportResult
 from workflow.use_cases.run import export
-from workflow.web.shapes import Course, Status, WorklistPage
+from workflow.web.shapes import Course, OperationsView, Status, WorklistPage
 
 BASELINE = Study(
     day=date(2026, 1, 5),
@@ -69,7 +69,12 @@ def _strict(content: str) -> Any:
 
 @pytest.mark.parametrize(
     ("path", "shape"),
-    [("/api/worklist", WorklistPage), ("/api/status", Status), ("/api/patients/1", Course)],
+    [
+        ("/api/worklist", WorklistPage),
+        ("/api/status", Status),
+        ("/api/patients/1", Course),
+        ("/api/operations", OperationsView),
+    ],
 )
 def test_an_answer_has_exactly_the_documented_shape(page, path, shape):
     answer = page.get(path)
@@ -98,7 +103,9 @@ def test_no_json_holds_a_number_that_is_none_though_an_older_version_wrote_such(
         assert "-Infinity" in str(kept)
         assert "NaN" in str(kept)
     for path in paths:
-        answer = page.get(re.sub(r"\{\w+\}", "1", path))
+        received = hospital.time_points()[0]["study_instance_uid"]
+        address = path.replace("{study_instance_uid}", received)
+        answer = page.get(re.sub(r"\{\w+\}", "1", address))
         assert answer.status_code == 200 or not path.startswith("/api/"), path
         if answer.headers["Content-Type"] == "application/json":
             _strict(answer.text)
