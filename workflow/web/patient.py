@@ -12,6 +12,7 @@ from fastapi.responses import FileResponse, HTMLResponse, JSONResponse, Redirect
 
 from workflow.domain.errors import UnsuitableInputError
 from workflow.domain.events import EVENT_WORDS, LONGEST_TEXT, EventKind, PatientEvent
+from workflow.domain.priors import PRIOR_WORDS
 from workflow.domain.states import STUDY_WORDS
 from workflow.domain.users import User, UserRole
 from workflow.web.plot import marks_of, plots
@@ -120,6 +121,18 @@ def patient_routes(site: Site) -> APIRouter:
         folders = overview.key_image_folders(key)
         return lambda visit_key, uid: context.result_reader.field_mm(folders[visit_key] / f"{uid}.png")
 
+    def _overviews(columns: list[dict[str, Any]]) -> list[str]:
+        """Where the coronal pictures of the latest visit are, one per measured volume that has one."""
+        if not columns:
+            return []
+        key, volumes = columns[-1]["key"], columns[-1]["report"].get("volumes", ())
+        found = (overview.overview_image(key, number) for number in range(1, len(volumes) + 1))
+        return [
+            f"/overviews/{key}/{number}.png"
+            for number, path in enumerate(found, start=1)
+            if path is not None and path.is_file()
+        ]
+
     def _page(request: Request, course: dict[str, Any], status_code: int = 200, **values: Any) -> Response:
         table = course_table(course, context.limits_of)
         pictures = sum(cell is not None for row in table["rows"] for cell in row["cells"])
@@ -137,6 +150,8 @@ def patient_routes(site: Site) -> APIRouter:
             plots=plots(course, marks),
             marks=marks,
             shows_pictures=shows_pictures,
+            overviews=_overviews(table["columns"]),
+            prior_words=PRIOR_WORDS,
             signatures=signatures(table["columns"]),
             event_words=EVENT_WORDS,
             study_words=STUDY_WORDS,
