@@ -137,7 +137,7 @@ class StoredOutbox:
                     made.error = f"not committed: {failure_words(reason)}" if reason else "not committed"
             # What was held back by the wait goes on now.
             identity = row.report_identity
-            enqueue(session, stage="deliver", subject=identity, lane=f"report:{identity}", due_at=now)
+            enqueue(session, stage="deliver", subject=identity, lane=f"report:{identity}")
             return True
 
     def kept(self, sop_instance_uids: Collection[str]) -> dict[str, str]:

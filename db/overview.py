@@ -190,7 +190,7 @@ def work_now(session: Session) -> dict[str, Any]:
     running = session.scalars(select(JobRow).where(JobRow.state == "IN PROGRESS"))
     retrying = session.scalars(select(JobRow).where(JobRow.state == "SCHEDULED", JobRow.error != ""))
     stopped = session.scalars(
-        select(JobRow).where(JobRow.state == "CANCELED", JobRow.outcome.in_(("dead", "unsuitable")))
+        select(JobRow).where(JobRow.state == "CANCELED", JobRow.outcome.in_(("dead", "lost", "unsuitable")))
     )
     kept = session.scalars(select(QuarantineRow).where(QuarantineRow.resolved_at.is_(None)))
     return {

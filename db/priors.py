@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import func, select
@@ -100,7 +100,7 @@ class StoredPriors:
                 )
                 session.add(row)
                 session.flush()
-                _fetch(session, row, now + timedelta(milliseconds=place))
+                _fetch(session, row, delay_s=place / 1000)
 
     def wanted(self, prior_key: int) -> WantedPrior | None:
         """See `workflow.ports.priors.Priors.wanted`."""
@@ -146,7 +146,7 @@ class StoredPriors:
             )
             for row in session.scalars(failed):
                 row.state, row.error = PriorState.WANTED.value, ""
-                _fetch(session, row, now)
+                _fetch(session, row)
             return len(keys)
 
 
@@ -181,11 +181,11 @@ def _search(session: Session, study_key: int, patient_key: int, now: datetime) -
             passed_over=[],
         )
     )
-    enqueue(session, stage="priors", subject=str(study_key), lane=f"priors:{patient_key}", due_at=now)
+    enqueue(session, stage="priors", subject=str(study_key), lane=f"priors:{patient_key}")
 
 
-def _fetch(session: Session, row: PriorStudyRow, due_at: datetime) -> None:
-    enqueue(session, stage="fetch", subject=str(row.id), lane=f"priors:{row.patient_key}", due_at=due_at)
+def _fetch(session: Session, row: PriorStudyRow, delay_s: float = 0.0) -> None:
+    enqueue(session, stage="fetch", subject=str(row.id), lane=f"priors:{row.patient_key}", delay_s=delay_s)
 
 
 def _series(revision: RevisionRow | None) -> list[dict[str, Any]]:

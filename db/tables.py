@@ -28,6 +28,11 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 UID = String(64)
 
 
+def _kept_whole(length: int) -> String:
+    """What senders should keep to so many characters and do not: SQLite counts none, PostgreSQL must not."""
+    return String(length).with_variant(Text(), "postgresql")
+
+
 class UtcDateTime(TypeDecorator[datetime]):
     """An aware UTC datetime on every database (SQLite keeps no zone)."""
 
@@ -60,11 +65,11 @@ class PatientRow(Table):
     __table_args__ = (UniqueConstraint("patient_id", "issuer_of_patient_id"),)
 
     id: Mapped[int] = mapped_column(primary_key=True)
-    patient_id: Mapped[str] = mapped_column(String(64))
-    issuer_of_patient_id: Mapped[str] = mapped_column(String(64), default="")
+    patient_id: Mapped[str] = mapped_column(_kept_whole(64))
+    issuer_of_patient_id: Mapped[str] = mapped_column(_kept_whole(64), default="")
     patient_name: Mapped[str] = mapped_column(Text, default="")
     birth_date: Mapped[date | None] = mapped_column(Date)
-    sex: Mapped[str] = mapped_column(String(1), default="")
+    sex: Mapped[str] = mapped_column(_kept_whole(1), default="")
     # Counts the changes of the patient's record: it is saved only if nobody else saved it meanwhile.
     version: Mapped[int] = mapped_column(default=0)
     studies: Mapped[list[StudyRow]] = relationship(back_populates="patient")
@@ -88,7 +93,9 @@ class StudyRow(Table):
     # The visit that the study is part of.
     time_point_id: Mapped[int | None] = mapped_column(ForeignKey("time_point.id", use_alter=True), index=True)
     description: Mapped[str] = mapped_column(Text, default="")
-    accession_number: Mapped[str] = mapped_column(String(64), default="")
+    accession_number: Mapped[str] = mapped_column(_kept_whole(64), default="")
+    # Whose the first instance said that it is: what contradicts it is kept for a person.
+    identity: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
     first_received_at: Mapped[datetime]
     last_received_at: Mapped[datetime] = mapped_column(index=True)
     # RECEIVING, then INGESTED or QUARANTINED; RECEIVING again when a late instance comes.
@@ -121,7 +128,7 @@ class InstanceRow(Table):
     sop_class_uid: Mapped[str] = mapped_column(UID)
     study_instance_uid: Mapped[str] = mapped_column(UID, index=True)
     series_instance_uid: Mapped[str] = mapped_column(UID, index=True)
-    modality: Mapped[str] = mapped_column(String(16), default="")
+    modality: Mapped[str] = mapped_column(_kept_whole(16), default="")
     transfer_syntax_uid: Mapped[str] = mapped_column(UID, default="")
     path: Mapped[str] = mapped_column(Text)
     sha256: Mapped[str] = mapped_column(String(64))
@@ -299,11 +306,16 @@ class OverrideRow(Table):
 
 
 class SignatureRow(Table):
-    """A radiologist stands behind what a draft report says. What says something else is a draft again."""
+    """A radiologist stands behind what a draft report says. What says something else is a draft again.
+
+    The report may not be written yet: what is signed is what is said of a patient. `patient_key` is missing
+    in old rows whose report is gone.
+    """
 
     __tablename__ = "signature"
 
     report_identity: Mapped[str] = mapped_column(String(64), primary_key=True)
+    patient_key: Mapped[int | None] = mapped_column(ForeignKey("patient.id"), index=True)
     signed_by: Mapped[str] = mapped_column(String(64))
     signed_at: Mapped[datetime]
 
@@ -414,6 +426,9 @@ class JobRow(Table):
     progress: Mapped[float] = mapped_column(default=0.0)
     doing: Mapped[str] = mapped_column(Text, default="")
     error: Mapped[str] = mapped_column(Text, default="")
+    priority: Mapped[int] = mapped_column(default=3)  # workflow.domain.states.Priority
+    # Why a person wants it ended; whoever holds it, or the reconciler, does so.
+    cancel_reason: Mapped[str | None] = mapped_column(Text)
     created_at: Mapped[datetime]
     started_at: Mapped[datetime | None]
     ended_at: Mapped[datetime | None]
@@ -429,8 +444,49 @@ class QuarantineRow(Table):
     reason: Mapped[str] = mapped_column(Text)
     path: Mapped[str] = mapped_column(Text, default="")
     study_instance_uid: Mapped[str | None] = mapped_column(UID, index=True)
+    # Of a conflict: how its objects (rows of `conflict`) differ from what was received first; else "".
+    difference: Mapped[str] = mapped_column(String(32), default="")
     kept_at: Mapped[datetime]
     resolved_at: Mapped[datetime | None]
+
+
+class BoardEntryRow(Table):
+    """A patient on the list of a tumour board; a board is the day that has some."""
+
+    __tablename__ = "board_entry"
+    __table_args__ = (UniqueConstraint("board_day", "patient_key"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    board_day: Mapped[date] = mapped_column(Date, index=True)
+    patient_key: Mapped[int] = mapped_column(ForeignKey("patient.id"), index=True)
+    place: Mapped[int]
+    priority: Mapped[str] = mapped_column(String(16))
+    question: Mapped[str] = mapped_column(Text, default="")
+    added_by: Mapped[str] = mapped_column(String(64))
+    added_at: Mapped[datetime]
+
+
+class BoardPacketRow(Table):
+    """A frozen packet of a patient, or of a day's list. Its content is never changed."""
+
+    __tablename__ = "board_packet"
+    # The subject is the patient's key, or "list".
+    __table_args__ = (UniqueConstraint("board_day", "subject", "version"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    board_day: Mapped[date] = mapped_column(Date, index=True)
+    subject: Mapped[str] = mapped_column(String(24))
+    patient_key: Mapped[int | None] = mapped_column(ForeignKey("patient.id"))
+    version: Mapped[int]
+    sha256: Mapped[str] = mapped_column(String(64))
+    content: Mapped[dict[str, Any]]  # what the digest is of; a list's names its members
+    frozen: Mapped[dict[str, Any]] = mapped_column(deferred=True)  # timeline.json and where pictures are
+    made_by: Mapped[str] = mapped_column(String(64))
+    made_at: Mapped[datetime]
+    state: Mapped[str] = mapped_column(String(16), default="WAITING")
+    reason: Mapped[str] = mapped_column(Text, default="")
+    folder: Mapped[str] = mapped_column(Text, default="")
+    files: Mapped[list[Any]]
 
 
 class PriorSearchRow(Table):
@@ -462,6 +518,24 @@ class PriorStudyRow(Table):
     state: Mapped[str] = mapped_column(String(16), default="WANTED")
     error: Mapped[str] = mapped_column(Text, default="")
     wanted_at: Mapped[datetime]
+
+
+class ConflictRow(Table):
+    """Another content for an instance or a study that is there, and what a person decided about it."""
+
+    __tablename__ = "conflict"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    quarantine_id: Mapped[int] = mapped_column(ForeignKey("quarantine.id"), index=True)
+    sop_instance_uid: Mapped[str] = mapped_column(UID, index=True)
+    sha256: Mapped[str] = mapped_column(String(64), unique=True)
+    received: Mapped[dict[str, Any]]  # the columns of the instance that it becomes if it is taken
+    identity: Mapped[dict[str, Any]]  # whose it says that it is
+    about: Mapped[dict[str, Any]]  # what it says of its study
+    keywords: Mapped[list[Any]]  # attributes whose values differ
+    kept_at: Mapped[datetime]
+    decision: Mapped[str] = mapped_column(String(16), default="")  # taken, left, replaced
+    decided_at: Mapped[datetime | None]
 
 
 class CursorRow(Table):

@@ -14,7 +14,7 @@ from workflow.domain.record import PatientRecord, ReportVersion, Signature, Visi
 from workflow.domain.report import LesionRole
 from workflow.domain.response import NewLesion, Response, micrometres
 from workflow.domain.response.timeline import Intervention
-from workflow.domain.states import ResultState, VisitState
+from workflow.domain.states import Priority, ResultState, VisitState
 from workflow.domain.users import User, UserRole
 from workflow.engine.context import Context
 from workflow.ports import AuditEntry, Changed, NewJob
@@ -26,6 +26,10 @@ _UNDER_WAY = frozenset({VisitState.WAITING, VisitState.PROCESSING})
 
 class SeenOtherwiseError(UnsuitableInputError):
     """The record says something else by now than what the reader looked at; nothing was recorded."""
+
+
+class NotAllowedError(UnsuitableInputError):
+    """The decision is not this user's to make."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -304,7 +308,8 @@ def _override(record: PatientRecord, ruling: Ruling, decision_id: str, by: str, 
 
 def _again(record: PatientRecord) -> list[NewJob]:
     # The timeline asks for the reports once all analyses are up to date.
-    return [NewJob(stage="timeline", subject=str(record.key), lane=f"patient:{record.key}")]
+    lane = f"patient:{record.key}"
+    return [NewJob(stage="timeline", subject=str(record.key), lane=lane, priority=Priority.READER)]
 
 
 def _patient(context: Context, patient_id: str) -> int:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from pydicom.sr.coding import Code
 
@@ -211,6 +211,8 @@ class _Reader:
             return
         target = self.tree.resolve(node)
         drawings, home = self.drawings.read(target, measured_by=node.parent, tool=tool)
+        if _lies_outside(self._owner(node)):
+            drawings = [replace(one, is_positive=False) for one in drawings if one.kind == "point"]
         lesion.drawings += [PlacedDrawing(drawing=drawing, home=home) for drawing in drawings]
         measured = numeric_of(node.parent) if node.parent is not None else None
         if measured is not None and len(drawings) == 1:
@@ -364,6 +366,12 @@ def _tool(group: Node) -> str:
     """The viewer's drawing tool, lower case, "" if the identifier names none."""
     found = _TOOL_TAG.match(_text(group, codes.TRACKING_IDENTIFIER))
     return found["tool"].lower() if found else ""
+
+
+def _lies_outside(group: Node | None) -> bool:
+    """Whether a mark of ours says what is not part of the lesion."""
+    said = None if group is None else _code(group, codes.MARK_LIES)
+    return said is not None and said == codes.OUTSIDE_LESION
 
 
 def _tracking_id(group: Node) -> str | None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from workflow.commands._shared import ConfigOption, JsonOption, messages, print_json, results, table
+from workflow.commands._shared import ConfigOption, JsonOption, messages, print_json, results, table, who
 from workflow.domain.errors import UnsuitableInputError
 from workflow.domain.users import User, UserRole
 
@@ -67,7 +67,7 @@ def register(app: typer.Typer) -> None:
             pass tumorline/night | tumorline users add night --role operator --password-file -
         """
         user = User(name=name, full_name=full_name, roles=frozenset(roles or ()))
-        _users(config).add(user, _password(password_file), by=_who())
+        _users(config).add(user, _password(password_file), by=who())
         messages.print(f"{name} may log in as {_roles_text(roles)}", markup=False)
 
     @users.command("roles")
@@ -78,7 +78,7 @@ def register(app: typer.Typer) -> None:
 
             tumorline users roles jroe --role reader --role operator
         """
-        _users(config).set_roles(name, roles or (), by=_who())
+        _users(config).set_roles(name, roles or (), by=who())
         messages.print(f"{name} is {_roles_text(roles)} from the next request on", markup=False)
 
     @users.command("password")
@@ -91,7 +91,7 @@ def register(app: typer.Typer) -> None:
 
             tumorline users password jroe
         """
-        _users(config).set_password(name, _password(password_file), by=_who())
+        _users(config).set_password(name, _password(password_file), by=who())
         messages.print(f"{name} has a new password", markup=False)
 
     @users.command("disable")
@@ -108,7 +108,7 @@ def register(app: typer.Typer) -> None:
 
             tumorline users disable jroe --undo
         """
-        _users(config).set_disabled(name, is_disabled=not undo, by=_who())
+        _users(config).set_disabled(name, is_disabled=not undo, by=who())
         messages.print(f"{name} {'may log in again' if undo else 'may no longer log in'}", markup=False)
 
     @users.command("unlock")
@@ -119,7 +119,7 @@ def register(app: typer.Typer) -> None:
 
             tumorline users unlock jroe
         """
-        _users(config).unlock(name, by=_who())
+        _users(config).unlock(name, by=who())
         messages.print(f"{name} may try again", markup=False)
 
 
@@ -140,11 +140,6 @@ def _password(file: typer.FileText | None) -> str:
     if getpass.getpass("Once more: ") != password:
         raise UnsuitableInputError("the password was not the same twice; nothing was changed")
     return password
-
-
-def _who() -> str:
-    """Who sits at the command line, for the audit."""
-    return f"{getpass.getuser()} (command line)"[:64]
 
 
 def _roles_text(roles: list[UserRole] | None) -> str:

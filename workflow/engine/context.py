@@ -10,8 +10,11 @@ from workflow.ports import (
     Committer,
     Cursors,
     Destination,
+    Examination,
+    Holdings,
     ImageReader,
     Jobs,
+    MarkWriter,
     Outbox,
     Overview,
     PromptReader,
@@ -24,7 +27,9 @@ from workflow.ports import (
     Tracker,
     Users,
 )
+from workflow.ports.board import Boards, PacketWriter
 from workflow.ports.events import PatientEvents
+from workflow.ports.operations import Operations
 from workflow.ports.priors import Priors, PriorSource
 from workflow.ports.worklist import Worklist
 from workflow.settings import Settings
@@ -45,12 +50,18 @@ class Context:
     jobs: Jobs
     cursors: Cursors
     overview: Overview
+    holdings: Holdings
+    boards: Boards
+    packets: PacketWriter
     priors: Priors
     worklist: Worklist
     events: PatientEvents
     users: Users
+    operations: Operations
+    examination: Examination
     images: ImageReader
     prompts: PromptReader
+    marks: MarkWriter
     results: ResultWriter
     result_reader: ResultReader
     destination: Destination

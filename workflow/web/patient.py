@@ -157,7 +157,7 @@ def patient_routes(site: Site) -> APIRouter:
             study_words=STUDY_WORDS,
             longest_text=LONGEST_TEXT,
             may_note=user is not None and user.may(UserRole.READER),
-            actions=_actions(request, table["columns"]),
+            actions=_actions(request, course["patient_key"], table["columns"]),
             **values,
         )
 
@@ -171,7 +171,7 @@ def _day(text: str) -> date:
         raise ValueError(f"{text!r} is no day: write it as 2026-03-01") from error
 
 
-def _actions(request: Request, columns: list[dict[str, Any]]) -> list[tuple[str, str]]:
+def _actions(request: Request, key: int, columns: list[dict[str, Any]]) -> list[tuple[str, str]]:
     """What can be done with the latest visit: words and address, of those pages that this site has."""
     if not columns:
         return []
@@ -182,4 +182,5 @@ def _actions(request: Request, columns: list[dict[str, Any]]) -> list[tuple[str,
         ("Open in OHIF", "/viewer", f"/viewer/viewer?StudyInstanceUIDs={','.join(studies)}"),
     )
     paths = [getattr(route, "path", "") for route in request.app.routes]
-    return [(words, address) for words, root, address in offered if any(p.startswith(root) for p in paths)]
+    found = [(words, address) for words, root, address in offered if any(p.startswith(root) for p in paths)]
+    return [*found, ("Add to a board", f"/board/add?patient_key={key}")]

@@ -7,18 +7,21 @@ from collections.abc import Callable, Sequence
 from datetime import date
 from typing import Any
 
-from fastapi import APIRouter, Depends, HTTPException, Request, Response
+from fastapi import APIRouter, Depends, Request, Response
 from fastapi.responses import HTMLResponse, JSONResponse
 
+from workflow.domain.drawing import MarkedLesion
 from workflow.domain.errors import UnsuitableInputError
 from workflow.domain.lesion_life import Decision
 from workflow.domain.reading import LesionToRead, Standing, diameter_um, lesions_to_read
 from workflow.domain.record import PatientRecord, Visit
 from workflow.domain.response import millimetres
+from workflow.domain.series import SeriesDescription
 from workflow.domain.users import User, UserRole
 from workflow.report import tell_visit
 from workflow.response import placed_decisions, protocol_of
 from workflow.review import (
+    NotAllowedError,
     Ruling,
     SeenOtherwiseError,
     record_rulings,
@@ -27,10 +30,11 @@ from workflow.review import (
     undo,
     why_not_allowed,
 )
-from workflow.web.review_forms import DecisionBody, SignBody, TakeAllBody, UndoBody, forms_for
+from workflow.use_cases.marks import take_in
+from workflow.web.review_forms import DecisionBody, MarksBody, SignBody, TakeAllBody, UndoBody, forms_for
 from workflow.web.review_view import decision_words, review_view, why_busy
 from workflow.web.site import Key, Site
-from workflow.web.slices import VolumeCache, record_of, slices_routes
+from workflow.web.slices import Shown, VolumeCache, axes_as_mark, open_volume, record_of, slices_routes
 
 _MB = 1_000_000
 
@@ -39,8 +43,9 @@ def review_routes(site: Site) -> APIRouter:
     """The review page of a visit, the slices that it shows, and what its reader decides."""
     context = site.context
     reader = site.access.needs(UserRole.READER, UserRole.ADJUDICATOR)
+    volumes = VolumeCache(site.settings.web.image_cache_mb * _MB)
     routes = APIRouter()
-    routes.include_router(slices_routes(site, VolumeCache(site.settings.web.image_cache_mb * _MB)))
+    routes.include_router(slices_routes(site, volumes))
 
     @routes.get("/review/{visit_key}", response_class=HTMLResponse)
     def show_review(request: Request, visit_key: Key, user: User = Depends(reader)) -> Response:
@@ -81,7 +86,7 @@ def review_routes(site: Site) -> APIRouter:
         def rulings() -> list[Ruling]:
             ruling = body.ruling(record.day_of(visit))
             if reason_against := why_not_allowed(user, ruling, record):
-                raise HTTPException(403, reason_against)
+                raise NotAllowedError(reason_against)
             if ruling.decision is not Decision.CONFIRM:
                 return [ruling]
             wanted = [o for o in _to_read(record, visit) if o.lesion.tracking_uid == body.lesion]
@@ -126,11 +131,51 @@ def review_routes(site: Site) -> APIRouter:
             return _refusal(error, record)
         return show_panel(request, visit_key, user)
 
+    @routes.post("/review/{visit_key}/marks")
+    def marked(request: Request, visit_key: Key, body: MarksBody, user: User = Depends(reader)) -> Response:
+        record, visit = record_of(context, visit_key)
+        # A further lesion stands in nobody's way; another outline replaces the one that was looked at.
+        if body.lesion is not None and _token(record, visit.anchor) != body.seen:
+            return _refusal(SeenOtherwiseError("the lesions have changed since you looked"), record)
+        series, shown = open_volume(record, visit, body.volume, volumes, context)
+        try:
+            lesion = _marked_lesion(body, record, visit, series, shown, user)
+            content = context.marks.write(lesion, shown.stack)
+        except (UnsuitableInputError, ValueError) as error:
+            return JSONResponse({"message": str(error)}, status_code=422)
+        (taken,) = take_in(context, [content], user, "CANVAS").objects
+        if not taken.outcome.is_accepted:
+            return JSONResponse({"message": taken.said}, status_code=422)
+        return show_panel(request, visit_key, user)
+
+    def _marked_lesion(
+        body: MarksBody,
+        record: PatientRecord,
+        visit: Visit,
+        series: SeriesDescription,
+        shown: Shown,
+        user: User,
+    ) -> MarkedLesion:
+        marks = [one.mark() for one in body.marks]
+        seen = next((o for o in visit.observations if o.tracking_uid == body.lesion), None)
+        if body.lesion is not None and body.lesion not in record.lesions:
+            raise UnsuitableInputError("the patient has no such lesion; mark it as a new one")
+        if body.is_refined and seen is not None and seen.measurement and seen.measured_on == series.key:
+            marks = [axes_as_mark(seen.measurement, shown.stack.volume), *marks]
+        return MarkedLesion(
+            id=str(body.id),
+            marks=tuple(marks),
+            by=user.name,
+            at=context.clock(),
+            tracking_uid=body.lesion,
+            label=record.lesions[body.lesion].label if body.lesion else body.label,
+        )
+
     def _decide(
         request: Request,
         record: PatientRecord,
         visit: Visit,
-        visit_key: int,
+        visit_key: Key,
         user: User,
         seen: str,
         rulings: Callable[[], Sequence[Ruling]],
@@ -156,14 +201,14 @@ def review_routes(site: Site) -> APIRouter:
     def _token(record: PatientRecord, anchor: str) -> str:
         return token_of(record, record.visit(anchor), context)
 
-    def _panel(request: Request, record: PatientRecord, visit: Visit, visit_key: int, user: User) -> Response:
+    def _panel(request: Request, record: PatientRecord, visit: Visit, visit_key: Key, user: User) -> Response:
         view = review_view(record, visit, visit_key, context, user)
         return site.render(request, "review_panel.html", view=view)
 
     return routes
 
 
-def _is_about(job: dict[str, Any], record: PatientRecord, visit_key: int) -> bool:
+def _is_about(job: dict[str, Any], record: PatientRecord, visit_key: Key) -> bool:
     if job["stage"] == "infer":
         return bool(job["subject"] == str(visit_key))
     return job["stage"] in ("timeline", "report") and job["subject"] == str(record.key)
@@ -189,6 +234,8 @@ def _confirmation(one: LesionToRead, decision_id: str, day: date) -> Ruling:
 
 def _refusal(error: UnsuitableInputError, record: PatientRecord) -> JSONResponse:
     """Why nothing was recorded; 409 where the reader has to look again first, with what came in between."""
+    if isinstance(error, NotAllowedError):
+        return JSONResponse({"message": str(error)}, status_code=403)
     if not isinstance(error, SeenOtherwiseError):
         return JSONResponse({"message": str(error)}, status_code=422)
     latest = max(record.decisions, key=lambda made: (made.at, made.id), default=None)

@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from workflow.domain.drawing import MOST_MARKS, Mark, MarkKind
 from workflow.domain.lesion import LesionState
 from workflow.domain.lesion_life import Decision
 from workflow.domain.report import ROLE_WORDS, LesionRole
@@ -286,3 +287,38 @@ class UndoBody(_Body):
 
 class SignBody(_Body):
     """The reader stands behind what is said."""
+
+
+class MarkBody(BaseModel):
+    """A mark as it was drawn on the canvas; see `workflow.domain.drawing.Mark`."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    kind: MarkKind
+    slice: int
+    points: list[tuple[float, float]] = Field(max_length=4)
+    is_positive: bool = True
+
+    def mark(self) -> Mark:
+        """The mark; both axes of which only the long one was drawn are a line."""
+        is_half = self.kind is MarkKind.AXES and len(self.points) == 2
+        return Mark(
+            kind=MarkKind.LINE if is_half else self.kind,
+            slice_index=self.slice,
+            points=tuple(self.points),
+            is_positive=self.is_positive,
+        )
+
+
+class MarksBody(_Body):
+    """What was drawn of one lesion: a new one, or (`lesion`) a known one.
+
+    `is_refined` keeps the present outline's axes beside the new marks: they correct it.
+    """
+
+    id: uuid.UUID
+    volume: str
+    lesion: str | None = None
+    label: str = Field(default="", max_length=60)
+    is_refined: bool = False
+    marks: list[MarkBody] = Field(max_length=MOST_MARKS)

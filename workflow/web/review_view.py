@@ -40,6 +40,7 @@ def review_view(
         _lesion_view(record, visit, one, shown)
         for one, shown in zip(to_read, report["lesions"] if report else (), strict=True)
     ]
+    lesions.sort(key=lambda one: (list(ROLE_WORDS.values()).index(one["role"]), one["label"]))
     last = last_of(decisions, by=user.name, time_point=day.isoformat())
     signature = record.signatures.get(told.draft) if told else None
     is_open = [one for one in to_read if one.standing is Standing.OPEN]

@@ -23,8 +23,8 @@ from workflow.web.access import Access
 FOLDER = Path(__file__).parent
 
 # The pages of the bar at the top: title and path, and those that are some people's only.
-PAGES = (("Worklist", "/"),)
-PAGES_OF: Mapping[str, UserRole] = {}
+PAGES = (("Worklist", "/"), ("Board", "/board"), ("Cohort", "/cohort"), ("Operations", "/operations"))
+PAGES_OF: Mapping[str, UserRole] = {"/operations": UserRole.OPERATOR}
 
 # A key of a row, as part of a path: what no database could hold is not found, and never asked for.
 Key = Annotated[int, PathParameter(ge=1, lt=2**31)]

@@ -17,9 +17,10 @@ from fastapi import APIRouter, Depends, HTTPException, Response
 from fastapi.responses import JSONResponse
 from numpy.typing import NDArray
 
+from workflow.domain.drawing import Mark, MarkKind
 from workflow.domain.errors import UnsuitableInputError
 from workflow.domain.geometry import FloatArray, Mask, Volume
-from workflow.domain.lesion import Axis
+from workflow.domain.lesion import Axis, LesionMeasurement
 from workflow.domain.palette import colour_of, css
 from workflow.domain.record import Observation, PatientRecord, Visit, digest
 from workflow.domain.series import SeriesDescription, StackKey
@@ -190,19 +191,16 @@ def slices_routes(site: Site, volumes: VolumeCache) -> APIRouter:
     @routes.get("/slices/{visit_key}/{volume}")
     def about(visit_key: Key, volume: str) -> JSONResponse:
         record, visit = record_of(site.context, visit_key)
-        series = _series(record, visit, volume)
-        shown = volumes.get(volume, lambda: _read(record, visit, series, site.context))
-        return JSONResponse(
-            volume_view(record, visit, series, shown, volume), headers={"Cache-Control": "private, no-cache"}
-        )
+        series, shown = open_volume(record, visit, volume, volumes, site.context)
+        view = volume_view(record, visit, series, shown, volume)
+        return JSONResponse(view, headers={"Cache-Control": "private, no-cache"})
 
     @routes.get("/slices/{visit_key}/{volume}/{index}.bin")
     def cut(visit_key: Key, volume: str, index: int) -> Response:
         shown = volumes.kept(volume)
         if shown is None:
             record, visit = record_of(site.context, visit_key)
-            series = _series(record, visit, volume)
-            shown = volumes.get(volume, lambda: _read(record, visit, series, site.context))
+            _, shown = open_volume(record, visit, volume, volumes, site.context)
         if not 0 <= index < shown.stack.volume.shape[0]:
             raise HTTPException(404, f"there is no slice {index}; there are {shown.stack.volume.shape[0]}")
         return Response(shown.slice_bytes(index), media_type="application/octet-stream", headers=headers)
@@ -210,7 +208,7 @@ def slices_routes(site: Site, volumes: VolumeCache) -> APIRouter:
     return routes
 
 
-def record_of(context: Context, visit_key: int) -> tuple[PatientRecord, Visit]:
+def record_of(context: Context, visit_key: Key) -> tuple[PatientRecord, Visit]:
     """A patient's record and one of its visits, or 404."""
     found = context.records.patient_of_visit(visit_key)
     if found is None:
@@ -222,6 +220,14 @@ def record_of(context: Context, visit_key: int) -> tuple[PatientRecord, Visit]:
     return record, visit
 
 
+def open_volume(
+    record: PatientRecord, visit: Visit, volume: str, volumes: VolumeCache, context: Context
+) -> tuple[SeriesDescription, Shown]:
+    """A volume of a visit, decoded if it is not kept; 404 if the visit has none of this name."""
+    series = _series(record, visit, volume)
+    return series, volumes.get(volume, lambda: _read(series, context))
+
+
 def _series(record: PatientRecord, visit: Visit, volume: str) -> SeriesDescription:
     for key, series in record.stacks_of(visit).items():
         if volume_id(record, visit, key) == volume:
@@ -231,7 +237,7 @@ def _series(record: PatientRecord, visit: Visit, volume: str) -> SeriesDescripti
     )
 
 
-def _read(record: PatientRecord, visit: Visit, series: SeriesDescription, context: Context) -> Shown:
+def _read(series: SeriesDescription, context: Context) -> Shown:
     files = context.records.files([series.study_instance_uid])
     try:
         return Shown.of(context.images.read_volume(stack_paths(files, series), series))
@@ -286,6 +292,17 @@ def _lesion_view(record: PatientRecord, seen: Observation, grid: Volume) -> dict
 def _axis(axis: Axis, grid: Volume) -> list[list[float]]:
     ends = grid.ijk(np.array([axis.start_lps, axis.end_lps]))
     return [[round(float(value), 2) for value in end] for end in ends]
+
+
+def axes_as_mark(size: LesionMeasurement, grid: Volume) -> Mark:
+    """A measurement's axes as if they were drawn on its slice."""
+    axes = (size.long_axis,) if size.short_axis.length_mm == 0 else (size.long_axis, size.short_axis)
+    ends = grid.ijk(np.array([end for axis in axes for end in (axis.start_lps, axis.end_lps)]))
+    return Mark(
+        kind=MarkKind.AXES if len(axes) == 2 else MarkKind.LINE,
+        slice_index=size.slice_index,
+        points=tuple((float(row), float(column)) for _, row, column in ends),
+    )
 
 
 def _rounded(index_ijk: FloatArray | None) -> list[float] | None:

@@ -1,4 +1,4 @@
-"""Pages of a hospital that has no patient yet; tests that need patients make them."""
+"""Pages of a hospital that has no patient yet, and quick logins: tests log in often."""
 
 from __future__ import annotations
 
@@ -7,12 +7,22 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from argon2 import PasswordHasher
 from browser import csrf_token, open_browser
 from courses import CourseOnly
 from fastapi.testclient import TestClient
 from hospital import Hospital
 
+import db.passwords
 from workflow.engine.context import Context
+
+
+@pytest.fixture(autouse=True)
+def hashing(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Hash at the least cost that argon2 takes, but where attempts are counted: there the cost is tested."""
+    if "attempts" not in request.fixturenames:
+        cheap = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
+        monkeypatch.setattr(db.passwords, "_HASHER", cheap)
 
 
 @pytest.fixture(scope="module")

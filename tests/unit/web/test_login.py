@@ -17,15 +17,14 @@ from itertools import product
 from pathlib import Path
 
 import pytest
-from argon2 import PasswordHasher
 from browser import PASSWORD, csrf_token, log_in, open_as, open_browser
 from fastapi import Depends, FastAPI, Form
+from fastapi.routing import APIRoute, iter_route_contexts
 from fastapi.testclient import TestClient
 from hospital import rows
 from sqlalchemy import select
 from typer.testing import CliRunner
 
-import db.passwords
 import db.users
 from db.passwords import NOBODYS_HASH, hash_of, is_outdated, matches
 from db.tables import AuditRow, FailedLoginsRow, LoginSessionRow
@@ -68,14 +67,6 @@ def empty(tmp_path_factory) -> Path:
     home = tmp_path_factory.mktemp("empty")
     build(load_settings(None, home=home))
     return home / "tumorline.db"
-
-
-@pytest.fixture(autouse=True)
-def hashing(request, monkeypatch) -> None:
-    """Hash at the least cost that argon2 takes, but where the cost is what is tested."""
-    if "attempts" not in request.fixturenames:
-        cheap = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
-        monkeypatch.setattr(db.passwords, "_HASHER", cheap)
 
 
 @pytest.fixture
@@ -532,16 +523,13 @@ def test_a_body_without_end_is_not_read_to_its_end(context):
 
 
 def _routes(browser: TestClient) -> list[tuple[str, str, list[str]]]:
-    """Every method and path of the application, with the names of the parts of it that are keys."""
+    """Every method and path of the application, with the names of the parts of it that are keys of rows."""
     return [
-        (method.upper(), path, [p["name"] for p in operation.get("parameters", ()) if _is_key(p)])
-        for path, operations in browser.app.openapi()["paths"].items()
-        for method, operation in operations.items()
+        (method, route.path, [p.name for p in route.dependant.path_params if p.field_info.annotation is int])
+        for route in iter_route_contexts(browser.app.routes)
+        if isinstance(route.original_route, APIRoute)
+        for method in sorted(route.methods)
     ]
-
-
-def _is_key(parameter: dict) -> bool:
-    return parameter["in"] == "path" and parameter["schema"].get("type") == "integer"
 
 
 def _with(path: str, keys: Sequence[str] = (), key: object = 1) -> str:

@@ -52,7 +52,8 @@ async function send(path, body, onDone = () => {}) {
       return "";
     }
     const told = await answer.json().catch(() => ({}));
-    const words = told.message ?? (typeof told.detail === "string" ? told.detail : `that did not work (${answer.status})`);
+    const ended = answer.status === 401 ? "Your session has ended; nothing was recorded. Log in again." : "";
+    const words = ended || (told.message ?? (typeof told.detail === "string" ? told.detail : `that did not work (${answer.status})`));
     if (answer.status === 409) await refresh();
     say(words, true);
     return words;
@@ -72,6 +73,9 @@ function put(html) {
   holder.innerHTML = html;
   document.getElementById("panel").replaceWith(holder.content.querySelector("#panel"));
   view = JSON.parse(document.getElementById("panel").dataset.view);
+  const banner = document.getElementById("banner");
+  banner.classList.toggle("signed", Boolean(view.signed_by));
+  banner.textContent = view.signed_by ? banner.dataset.signed.replace("{}", view.signed_by) : banner.dataset.draft;
   if (had) document.querySelector(`#panel [data-key="${CSS.escape(had)}"]`)?.focus();
   if (view.analysis !== analysis) outlinesHaveChanged();
   else mark();
@@ -85,7 +89,9 @@ async function refresh() {
 // While something is under way each second, else now and then: another reader may be at it.
 const QUICK_MS = 1000;
 const SLOW_MS = 15000;
+let waiting = null;
 async function watch() {
+  clearTimeout(waiting);
   if (!document.hidden && !isSending && !document.querySelector("dialog[open]")) {
     try {
       const answer = await fetch(`/review/${visit}/state`);
@@ -100,8 +106,14 @@ async function watch() {
       }
     } catch { /* the next look will tell */ }
   }
-  setTimeout(watch, view.is_busy ? QUICK_MS : SLOW_MS);
+  clearTimeout(waiting);
+  waiting = setTimeout(watch, view.is_busy ? QUICK_MS : SLOW_MS);
 }
+
+// The server says that something changed somewhere; what it was is looked at here.
+const source = new EventSource("/events");
+source.addEventListener("change", watch);
+addEventListener("pagehide", () => source.close());
 
 function showProgress(state) {
   const line = document.getElementById("busy");
@@ -291,6 +303,7 @@ async function outlinesHaveChanged() {
   await Promise.all([...stacks.values()].filter((one) => one.shape).map((one) => one.refresh()));
   fillSeries();
   dropMarks();
+  say("");
   const again = lesionOf(chosen) ?? view.lesions.find((one) => one.standing === "open") ?? view.lesions[0];
   if (again) await choose(again.tracking_uid);
   else mark();
@@ -351,10 +364,18 @@ for (const pane of [now, before]) {
 
 // ---------------------------------------------------------------- marks
 
+const HINTS = {
+  point: "click on it",
+  line: "drag along it",
+  axes: "drag the long axis, then the short",
+  box: "drag a box around it",
+};
+
 function chooseTool(name) {
   tool = tool === name ? null : name;
   drawing = null;
   for (const button of document.querySelectorAll("[data-tool]")) button.setAttribute("aria-pressed", String(button.dataset.tool === tool));
+  markHasChanged();
 }
 
 function place(event) {
@@ -397,18 +418,23 @@ function endMark(event) {
 
 function markHasChanged() {
   now.draw();
-  marking.hidden = !now.marks.length;
-  if (!now.marks.length) return;
-  const names = now.marks.map((one) => (one.kind === "axes" && one.points.length < 4 ? "long axis, draw the short one or store" : one.kind));
-  document.getElementById("marking-what").textContent = names.join(", ");
+  // Open from the tool on: nothing may move under the hand that draws.
+  marking.hidden = !now.marks.length && !tool;
+  const names = now.marks.map((one) => (one.kind === "axes" && one.points.length < 4 ? "long axis, then the short" : one.kind));
+  document.getElementById("marking-what").textContent = names.join(", ") || HINTS[tool] || "";
+  marking.querySelector("button.primary").disabled = !now.marks.length;
+  if (!now.stack) return;
   const list = marking.elements.lesion;
   const had = list.value;
+  const known = view.lesions.filter((one) => !one.is_rejected);
+  const arePoints = now.marks.every((one) => one.kind === "point");
   list.replaceChildren(
     new Option("a new lesion", ""),
-    ...view.lesions.filter((one) => !one.is_rejected).map((one) => new Option(`${one.label}, outlined anew`, one.tracking_uid)),
+    ...(arePoints ? known.map((one) => new Option(`${one.label}, refined by these points`, `refine ${one.tracking_uid}`)) : []),
+    ...known.map((one) => new Option(`${one.label}, outlined anew`, one.tracking_uid)),
   );
   const isInside = chosen && now.stack.lesion(chosen)?.contours[now.index];
-  list.value = had || (isInside ? chosen : "");
+  list.value = had || (isInside ? `${arePoints ? "refine " : ""}${chosen}` : "");
   if (list.selectedIndex < 0) list.value = "";
   marking.querySelector(".new-only").hidden = list.value !== "";
 }
@@ -416,25 +442,25 @@ function markHasChanged() {
 function dropMarks() {
   now.marks = [];
   drawing = null;
-  marking.hidden = true;
   marking.reset();
-  now.draw();
+  markHasChanged();
 }
 
 async function storeMarks() {
   const { lesion, label } = marking.elements;
+  const isRefined = lesion.value.startsWith("refine ");
   now.marks.id ??= crypto.randomUUID();
   await send("marks", {
     id: now.marks.id,
     volume: now.stack.id,
-    lesion: lesion.value || null,
+    lesion: lesion.value.replace("refine ", "") || null,
+    is_refined: isRefined,
     label: label.value.trim(),
     marks: now.marks.map((one) => ({ ...one })),
   }, () => {
     dropMarks();
     chooseTool(null);
     say("Stored. The outline comes in a few seconds.");
-    view.is_busy = true;
   });
 }
 
@@ -624,4 +650,4 @@ fillSeries();
 const start = view.lesions.find((one) => one.standing === "open") ?? view.lesions[0];
 if (start) choose(start.tracking_uid);
 else if (view.volumes.length) look(view.volumes[0].id, null);
-setTimeout(watch, QUICK_MS);
+waiting = setTimeout(watch, QUICK_MS);
