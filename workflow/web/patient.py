@@ -139,7 +139,8 @@ def patient_routes(site: Site) -> APIRouter:
         if shows_pictures := pictures <= _MOST_PICTURES_AT_ONCE:
             at_same_scale(table["rows"], _fields(course["patient_key"]))
         marks = marks_of(course, EVENT_WORDS)
-        user = getattr(request.state, "user", None)
+        user: User | None = getattr(request.state, "user", None)
+        may_read = user is not None and user.may(UserRole.READER)
         return site.render(
             request,
             "patient.html",
@@ -156,8 +157,7 @@ def patient_routes(site: Site) -> APIRouter:
             event_words=EVENT_WORDS,
             study_words=STUDY_WORDS,
             longest_text=LONGEST_TEXT,
-            may_note=user is not None and user.may(UserRole.READER),
-            actions=_actions(request, course["patient_key"], table["columns"]),
+            may_read=may_read,
             **values,
         )
 
@@ -169,18 +169,3 @@ def _day(text: str) -> date:
         return date.fromisoformat(text)
     except ValueError as error:
         raise ValueError(f"{text!r} is no day: write it as 2026-03-01") from error
-
-
-def _actions(request: Request, key: int, columns: list[dict[str, Any]]) -> list[tuple[str, str]]:
-    """What can be done with the latest visit: words and address, of those pages that this site has."""
-    if not columns:
-        return []
-    latest, *before = reversed(columns)
-    studies = [study["study_instance_uid"] for point in (latest, *before[:1]) for study in point["studies"]]
-    offered = (
-        ("Review and sign", "/review", f"/review/{latest['key']}"),
-        ("Open in OHIF", "/viewer", f"/viewer/viewer?StudyInstanceUIDs={','.join(studies)}"),
-    )
-    paths = [getattr(route, "path", "") for route in request.app.routes]
-    found = [(words, address) for words, root, address in offered if any(p.startswith(root) for p in paths)]
-    return [*found, ("Add to a board", f"/board/add?patient_key={key}")]

@@ -37,6 +37,10 @@ PAGES = {
     "lesion": "/patients/1/lesions/{lesion}",
     "api": "/api",
     "review": "/review/1",
+    "boards": "/board",
+    "cohort": "/cohort",
+    "operations": "/operations",
+    "login": "/login",
     "not found": "/patients/12345",
 }
 WIDE = "/patients/99"  # twelve visits of forty lesions
