@@ -252,7 +252,7 @@ def test_what_arrives_is_on_the_worklist_without_a_reload_and_focus_and_place_ar
     page.evaluate("scrollTo(0, 120)")
     place = page.evaluate("scrollY")
     hospital.process(Study(day=date(2026, 3, 8), patient_id="P-4", name="Late^Laura"))
-    page.get_by_text("Late, Laura").wait_for(timeout=30_000)
+    page.get_by_role("rowheader", name="Late, Laura").wait_for(timeout=30_000)
     assert page.evaluate("window.isSame")
     assert page.evaluate("document.activeElement.id") == "patient-1"
     assert abs(page.evaluate("scrollY") - place) <= 2
@@ -263,6 +263,6 @@ def test_a_search_that_is_being_typed_survives_what_arrives(open_page, hospital)
     page.get_by_text("Live", exact=True).wait_for(timeout=10_000)
     page.locator("#q").type("doe")
     hospital.process(Study(day=date(2026, 3, 9), patient_id="P-5", name="Later^Lars"))
-    page.get_by_text("Later, Lars").wait_for(timeout=30_000)
+    page.get_by_role("rowheader", name="Later, Lars").wait_for(timeout=30_000)
     assert page.locator("#q").input_value() == "doe"
     assert page.evaluate("document.activeElement.id") == "q"
