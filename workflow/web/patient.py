@@ -12,9 +12,10 @@ from fastapi.responses import FileResponse, HTMLResponse, JSONResponse, Redirect
 
 from workflow.domain.errors import UnsuitableInputError
 from workflow.domain.events import EVENT_WORDS, LONGEST_TEXT, EventKind, PatientEvent
-from workflow.domain.priors import PRIOR_WORDS
+from workflow.domain.priors import PRIOR_WORDS, PriorState
 from workflow.domain.states import STUDY_WORDS
 from workflow.domain.users import User, UserRole
+from workflow.priors import seek_again
 from workflow.web.plot import marks_of, plots
 from workflow.web.shapes import Course
 from workflow.web.site import Key, Site, file_answer
@@ -73,6 +74,13 @@ def patient_routes(site: Site) -> APIRouter:
             raise HTTPException(404, str(error)) from error
         return RedirectResponse(f"/patients/{key}#events", status_code=303)
 
+    @routes.post("/patients/{key}/priors", response_class=HTMLResponse, tags=["patients"])
+    def seek_priors_again(key: Key, user: User = is_reader) -> Response:
+        """Look in the PACS for earlier studies once more, and fetch once more what did not come."""
+        course = _course(key)
+        seek_again(context, course["patient_id"])
+        return RedirectResponse(f"/patients/{key}#visits", status_code=303)
+
     @routes.get("/api/patients/{key}", response_model=Course, tags=["patients"])
     def api_patient(key: Key) -> JSONResponse:
         """All visits of a patient in order, each with its studies, report and result objects."""
@@ -121,16 +129,13 @@ def patient_routes(site: Site) -> APIRouter:
         folders = overview.key_image_folders(key)
         return lambda visit_key, uid: context.result_reader.field_mm(folders[visit_key] / f"{uid}.png")
 
-    def _overviews(columns: list[dict[str, Any]]) -> list[str]:
-        """Where the coronal pictures of the latest visit are, one per measured volume that has one."""
-        if not columns:
-            return []
-        key, volumes = columns[-1]["key"], columns[-1]["report"].get("volumes", ())
-        found = (overview.overview_image(key, number) for number in range(1, len(volumes) + 1))
+    def _overviews(key: int, columns: list[dict[str, Any]]) -> list[dict[str, str]]:
+        """The coronal picture of each visit that has one."""
+        folders = overview.key_image_folders(key)
         return [
-            f"/overviews/{key}/{number}.png"
-            for number, path in enumerate(found, start=1)
-            if path is not None and path.is_file()
+            {"date": point["study_date"], "address": f"/overviews/{point['key']}/1.png"}
+            for point in columns
+            if (folders[point["key"]] / "overview.png").is_file()
         ]
 
     def _page(request: Request, course: dict[str, Any], status_code: int = 200, **values: Any) -> Response:
@@ -151,13 +156,15 @@ def patient_routes(site: Site) -> APIRouter:
             plots=plots(course, marks),
             marks=marks,
             shows_pictures=shows_pictures,
-            overviews=_overviews(table["columns"]),
+            overviews=_overviews(course["patient_key"], table["columns"]),
             prior_words=PRIOR_WORDS,
             signatures=signatures(table["columns"]),
             event_words=EVENT_WORDS,
             study_words=STUDY_WORDS,
             longest_text=LONGEST_TEXT,
             may_read=may_read,
+            priors=_priors(course),
+            may_seek_priors=context.prior_source is not None and may_read,
             **values,
         )
 
@@ -169,3 +176,12 @@ def _day(text: str) -> date:
         return date.fromisoformat(text)
     except ValueError as error:
         raise ValueError(f"{text!r} is no day: write it as 2026-03-01") from error
+
+
+def _priors(course: dict[str, Any]) -> str:
+    """How far the earlier studies are that the PACS was asked for, "" if it was asked for none."""
+    states = [prior["state"] for prior in course["priors"]]
+    if not states:
+        return ""
+    fetched, failed = states.count(PriorState.FETCHED), states.count(PriorState.FAILED)
+    return f"{fetched} of {len(states)} fetched" + (f", {failed} did not come" if failed else "")

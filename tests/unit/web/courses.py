@@ -94,10 +94,6 @@ class CourseOnly:
         """See `workflow.ports.Overview.course`."""
         return self.courses.get(patient_key)
 
-    def overview_image(self, visit_key: int, number: int = 1) -> Path | None:
-        """See `workflow.ports.Overview.overview_image`."""
-        return self.folders[visit_key] / "overview.png" if visit_key in self.folders else None
-
     def key_image_folders(self, patient_key: int) -> Mapping[int, Path]:
         """See `workflow.ports.Overview.key_image_folders`."""
         return self.folders or {p["key"]: Path("nowhere") for p in self.courses[patient_key]["time_points"]}
