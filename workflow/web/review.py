@@ -18,7 +18,6 @@ from workflow.domain.record import PatientRecord, Visit
 from workflow.domain.response import millimetres
 from workflow.domain.series import SeriesDescription
 from workflow.domain.users import User, UserRole
-from workflow.report import tell_visit
 from workflow.response import placed_decisions, protocol_of
 from workflow.review import (
     NotAllowedError,
@@ -27,6 +26,7 @@ from workflow.review import (
     record_rulings,
     sign_visit,
     token_of,
+    told_of,
     undo,
     why_not_allowed,
 )
@@ -64,11 +64,11 @@ def review_routes(site: Site) -> APIRouter:
     @routes.get("/review/{visit_key}/state", dependencies=[Depends(reader)])
     def state(visit_key: Key) -> JSONResponse:
         record, visit = record_of(context, visit_key)
-        told = tell_visit(record, visit, context) if visit.observations else None
+        told = told_of(record, visit, context)
         jobs = [j for j in context.overview.status()["running"] if _is_about(j, record, visit_key)]
         return JSONResponse(
             {
-                "seen": token_of(record, visit, context),
+                "seen": token_of(record, told),
                 "analysis": visit.current_analysis or "",
                 "state": visit.state.value,
                 "busy_with": why_busy(record, visit, told),
@@ -193,13 +193,11 @@ def review_routes(site: Site) -> APIRouter:
         return _panel(request, saved, saved.visit(visit.anchor), visit_key, user)
 
     def _to_read(record: PatientRecord, visit: Visit) -> tuple[LesionToRead, ...]:
-        if not visit.observations:
-            return ()
-        report = tell_visit(record, visit, context).report
-        return lesions_to_read(record, visit, report, placed_decisions(record))
+        told = told_of(record, visit, context)
+        return lesions_to_read(record, visit, told.report, placed_decisions(record)) if told else ()
 
     def _token(record: PatientRecord, anchor: str) -> str:
-        return token_of(record, record.visit(anchor), context)
+        return token_of(record, told_of(record, record.visit(anchor), context))
 
     def _panel(request: Request, record: PatientRecord, visit: Visit, visit_key: Key, user: User) -> Response:
         view = review_view(record, visit, visit_key, context, user)
