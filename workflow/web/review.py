@@ -15,6 +15,7 @@ from workflow.domain.errors import UnsuitableInputError
 from workflow.domain.lesion_life import Decision
 from workflow.domain.reading import LesionToRead, Standing, diameter_um, lesions_to_read
 from workflow.domain.record import PatientRecord, Visit
+from workflow.domain.report import LesionRole
 from workflow.domain.response import millimetres
 from workflow.domain.series import SeriesDescription
 from workflow.domain.users import User, UserRole
@@ -87,9 +88,11 @@ def review_routes(site: Site) -> APIRouter:
             ruling = body.ruling(record.day_of(visit))
             if reason_against := why_not_allowed(user, ruling, record):
                 raise NotAllowedError(reason_against)
+            wanted = [o for o in _to_read(record, visit) if o.lesion.tracking_uid == body.lesion]
+            if reason_against := _why_without_effect(ruling, wanted):
+                raise UnsuitableInputError(reason_against)
             if ruling.decision is not Decision.CONFIRM:
                 return [ruling]
-            wanted = [o for o in _to_read(record, visit) if o.lesion.tracking_uid == body.lesion]
             return [_confirmation(one, str(body.id), record.day_of(visit)) for one in wanted]
 
         return _decide(request, record, visit, visit_key, user, body.seen, rulings)
@@ -210,6 +213,14 @@ def _is_about(job: dict[str, Any], record: PatientRecord, visit_key: Key) -> boo
     if job["stage"] == "infer":
         return bool(job["subject"] == str(visit_key))
     return job["stage"] in ("timeline", "report") and job["subject"] == str(record.key)
+
+
+def _why_without_effect(ruling: Ruling, about: Sequence[LesionToRead]) -> str:
+    """Why a decision would be recorded and change nothing, or ""."""
+    if ruling.decision is not Decision.UNEQUIVOCAL_PROGRESSION:
+        return ""
+    targets = [one.lesion.label for one in about if one.lesion.role is LesionRole.TARGET]
+    return f"{targets[0]} is a target: its progression is measured; correct its diameter" if targets else ""
 
 
 def _part_of(action: uuid.UUID, one: LesionToRead) -> str:
