@@ -8,7 +8,7 @@ from datetime import date, datetime
 from pathlib import Path
 from typing import Any, cast
 
-from sqlalchemy import Table, insert, select, update
+from sqlalchemy import BindParameter, Table, bindparam, insert, select, update
 from sqlalchemy.orm import Session
 
 from db import mapping
@@ -27,8 +27,37 @@ from workflow.domain.patient import PatientIdentity, why_not_same
 from workflow.domain.states import StudyState, may_follow
 from workflow.ports import AuditEntry, ReceivedInstance
 
-# The tables themselves: rows without the ORM.
-_INSTANCE, _STUDY = cast(Table, InstanceRow.__table__), cast(Table, StudyRow.__table__)
+# The tables themselves, and statements that are built once: what every instance passes through is no place
+# for the ORM.
+_INSTANCE, _STUDY, _RESULT = (cast(Table, row.__table__) for row in (InstanceRow, StudyRow, ResultObjectRow))
+_UIDS: BindParameter[Any] = bindparam("uids", expanding=True)
+_KNOWN_INSTANCES = select(
+    _INSTANCE.c.sop_instance_uid,
+    _INSTANCE.c.sha256,
+    _INSTANCE.c.study_instance_uid,
+    _INSTANCE.c.series_instance_uid,
+    _INSTANCE.c.path,
+).where(_INSTANCE.c.sop_instance_uid.in_(_UIDS))
+_OWN_RESULTS = select(_RESULT.c.study_instance_uid, _RESULT.c.sop_instance_uid).where(
+    _RESULT.c.sop_instance_uid.in_(_UIDS)
+)
+# Locked, in one order for all: a study must not be closed on what it held before these instances.
+_STUDIES = (
+    select(
+        _STUDY.c.id,
+        _STUDY.c.study_instance_uid,
+        _STUDY.c.state,
+        _STUDY.c.identity,
+        _STUDY.c.patient_key,
+        _STUDY.c.description,
+        _STUDY.c.accession_number,
+    )
+    .where(_STUDY.c.study_instance_uid.in_(_UIDS))
+    .order_by(_STUDY.c.study_instance_uid)
+    .with_for_update()
+)
+_NEW_INSTANCE, _NEW_STUDY = insert(_INSTANCE), insert(_STUDY)
+_GROWN_STUDY = update(_STUDY).where(_STUDY.c.id == bindparam("key"))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,7 +110,7 @@ def record(
             {**_columns(received), "received_at": now, "is_own_result": is_own, "stored_by": stored_by}
         )
     if rows:
-        session.execute(insert(_INSTANCE), rows)
+        session.connection().execute(_NEW_INSTANCE, rows)
     if stored_by:
         new = [one for one, receipt in zip(batch, receipts, strict=True) if receipt is Receipt.NEW]
         write_audit(session, [_stored(one, stored_by) for one in new], now)
@@ -101,10 +130,10 @@ def keep_conflict(
     session: Session, received: ReceivedInstance, comparison: Comparison, now: datetime
 ) -> Receipt:
     """Keep another content in view of a person, with the others of its study that differ in the same way."""
-    if comparison.difference is Difference.NONE:
-        return Receipt.KNOWN
     if session.scalar(select(ConflictRow.id).where(ConflictRow.sha256 == received.sha256)) is not None:
         return Receipt.CONFLICT  # sent again; a decision about it holds
+    if comparison.difference is Difference.NONE:
+        return Receipt.KNOWN
     group = _group(session, received.header.study_instance_uid, comparison, now)
     session.add(
         ConflictRow(
@@ -227,15 +256,8 @@ _Here = dict[str, tuple[str, str, Path]]
 
 def _known(session: Session, batch: Sequence[ReceivedInstance]) -> dict[str, _Here]:
     found: dict[str, _Here] = {}
-    rows = session.execute(
-        select(
-            InstanceRow.sop_instance_uid,
-            InstanceRow.sha256,
-            InstanceRow.study_instance_uid,
-            InstanceRow.series_instance_uid,
-            InstanceRow.path,
-        ).where(InstanceRow.sop_instance_uid.in_({r.header.sop_instance_uid for r in batch}))
-    )
+    uids = sorted({received.header.sop_instance_uid for received in batch})
+    rows = session.connection().execute(_KNOWN_INSTANCES, {"uids": uids})
     for sop, sha256, study, series, path in rows:
         found.setdefault(sop, {})[sha256] = (study, series, Path(path))
     return found
@@ -247,11 +269,8 @@ def _nearest(here: _Here, study: str, series: str) -> Path:
 
 
 def _own_results(session: Session, batch: Sequence[ReceivedInstance]) -> set[tuple[str, str]]:
-    rows = session.execute(
-        select(ResultObjectRow.study_instance_uid, ResultObjectRow.sop_instance_uid).where(
-            ResultObjectRow.sop_instance_uid.in_({r.header.sop_instance_uid for r in batch})
-        )
-    )
+    uids = sorted({received.header.sop_instance_uid for received in batch})
+    rows = session.connection().execute(_OWN_RESULTS, {"uids": uids})
     return {(study, sop) for study, sop in rows}
 
 
@@ -268,21 +287,8 @@ class _Study:
 
 
 def _studies(session: Session, batch: Sequence[ReceivedInstance]) -> dict[str, _Study]:
-    # Locked, in one order for all: a study must not be closed on what it held before these instances.
-    rows = session.execute(
-        select(
-            StudyRow.id,
-            StudyRow.study_instance_uid,
-            StudyRow.state,
-            StudyRow.identity,
-            StudyRow.patient_key,
-            StudyRow.description,
-            StudyRow.accession_number,
-        )
-        .where(StudyRow.study_instance_uid.in_({r.header.study_instance_uid for r in batch}))
-        .order_by(StudyRow.study_instance_uid)
-        .with_for_update()
-    )
+    uids = sorted({received.header.study_instance_uid for received in batch})
+    rows = session.connection().execute(_STUDIES, {"uids": uids}).all()
     found = {}
     for key, uid, state, identity, patient_key, description, accession_number in rows:
         known = _identity_from_json(identity) if identity else None
@@ -312,14 +318,17 @@ def _grow(session: Session, study: _Study, received: ReceivedInstance, now: date
     if not study.has_identity and study.identity is not None:
         values["identity"] = _identity_to_json(study.identity)
     if study.key is None:
-        values |= {"study_instance_uid": header.study_instance_uid, "first_received_at": now}
-        session.execute(
-            insert(_STUDY).values(**values, state=StudyState.RECEIVING.value, dated_by="StudyDate")
-        )
+        values |= {
+            "study_instance_uid": header.study_instance_uid,
+            "first_received_at": now,
+            "state": StudyState.RECEIVING.value,
+            "dated_by": "StudyDate",
+        }
+        session.connection().execute(_NEW_STUDY, values)
         return
     if study.state is not StudyState.RECEIVING:  # a late instance opens a new wait
         values |= {"first_received_at": now, "state": _receiving_after(study.state)}
-    session.execute(update(_STUDY).where(_STUDY.c.id == study.key).values(**values))
+    session.connection().execute(_GROWN_STUDY, {"key": study.key, **values})
 
 
 def _reopen(study: StudyRow, now: datetime) -> None:

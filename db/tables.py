@@ -450,6 +450,45 @@ class QuarantineRow(Table):
     resolved_at: Mapped[datetime | None]
 
 
+class BoardEntryRow(Table):
+    """A patient on the list of a tumour board; a board is the day that has some."""
+
+    __tablename__ = "board_entry"
+    __table_args__ = (UniqueConstraint("board_day", "patient_key"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    board_day: Mapped[date] = mapped_column(Date, index=True)
+    patient_key: Mapped[int] = mapped_column(ForeignKey("patient.id"), index=True)
+    place: Mapped[int]
+    priority: Mapped[str] = mapped_column(String(16))
+    question: Mapped[str] = mapped_column(Text, default="")
+    added_by: Mapped[str] = mapped_column(String(64))
+    added_at: Mapped[datetime]
+
+
+class BoardPacketRow(Table):
+    """A frozen packet of a patient, or of a day's list. Its content is never changed."""
+
+    __tablename__ = "board_packet"
+    # The subject is the patient's key, or "list".
+    __table_args__ = (UniqueConstraint("board_day", "subject", "version"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    board_day: Mapped[date] = mapped_column(Date, index=True)
+    subject: Mapped[str] = mapped_column(String(24))
+    patient_key: Mapped[int | None] = mapped_column(ForeignKey("patient.id"))
+    version: Mapped[int]
+    sha256: Mapped[str] = mapped_column(String(64))
+    content: Mapped[dict[str, Any]]  # what the digest is of; a list's names its members
+    frozen: Mapped[dict[str, Any]] = mapped_column(deferred=True)  # timeline.json and where pictures are
+    made_by: Mapped[str] = mapped_column(String(64))
+    made_at: Mapped[datetime]
+    state: Mapped[str] = mapped_column(String(16), default="WAITING")
+    reason: Mapped[str] = mapped_column(Text, default="")
+    folder: Mapped[str] = mapped_column(Text, default="")
+    files: Mapped[list[Any]]
+
+
 class PriorSearchRow(Table):
     """A study whose priors were looked for in the PACS, once; what was passed over has its reason."""
 

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-import logging
+import io
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from pydicom import Dataset
+from pydicom.filebase import DicomBytesIO
+from pydicom.filereader import read_dataset
+from pydicom.filewriter import write_dataset
 from pydicom.uid import UID, generate_uid
 from pynetdicom import AE, evt
-from pynetdicom.association import Association
 from pynetdicom.sop_class import StorageCommitmentPushModel, StorageCommitmentPushModelInstance
 
 from dicom_io.parsing import Attributes
@@ -18,10 +20,8 @@ from dicom_io.scu import RemoteNode
 from workflow.domain.commitment import NO_SUCH_OBJECT, OTHER_CLASS, Commitment
 from workflow.domain.errors import TransientError, UnsuitableInputError
 
-log = logging.getLogger(__name__)
-
 _REQUEST, _ALL_HELD, _SOME_FAILED = 1, 1, 2  # action type, event types: PS3.4 J.3.2, J.3.3
-_UNKNOWN_ACTION, _PROCESSING_FAILURE = 0x0123, 0x0110
+_PROCESSING_FAILURE = 0x0110
 # Many answer on the association that asked, at once; the others come to our listener.
 _ANSWER_AT_ONCE_S = 2.0
 
@@ -91,42 +91,31 @@ def commitment_in(information: Dataset) -> Commitment:
     )
 
 
-def commitment_handlers(
-    held: Callable[[Sequence[str]], Mapping[str, str]],
-    on_commitment: Callable[[Commitment], object],
-) -> list[tuple[evt.EventType, Callable[[evt.Event], object]]]:
-    """What a listener does about storage commitment: it answers senders, and takes answers to our requests.
+@dataclass(frozen=True)
+class CommitmentServer:
+    """What our listener does about storage commitment: it answers senders, and takes answers to our requests.
 
-    `held` gives the SOP Class UID of each of some SOP Instance UIDs that are kept here. The answer is sent on
-    the association that asked, after its request was confirmed; a sender that has released it asks again.
+    `held` gives the SOP Class UID of each of some SOP Instance UIDs that are kept here. The answer goes
+    out on the association that asked; a sender that has released it asks again.
     """
 
-    def asked(event: evt.Event) -> tuple[int, None]:
-        if event.action_type != _REQUEST:
-            return _UNKNOWN_ACTION, None
-        request = Attributes(event.action_information, "a request for storage commitment")
+    held: Callable[[Sequence[str]], Mapping[str, str]]
+    on_commitment: Callable[[Commitment], object]
+
+    def asked(self, content: bytes, transfer_syntax: str) -> tuple[int, bytes]:
+        """See `dicom_io.acceptor.CommitmentService.asked`."""
+        request = Attributes(_decoded(content, transfer_syntax), "a request for storage commitment")
         wanted = {
             item.text("ReferencedSOPInstanceUID"): item.text("ReferencedSOPClassUID")
             for item in request.items("ReferencedSOPSequence")
         }
-        commitment = _judged(request.text("TransactionUID"), wanted, held(sorted(wanted)))
-        answer = threading.Thread(
-            target=_answer, args=(event.assoc, commitment, wanted), name="commitment", daemon=True
-        )
-        # Sent from the handler it would wait for an answer that the handler itself keeps from coming.
-        answer.start()
-        return 0x0000, None
+        commitment = _judged(request.text("TransactionUID"), wanted, self.held(sorted(wanted)))
+        event_type = _SOME_FAILED if commitment.failed else _ALL_HELD
+        return event_type, _encoded(_report(commitment, wanted), transfer_syntax)
 
-    def answered(event: evt.Event) -> tuple[int, None]:
-        on_commitment(commitment_in(event.event_information))
-        return 0x0000, None
-
-    return [(evt.EVT_N_ACTION, asked), (evt.EVT_N_EVENT_REPORT, answered)]
-
-
-def add_commitment(ae: AE) -> None:
-    """Accept the presentation context in both roles: senders ask us, and nodes that we asked answer."""
-    ae.add_supported_context(StorageCommitmentPushModel, scu_role=True, scp_role=True)
+    def answered(self, content: bytes, transfer_syntax: str) -> None:
+        """See `dicom_io.acceptor.CommitmentService.answered`."""
+        self.on_commitment(commitment_in(_decoded(content, transfer_syntax)))
 
 
 def _judged(transaction_uid: str, wanted: Mapping[str, str], held: Mapping[str, str]) -> Commitment:
@@ -138,7 +127,7 @@ def _judged(transaction_uid: str, wanted: Mapping[str, str], held: Mapping[str, 
     return Commitment(transaction_uid=transaction_uid, held=frozenset(wanted) - failed.keys(), failed=failed)
 
 
-def _answer(association: Association, commitment: Commitment, wanted: Mapping[str, str]) -> None:
+def _report(commitment: Commitment, wanted: Mapping[str, str]) -> Dataset:
     held = {uid: wanted[uid] for uid in sorted(commitment.held)}
     report = commitment_request(commitment.transaction_uid, held)
     if commitment.failed:
@@ -147,13 +136,19 @@ def _answer(association: Association, commitment: Commitment, wanted: Mapping[st
         ]
     if not held:
         del report.ReferencedSOPSequence
-    event_type = _SOME_FAILED if commitment.failed else _ALL_HELD
-    try:
-        association.send_n_event_report(
-            report, event_type, StorageCommitmentPushModel, StorageCommitmentPushModelInstance
-        )
-    except (RuntimeError, ValueError) as error:  # released, or not in this role
-        log.warning("a storage commitment could not be answered: %s", error)
+    return report
+
+
+def _decoded(content: bytes, transfer_syntax: str) -> Dataset:
+    syntax = UID(transfer_syntax)
+    return read_dataset(io.BytesIO(content), syntax.is_implicit_VR, syntax.is_little_endian)
+
+
+def _encoded(dataset: Dataset, transfer_syntax: str) -> bytes:
+    file = DicomBytesIO()
+    file.is_implicit_VR, file.is_little_endian = UID(transfer_syntax).is_implicit_VR, True
+    write_dataset(file, dataset)
+    return bytes(file.getvalue())
 
 
 def commitment_request(transaction_uid: str, objects: Mapping[str, str]) -> Dataset:

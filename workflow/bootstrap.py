@@ -6,12 +6,14 @@ needs them.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Collection, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from db.board import StoredBoards
 from db.cursors import StoredCursors
 from db.events import StoredPatientEvents
 from db.examination import StoredExamination
@@ -27,14 +29,15 @@ from db.session import migrate, open_engine, reading, unit_of_work
 from db.users import StoredUsers
 from db.worklist import StoredWorklist
 from dicom_io.adapters import DicomImages, DicomMarks, DicomPrompts, DicomResultReader, DicomResults
+from dicom_io.board import BoardPackets
 from workflow.domain.conflict import Comparison
+from workflow.domain.errors import ConfigurationError
 from workflow.engine.context import Context
 from workflow.ports import (
     ChangeFeed,
     Committer,
     Destination,
     DicomServer,
-    Outbox,
     ReceivedInstance,
     Reception,
     Segmenter,
@@ -59,7 +62,7 @@ def utc_now() -> datetime:
 def build(settings: Settings, *, destination: Destination | None = None) -> Context:
     """Open the database (migrated to the newest schema) and connect the adapters."""
     protocol_of(settings.response)  # refused at start, not when the first report is due
-    settings.home.mkdir(parents=True, exist_ok=True)
+    _make_home(settings.home)
     migrate(settings.resolved_database_url)
     engine = open_engine(settings.resolved_database_url)
     unit, read = unit_of_work(engine), reading(engine)
@@ -75,6 +78,8 @@ def build(settings: Settings, *, destination: Destination | None = None) -> Cont
         cursors=StoredCursors(unit=unit, reading=read),
         overview=StoredOverview(reading=read),
         holdings=StoredHoldings(reading=read),
+        boards=StoredBoards(unit=unit, reading=read, clock=utc_now),
+        packets=BoardPackets(settings),
         priors=StoredPriors(unit=unit, reading=read, clock=utc_now),
         prior_source=open_prior_source(settings, reception, keep),
         worklist=StoredWorklist(reading=read),
@@ -101,6 +106,21 @@ def build(settings: Settings, *, destination: Destination | None = None) -> Cont
         limits_of=limits_of,
         pacs_instance_count=_instance_count(settings),
     )
+
+
+def _make_home(home: Path) -> None:
+    try:
+        home.mkdir(parents=True, exist_ok=True)
+        home.chmod(0o700)  # patients' images and names lie in it
+        is_writable = os.access(home, os.W_OK | os.X_OK)
+    except OSError as error:
+        raise ConfigurationError(
+            f"the folder {home} can't be made: {error.strerror}; choose another (TUMORLINE_HOME, --out)"
+        ) from error
+    if not is_writable:
+        raise ConfigurationError(
+            f"the folder {home} can't be written to: let this user, or choose another (TUMORLINE_HOME, --out)"
+        )
 
 
 # ---------------------------------------------------------------- DICOM
@@ -184,7 +204,7 @@ def folder_archive(folder: Path) -> Destination:
 
 def received_digest(path: Path) -> str:
     """The SHA-256 of a received instance, as it was noted when it came; "" if it can't be read any more."""
-    from dicom_io.scp import file_digest
+    from dicom_io.keeping import file_digest
 
     try:
         return file_digest(path)
@@ -192,24 +212,36 @@ def received_digest(path: Path) -> str:
         return ""
 
 
-def start_listener(settings: Settings, reception: Reception, outbox: Outbox) -> DicomServer:
+def start_listener(settings: Settings, context: Context) -> DicomServer:
     """Start to receive studies over DICOM."""
-    from dicom_io.commitment import commitment_handlers
-    from dicom_io.scp import serve_listener
+    reception, outbox = context.reception, context.outbox
+    from dicom_io.acceptor import Callers, Limits
+    from dicom_io.commitment import CommitmentServer
+    from dicom_io.listener import serve_listener
     from dicom_io.tls import listener_context
 
     s = settings.listener
     server: DicomServer = serve_listener(
-        ae_title=s.ae_title,
         host=s.host,
         port=s.port,
         folder=settings.home / "received",
-        allowed_calling_ae_titles=s.allowed_calling_ae_titles,
-        on_received=reception.receive,
+        callers=Callers(
+            called_ae_title=s.ae_title if s.checks_called_ae_title else "",
+            calling_ae_titles=s.allowed_calling_ae_titles,
+            networks=s.allowed_hosts,
+        ),
+        on_received=reception.receive_all,
         on_rejected=reception.reject,
-        maximum_associations=s.maximum_associations,
+        limits=Limits(
+            associations=s.maximum_associations,
+            associations_per_host=s.maximum_associations_per_host,
+            request_s=s.request_timeout_s,
+            idle_s=s.idle_timeout_s,
+            object_bytes=s.maximum_object_mb << 20,
+        ),
         minimum_free_mb=s.minimum_free_mb,
-        commitment=commitment_handlers(outbox.kept, outbox.settle),
+        shares_port=s.processes > 1,
+        commitment=CommitmentServer(outbox.kept, outbox.settle),
         tls=listener_context(s.tls_certificate, s.tls_key, s.tls_ca) if s.tls_certificate else None,
     )
     return server
@@ -250,7 +282,7 @@ def read_folder(folder: Path) -> Volume:
 
 def _keeper(folder: Path) -> Callable[[bytes, str], ReceivedInstance]:
     def keep(content: bytes, source: str) -> ReceivedInstance:
-        from dicom_io.scp import keep_file
+        from dicom_io.keeping import keep_file
 
         return keep_file(content, folder, source)
 

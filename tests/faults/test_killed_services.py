@@ -15,7 +15,7 @@ from sqlalchemy import select
 from whole_stack import BASELINE, FOLLOW_UP, Stack, written
 
 from db.tables import InstanceRow
-from dicom_io.scp import file_digest
+from dicom_io.keeping import file_digest
 from workflow.domain.errors import TransientError
 
 # pynetdicom leaves the socket of a lost connection to the garbage collector.

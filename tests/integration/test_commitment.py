@@ -15,8 +15,9 @@ from sqlalchemy import select
 from studies import BASELINE
 
 from db.tables import AuditRow, CommitmentRow, InstanceRow
-from dicom_io.commitment import CommittingNode, commitment_handlers, commitment_in, commitment_request
-from dicom_io.scp import serve_listener
+from dicom_io.acceptor import Callers
+from dicom_io.commitment import CommitmentServer, CommittingNode, commitment_in, commitment_request
+from dicom_io.listener import serve_listener
 from workflow.domain.commitment import NO_SUCH_OBJECT, OTHER_CLASS, Commitment
 from workflow.engine.reconciler import runner
 from workflow.ingest import close_quiet_studies
@@ -36,14 +37,13 @@ def hospital(tmp_path, listener_port) -> Iterator[Hospital]:
     hospital = Hospital(tmp_path, overrides={"worker": {"retry_base_s": 0.2, "retry_at_most_s": 0.2}})
     context = hospital.context
     server = serve_listener(
-        ae_title="TUMORLINE",
         host="127.0.0.1",
         port=listener_port,
         folder=hospital.settings.home / "received",
-        allowed_calling_ae_titles=("ORTHANC", "CT1"),
-        on_received=context.reception.receive,
+        callers=Callers(called_ae_title="", calling_ae_titles=("ORTHANC", "CT1")),
+        on_received=context.reception.receive_all,
         on_rejected=context.reception.reject,
-        commitment=commitment_handlers(context.outbox.kept, context.outbox.settle),
+        commitment=CommitmentServer(context.outbox.kept, context.outbox.settle),
         minimum_free_mb=1,
     )
     yield hospital

@@ -14,8 +14,9 @@ from sqlalchemy import select
 from studies import BASELINE, FOLLOW_UP
 
 from db.tables import JobRow, StudyRow
+from dicom_io.acceptor import Callers
+from dicom_io.listener import serve_listener
 from dicom_io.retrieval import MovingNode
-from dicom_io.scp import serve_listener
 from workflow.bootstrap import open_destination, open_prior_source
 from workflow.domain.errors import UnsuitableInputError
 from workflow.engine.reconciler import runner
@@ -75,12 +76,11 @@ def _hospital(tmp_path: Path, orthanc: OrthancServer, method: str, listener_port
 def listener(tmp_path, orthanc, listener_port, request) -> Iterator[Hospital]:
     hospital = _hospital(tmp_path, orthanc, request.param, listener_port)
     server = serve_listener(
-        ae_title="TUMORLINE",
         host="127.0.0.1",
         port=listener_port,
         folder=hospital.settings.home / "received",
-        allowed_calling_ae_titles=("ORTHANC",),
-        on_received=hospital.context.reception.receive,
+        callers=Callers(called_ae_title="", calling_ae_titles=("ORTHANC",)),
+        on_received=hospital.context.reception.receive_all,
         on_rejected=hospital.context.reception.reject,
         minimum_free_mb=1,
     )

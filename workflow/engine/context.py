@@ -27,6 +27,7 @@ from workflow.ports import (
     Tracker,
     Users,
 )
+from workflow.ports.board import Boards, PacketWriter
 from workflow.ports.events import PatientEvents
 from workflow.ports.operations import Operations
 from workflow.ports.priors import Priors, PriorSource
@@ -50,6 +51,8 @@ class Context:
     cursors: Cursors
     overview: Overview
     holdings: Holdings
+    boards: Boards
+    packets: PacketWriter
     priors: Priors
     worklist: Worklist
     events: PatientEvents

@@ -10,12 +10,15 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from multiprocessing import get_context, parent_process
+from multiprocessing.context import SpawnProcess
 from pathlib import Path
 
 from workflow.bootstrap import build, open_change_feed, start_archive, start_listener
 from workflow.domain.errors import ConfigurationError, TransientError
 from workflow.engine.orthanc_feed import follow
 from workflow.engine.reconciler import Reconciler
+from workflow.engine.start import places
 from workflow.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -26,15 +29,39 @@ _LIVED_LONG_ENOUGH_S = 60.0
 # Tells a service that its standard input ends with its supervisor: nothing is left when that is killed.
 _SUPERVISED = "_TUMORLINE_SUPERVISED"
 _END_AFTER_S = 15.0
+_LOOK_AT_LISTENERS_S = 0.5
+# What services write is for their own user alone.
+_PRIVATE = 0o077
 
 
 def serve_listener(settings: Settings, stop: threading.Event) -> None:
     """Receive studies over DICOM."""
-    context = build(settings)
-    server = start_listener(settings, context.reception, context.outbox)
+    server = start_listener(settings, build(settings))
     if not settings.listener.allowed_calling_ae_titles:
         log.warning("nobody may send: set listener.allowed_calling_ae_titles")
-    stop.wait()
+    others: list[SpawnProcess] = []
+    while not stop.wait(_LOOK_AT_LISTENERS_S):
+        others = [one for one in others if one.is_alive()]
+        while len(others) < settings.listener.processes - 1:
+            others.append(get_context("spawn").Process(target=_listen_too, args=(settings,), daemon=True))
+            others[-1].start()
+    for one in others:
+        one.terminate()
+    server.shutdown()
+    for one in others:
+        one.join(_END_AFTER_S)
+
+
+def _listen_too(settings: Settings) -> None:
+    """Share the port in another process, until it is told to end or the first listener is gone."""
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    parent = parent_process()
+    server = start_listener(settings, build(settings))
+    while not stop.wait(_LOOK_AT_LISTENERS_S):
+        if parent is None or not parent.is_alive():
+            break
     server.shutdown()
 
 
@@ -98,7 +125,7 @@ def follow_orthanc(settings: Settings, stop: threading.Event) -> None:
     if orthanc is None:
         raise ConfigurationError("no Orthanc is set: set orthanc.url")
     feed = open_change_feed(orthanc.url, orthanc.username, orthanc.password.get_secret_value())
-    follow(feed, build(settings), orthanc.poll_s, stop)
+    follow(feed, build(settings), orthanc.poll_s, orthanc.compare_s, stop)
 
 
 Service = Callable[[Settings, threading.Event], None]
@@ -160,6 +187,7 @@ def run_service(name: str, settings: Settings) -> None:
     """
     service, settings = service_of(name, settings)
     stop = threading.Event()
+    os.umask(_PRIVATE)
     if os.environ.get(_SUPERVISED):
         threading.Thread(target=_end_with_supervisor, daemon=True).start()
 
@@ -207,6 +235,7 @@ class Supervisor:
 
     def start(self) -> None:
         """Start all services; the database is migrated once, before any of them opens it."""
+        os.umask(_PRIVATE)
         build(self._settings)
         logs = self._settings.home / "logs"
         logs.mkdir(parents=True, exist_ok=True)
@@ -260,19 +289,21 @@ class Supervisor:
         """
         import socket
 
-        s = self._settings
-        ports = {"archive": s.archive.port, "listener": s.listener.port, "web": s.web.port}
+        known = places(self._settings)
         end = time.monotonic() + timeout_s
-        for name in (n for n in self._names if n in ports):
+        for name in (n for n in self._names if n in known):
+            host, port = known[name]
             while stop is None or not stop.is_set():
                 try:
-                    socket.create_connection(("127.0.0.1", ports[name]), timeout=1).close()
+                    # Who listens on all addresses listens on the loopback's too.
+                    here = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104
+                    socket.create_connection((here, port), timeout=1).close()
                     break
                 except OSError as error:
                     ended = self._children[name].poll() is not None
                     if ended or time.monotonic() > end:
                         raise TransientError(
-                            f"{name} did not start on port {ports[name]}: {last_line(self.log_file(name))}"
+                            f"{name} did not start on port {port}: {last_line(self.log_file(name))}"
                         ) from error
                     time.sleep(0.05)
 

@@ -276,6 +276,10 @@ class ChangeFeed(Protocol):
         """New instances after a sequence number."""
         ...
 
+    def held_instances(self, since: int, limit: int) -> Mapping[str, str]:
+        """A page of everything that it holds: SOP Instance UIDs by its own ids; empty after the last."""
+        ...
+
     def instance_file(self, instance_id: str) -> bytes:
         """An instance's bytes."""
         ...

@@ -28,7 +28,7 @@ def patient_routes(site: Site) -> APIRouter:
     routes, context = APIRouter(dependencies=[Depends(site.access.user)]), site.context
     overview, is_reader = context.overview, Depends(site.access.needs(UserRole.READER))
 
-    @routes.get("/patients/{key}", response_class=HTMLResponse, include_in_schema=False)
+    @routes.get("/patients/{key}", response_class=HTMLResponse)
     def show_patient(request: Request, key: Key) -> Response:
         return _page(request, _course(key))
 
@@ -142,7 +142,7 @@ def patient_routes(site: Site) -> APIRouter:
             study_words=STUDY_WORDS,
             longest_text=LONGEST_TEXT,
             may_note=user is not None and user.may(UserRole.READER),
-            actions=_actions(request, table["columns"]),
+            actions=_actions(request, course["patient_key"], table["columns"]),
             **values,
         )
 
@@ -156,7 +156,7 @@ def _day(text: str) -> date:
         raise ValueError(f"{text!r} is no day: write it as 2026-03-01") from error
 
 
-def _actions(request: Request, columns: list[dict[str, Any]]) -> list[tuple[str, str]]:
+def _actions(request: Request, key: int, columns: list[dict[str, Any]]) -> list[tuple[str, str]]:
     """What can be done with the latest visit: words and address, of those pages that this site has."""
     if not columns:
         return []
@@ -167,4 +167,5 @@ def _actions(request: Request, columns: list[dict[str, Any]]) -> list[tuple[str,
         ("Open in OHIF", "/viewer", f"/viewer/viewer?StudyInstanceUIDs={','.join(studies)}"),
     )
     paths = [getattr(route, "path", "") for route in request.app.routes]
-    return [(words, address) for words, root, address in offered if any(p.startswith(root) for p in paths)]
+    found = [(words, address) for words, root, address in offered if any(p.startswith(root) for p in paths)]
+    return [*found, ("Add to a board", f"/board/add?patient_key={key}")]

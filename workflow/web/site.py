@@ -23,7 +23,7 @@ from workflow.web.access import Access
 FOLDER = Path(__file__).parent
 
 # The pages of the bar at the top: title and path, and those that are some people's only.
-PAGES = (("Worklist", "/"), ("Operations", "/operations"))
+PAGES = (("Worklist", "/"), ("Board", "/board"), ("Cohort", "/cohort"), ("Operations", "/operations"))
 PAGES_OF: Mapping[str, UserRole] = {"/operations": UserRole.OPERATOR}
 
 # A key of a row, as part of a path: what no database could hold is not found, and never asked for.
