@@ -142,6 +142,16 @@ def test_a_changed_measurement_is_the_readers_correction_of_that_lesion(
     assert reading.lesions["T02"]["decisions"] == []
 
 
+def test_a_correction_that_is_stored_again_decides_nothing_new(reading):
+    drawn = reading.loaded("T01")
+    changed = replace(drawn, long_axis_lps=longer(drawn.long_axis_lps, 3.0))
+    other = reading.loaded("T02")
+    for _ in range(2):
+        reading.store(changed, other)
+    assert len(reading.lesions["T01"]["decisions"]) == 1
+    assert reading.point["attention"] == []
+
+
 def test_a_correction_that_was_withdrawn_stays_so(reading):
     before = reading.lesions["T01"]["diameter_mm"]
     drawn = reading.loaded("T01")
