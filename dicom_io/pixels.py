@@ -16,7 +16,7 @@ from pydicom.encaps import generate_frames
 from pydicom.uid import UID
 
 from dicom_io.frames import Frame, PixelFormat, read_frames
-from dicom_io.parsing import PARSER_FAILURES, broken, parse, quiet
+from dicom_io.parsing import parse, quiet, reading
 from workflow.domain.errors import TransientError, UnsuitableInputError
 
 PlaneArray = NDArray[np.integer[Any]]
@@ -168,18 +168,15 @@ def pixel_digest(path: Path) -> str | None:
     stored = first.pixels.rows, first.pixels.columns, first.pixels.bits_allocated, first.pixels.is_signed
     when = first.acquired_at or taken.get("SeriesDate") or taken.get("StudyDate")
     digest = hashlib.sha256(repr((places, stored, when)).encode())
-    with quiet():
+    with quiet(), reading(path):
         dataset, _ = parse(path, with_pixels=True)
-    if "PixelData" not in dataset:
-        raise UnsuitableInputError(f"{path}: holds no (integer) pixel data; have it sent again")
-    if not UID(first.pixels.transfer_syntax_uid).is_encapsulated:
-        digest.update(dataset.PixelData)
-        return digest.hexdigest()
-    try:
+        if "PixelData" not in dataset:
+            raise UnsuitableInputError(f"{path}: holds no (integer) pixel data; have it sent again")
+        if not UID(first.pixels.transfer_syntax_uid).is_encapsulated:
+            digest.update(dataset.PixelData)
+            return digest.hexdigest()
         for codestream in generate_frames(dataset.PixelData, number_of_frames=first.pixels.frames):
             digest.update(codestream.rstrip(b"\0"))
-    except PARSER_FAILURES as error:
-        raise broken(path, error) from error
     return digest.hexdigest()
 
 
@@ -241,10 +238,8 @@ def _decode(path: Path, frames: Sequence[Frame]) -> Iterator[PlaneArray]:
         dataset, indices=[frame.index for frame in frames], raw=True, decoding_plugin=plugin
     )
     for _ in frames:
-        try:
+        with reading(path):
             plane = next(decoded)
-        except PARSER_FAILURES as error:
-            raise broken(path, error) from error
         if plane.shape != (pixels.rows, pixels.columns):
             raise UnsuitableInputError(
                 f"{path}: the pixels have shape {plane.shape}, the header says "
@@ -260,7 +255,7 @@ def _check_codestreams(dataset: Dataset, pixels: PixelFormat, path: Path) -> Non
     """
     if not UID(pixels.transfer_syntax_uid).is_encapsulated:
         return
-    try:
+    with reading(path):
         for codestream in generate_frames(dataset.PixelData, number_of_frames=pixels.frames):
             if codestream[:2] == b"\xff\xd8" and codestream.rstrip(b"\0")[-2:] != b"\xff\xd9":
                 raise UnsuitableInputError(
@@ -272,8 +267,6 @@ def _check_codestreams(dataset: Dataset, pixels: PixelFormat, path: Path) -> Non
                     f"{path}: the codestream holds {size[0]} x {size[1]} pixels, the header says "
                     f"{pixels.rows} x {pixels.columns}; have it sent again"
                 )
-    except PARSER_FAILURES as error:
-        raise broken(path, error) from error
 
 
 def codestream_size(codestream: bytes) -> tuple[int, int] | None:
