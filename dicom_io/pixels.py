@@ -37,6 +37,10 @@ _HIGHEST_COMPRESSION = 3000
 _SMALL_BYTES = 16 << 20
 
 
+# The sequence delimitation item, behind which only a little can come (PS3.5 A.4).
+_END_OF_FRAGMENTS, _TAIL_BYTES = b"\xfe\xff\xdd\xe0\0\0\0\0", 64 << 10
+
+
 def check_format(pixels: PixelFormat, path: Path) -> None:
     """Refuse what can't be decoded, or claims more pixels than its bytes can hold, before decoding.
 
@@ -71,6 +75,26 @@ def check_format(pixels: PixelFormat, path: Path) -> None:
             f"{path}: {claimed} bytes of pixels claimed in a file of {pixels.file_size}, more than any "
             "compression reaches; have it sent again"
         )
+
+
+def why_truncated(frame: Frame) -> str | None:
+    """Why an image's pixel data can't be whole, by its file's length and end; None if they may be."""
+    pixels, path = frame.pixels, frame.header.path
+    try:
+        if pixels.transfer_syntax_uid in _NATIVE:
+            is_explicit, _ = _NATIVE[pixels.transfer_syntax_uid]
+            bits = pixels.rows * pixels.columns * pixels.samples_per_pixel * pixels.bits_allocated
+            present = pixels.file_size - pixels.offset - (12 if is_explicit else 8)
+            is_whole = present >= bits // 8 * pixels.frames
+        elif UID(pixels.transfer_syntax_uid).is_encapsulated:
+            with path.open("rb") as file:
+                file.seek(max(0, pixels.file_size - _TAIL_BYTES))
+                is_whole = _END_OF_FRAGMENTS in file.read()
+        else:
+            return None  # deflated: parsed as a whole already
+    except (OSError, ValueError):  # whoever reads it says so
+        return None
+    return None if is_whole else f"{path.name}: its pixel data are cut off; have it sent again"
 
 
 def read_planes(frames: Sequence[Frame]) -> Iterator[tuple[int, PlaneArray]]:

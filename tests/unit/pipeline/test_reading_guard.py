@@ -9,7 +9,7 @@ from pathlib import Path
 import pydicom
 import pytest
 from hospital import Hospital, rows
-from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
+from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian, JPEGLSLossless
 from sqlalchemy import select
 from test_course_of_a_patient import BASELINE
 
@@ -101,6 +101,25 @@ def test_one_damaged_report_costs_itself_and_says_so(hospital, tmp_path):
     assert point["state"] == "DRAFT"
     assert [lesion["label"] for lesion in point["report"]["lesions"]] == ["T01"]
     assert any("1.2.3.4.5" in text for text in point["attention"])
+
+
+@pytest.mark.parametrize("syntax", [ExplicitVRLittleEndian, JPEGLSLossless])
+def test_one_damaged_slice_costs_itself_and_says_so(hospital, tmp_path, syntax):
+    series = replace(BASELINE, spheres=BASELINE.spheres[:1]).write(tmp_path / "study")
+    if syntax == JPEGLSLossless:
+        for path in series.paths:
+            image = pydicom.dcmread(path)
+            image.compress(syntax, generate_instance_uid=False)
+            image.save_as(path)
+    damaged = series.paths[-1]
+    damaged.write_bytes(damaged.read_bytes()[:-40])
+    hospital.receive_folder(tmp_path / "study")
+    hospital.work()
+    (point,) = hospital.time_points()
+    assert point["state"] == "DRAFT"
+    uid = str(series.images[-1].SOPInstanceUID)
+    assert any("1 image is damaged" in text and uid in text for text in point["attention"])
+    assert hospital.status()["quarantine"] == []
 
 
 def test_a_panic_while_references_are_read_is_no_reference(tmp_path, monkeypatch):
