@@ -7,6 +7,7 @@ import logging
 import mmap
 import re
 import struct
+import threading
 import warnings
 import zlib
 from collections.abc import Iterator
@@ -60,21 +61,45 @@ def _tag(keyword: str) -> BaseTag:
     return Tag(keyword)
 
 
+class _Quiet:
+    """Silence for all threads as long as one wants it: warnings' filters are the whole process's."""
+
+    def __init__(self) -> None:
+        self._lock, self._wanted = threading.Lock(), 0
+        self._filters = warnings.catch_warnings()
+
+    def begin(self) -> None:
+        with self._lock:
+            if self._wanted == 0:
+                self._filters = warnings.catch_warnings()
+                self._filters.__enter__()
+                warnings.simplefilter("ignore")
+                logging.getLogger("pydicom").addFilter(self.drop)
+            self._wanted += 1
+
+    def end(self) -> None:
+        with self._lock:
+            self._wanted -= 1
+            if self._wanted == 0:
+                logging.getLogger("pydicom").removeFilter(self.drop)
+                self._filters.__exit__(None, None, None)
+
+    @staticmethod
+    def drop(_: logging.LogRecord) -> bool:
+        return False
+
+
+_QUIET = _Quiet()
+
+
 @contextmanager
 def quiet() -> Iterator[None]:
     """Silence pydicom about values, its warnings and its log: it quotes them, and one is a patient's name."""
-    log = logging.getLogger("pydicom")
-
-    def nothing(_: logging.LogRecord) -> bool:
-        return False
-
-    log.addFilter(nothing)
+    _QUIET.begin()
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
+        yield
     finally:
-        log.removeFilter(nothing)
+        _QUIET.end()
 
 
 def parse(path: Path, *, with_pixels: bool = False) -> tuple[Dataset, int]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+import warnings
 from dataclasses import replace
 from pathlib import Path
 
@@ -42,6 +43,19 @@ def test_whatever_a_decoder_raises_becomes_a_reason_that_names_the_object_and_no
 def test_a_request_to_end_and_what_is_named_already_pass(raised):
     with pytest.raises(type(raised)), reading("slice.dcm"):
         raise raised
+
+
+def test_one_thread_that_is_done_does_not_make_another_one_loud():
+    with warnings.catch_warnings(record=True) as heard:
+        warnings.simplefilter("always")
+        first, second = quiet(), quiet()
+        first.__enter__()
+        second.__enter__()
+        first.__exit__(None, None, None)
+        warnings.warn("Doe^Jane", stacklevel=1)
+        second.__exit__(None, None, None)
+        warnings.warn("said", stacklevel=1)
+    assert [str(one.message) for one in heard] == ["said"]
 
 
 def _sequence(depth: int) -> bytes:
