@@ -27,7 +27,7 @@ from db.tables import (
     StudyRow,
 )
 from workflow.domain.conflict import Comparison, Difference, Receipt
-from workflow.domain.errors import ConflictError, UnsuitableInputError
+from workflow.domain.errors import ConflictError, GoneError, UnsuitableInputError
 from workflow.domain.record import Revision
 from workflow.domain.series import PROMPT_MODALITIES
 from workflow.domain.states import Priority, StudyState, may_follow
@@ -247,7 +247,9 @@ class StoredReception:
     def study(self, study_key: int) -> ReceivedStudy:
         """See `workflow.ports.Reception.study`."""
         with self.reading() as session:
-            study = session.get_one(StudyRow, study_key)
+            study = session.get(StudyRow, study_key)
+            if study is None:
+                raise GoneError(f"study {study_key} is not here (any more)")
             rows = _instances(session, study.study_instance_uid)
             others = aliased(InstanceRow)
             elsewhere = session.scalars(

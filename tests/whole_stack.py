@@ -88,7 +88,11 @@ class Stack:
             env={**os.environ, **self.environment},
             stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
         )  # fmt: skip
-        self.wait_until(self.answers, "the listener to answer", 90)
+        try:
+            self.wait_until(self.answers, "the listener to answer", 90)
+        except BaseException:  # nothing may outlive a test
+            self.stop()
+            raise
         return self
 
     def stop(self) -> tuple[int, float]:

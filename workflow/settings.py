@@ -331,7 +331,7 @@ class TimeLimits(_Section):
 class Worker(_Section):
     """How jobs are carried out."""
 
-    concurrency: int = Field(default=1, ge=1, description="Jobs at once in one worker.")
+    concurrency: int = Field(default=1, ge=1, description="Jobs of each of its queues at once in one worker.")
     queues: tuple[str, ...] = Field(
         default=(PIPELINE_QUEUE, "inference"),
         min_length=1,
@@ -492,7 +492,7 @@ _PREFIX = "TUMORLINE_"
 # Read elsewhere than here: where the file is, and what the tests use.
 _OTHER_VARIABLES = frozenset(
     f"{_PREFIX}{name}"
-    for name in ("CONFIG", "SHARED", "VIEWER", "SCREENSHOTS", "OHIF_PATIENCE_S", "OHIF_DIST")
+    for name in ("CONFIG", "FAULTS", "SHARED", "VIEWER", "SCREENSHOTS", "OHIF_PATIENCE_S", "OHIF_DIST")
 )
 # Kubernetes and Docker make these up for a service that is called tumorline, or tumorline-web.
 _OF_A_CLUSTER = re.compile(r"(_SERVICE_HOST|_SERVICE_PORT(_\w+)?|_PORT(_\d+_(TCP|UDP)(_\w+)?)?)$")

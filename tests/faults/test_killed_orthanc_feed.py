@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -19,8 +20,14 @@ pytestmark = [
 ]
 
 
-def test_a_feed_killed_again_and_again_takes_each_instance_once(tmp_path):
-    orthanc = servers.OrthancServer(tmp_path / "orthanc").start()
+@pytest.fixture
+def orthanc(tmp_path) -> Iterator[servers.OrthancServer]:
+    server = servers.OrthancServer(tmp_path / "orthanc").start()
+    yield server
+    server.stop()
+
+
+def test_a_feed_killed_again_and_again_takes_each_instance_once(orthanc, tmp_path):
     files: list[Path] = [path for one in (BASELINE, FOLLOW_UP) for path in written(one, tmp_path)]
     orthanc.node("CT1").store(files)
     stack = Stack(tmp_path / "home", {"TUMORLINE_ORTHANC__URL": orthanc.url}).start()
@@ -36,4 +43,3 @@ def test_a_feed_killed_again_and_again_takes_each_instance_once(tmp_path):
         assert stack.count(QuarantineRow) == 0
     finally:
         stack.stop()
-        orthanc.stop()

@@ -50,7 +50,7 @@ def expected(tmp_path_factory) -> list[str]:
 def test_a_worker_killed_in_the_middle_of_a_stage_changes_nothing(stack, expected, tmp_path, stage):
     stack.send(BASELINE, FOLLOW_UP, folder=tmp_path)
     stack.wait_until(lambda: stack.is_running(stage), f"{stage} to run")
-    stack.kill("worker@inference" if stage == "infer" else "worker@pipeline")
+    stack.kill("worker")
     stack.wait_until_done(reports=2)
     stack.check(expected)
 
@@ -60,7 +60,7 @@ def test_a_worker_killed_between_store_and_verify_delivers_once(stack, expected,
     stack.send(FOLLOW_UP, BASELINE, folder=tmp_path)
     archive = stack.settings.home / "archive"
     stack.wait_until(lambda: next(archive.glob("*/*/*.dcm"), None), "the first object to arrive")
-    stack.kill("worker@pipeline")
+    stack.kill("worker")
     stack.wait_until_done(reports=2)
     stack.check(expected)
     stack.send(BASELINE, FOLLOW_UP, folder=tmp_path)  # and again, in the other order
@@ -106,7 +106,7 @@ def _is_alive(pid: int) -> bool:
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
 def test_no_process_outlives_the_supervisor(tmp_path, number):
     stack = Stack(tmp_path / "home").start()
-    names = ["archive", "listener", "reconciler", "worker@pipeline", "worker@inference", "web"]
+    names = ["archive", "listener", "reconciler", "worker", "web"]
     run = stack.settings.home / "run"
     stack.wait_until(lambda: all((run / f"{name}.pid").exists() for name in names), "all services")
     pids = [stack.pid(name) for name in names]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import shutil
 import signal
 import socket
@@ -52,6 +53,14 @@ def accepts(port: int) -> bool:
     except OSError:
         return False
     return True
+
+
+def lasting_port() -> int:
+    """A free loopback port that no client is given while its server is down: one below the ephemeral ones."""
+    while True:
+        port = random.randrange(20_000, 32_000)
+        if not accepts(port):
+            return port
 
 
 def end(process: subprocess.Popen[bytes], timeout_s: float = 30.0) -> int:
@@ -175,7 +184,7 @@ class PostgresqlServer:
         programs = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
         if not programs:
             pytest.skip("initdb is not installed; the Debian package is postgresql")
-        self._binaries, self._port = programs[-1].parent, free_port()
+        self._binaries, self._port = programs[-1].parent, lasting_port()
         self._data, self._log = folder / "pg", folder / "pg.log"
         self._as_server = ["su", "postgres", "-c"] if os.getuid() == 0 else ["sh", "-c"]
         if os.getuid() == 0:  # PostgreSQL refuses to run as root
@@ -200,9 +209,10 @@ class PostgresqlServer:
                 stdin=subprocess.DEVNULL, stdout=output, stderr=output, cwd="/",
             )  # fmt: skip
         pid_file = self._data / "postmaster.pid"
-        wait_until(
-            lambda: accepts(self._port) and "ready" in pid_file.read_text(), f"PostgreSQL, see {self._log}"
-        )
+        try:
+            wait_until(lambda: accepts(self._port) and "ready" in pid_file.read_text(), "PostgreSQL")
+        except pytest.fail.Exception as failed:
+            pytest.fail(f"{failed}: {self._log.read_text()[-1000:]}")
 
     def stop(self, number: int = signal.SIGINT) -> None:
         """End it: SIGINT ends its connections in order, SIGQUIT at once."""
@@ -238,7 +248,7 @@ class RedisServer:
     """A Redis server that keeps nothing: started again it is empty."""
 
     def __init__(self, folder: Path) -> None:
-        self._program, self._port, self._folder = needs("redis-server"), free_port(), folder
+        self._program, self._port, self._folder = needs("redis-server"), lasting_port(), folder
 
     @property
     def url(self) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 from threading import Barrier, Thread
 from time import monotonic, sleep
 from types import SimpleNamespace
@@ -17,6 +18,7 @@ from db.tables import JobRow, PatientRow, Table
 from workflow.domain.errors import GoneError, ProcessLostError, TransientError, UnsuitableInputError
 from workflow.domain.states import Priority
 from workflow.engine import jobs as engine_jobs
+from workflow.engine import reconciler as engine_reconciler
 from workflow.engine.jobs import Runner
 from workflow.engine.reconciler import LIGHT_STAGES, Reconciler, queues, stages
 from workflow.settings import TimeLimits, Worker, load_settings
@@ -494,17 +496,59 @@ def _skewed(hours: float) -> type[datetime]:
 
 
 def test_a_clock_that_is_set_back_keeps_no_job_waiting(unit, clock):
-    _enqueue(unit, subject="1", lane="patient:1")
-    _enqueue(unit, subject="2", lane="patient:2")
+    for number in ("1", "2", "3"):
+        _enqueue(unit, subject=number, lane=f"patient:{number}")
     stored = _jobs(unit, clock)
-    job = stored.claim(1)
+    living, _dead = stored.claim(1), stored.claim(2)
     clock.advance(-7200)
     assert _due(unit, clock) == []
-    assert stored.take_over_expired() == 0  # its worker may live: it has a lease's time to say so
-    assert _due(unit, clock) == [2]
+    assert stored.take_over_expired() == 0  # their workers may live: they have a lease's time to say so
+    assert _due(unit, clock) == [3]
     clock.advance(59)
-    assert stored.beat(job, 0.5, "working")
-    clock.advance(59)
-    assert stored.take_over_expired() == 0
+    assert stored.beat(living, 0.5, "working")
     clock.advance(2)
-    assert stored.take_over_expired() == 1  # and then its lease is over
+    assert stored.take_over_expired() == 1
+    assert (_row(unit, 1).state, _row(unit, 2).state) == ("IN PROGRESS", "SCHEDULED")
+
+
+def test_leases_that_ended_while_the_database_was_away_are_nobodys_fault(unit, clock):
+    _enqueue(unit)
+    _jobs(unit, clock).claim(1)
+    clock.advance(61)
+    context = _context(unit, clock)
+
+    def away() -> list[int]:
+        raise TransientError("the database did not answer")
+
+    context.reception = SimpleNamespace(receiving=away)
+    reconciler = Reconciler(context, lambda queue, count: None)
+    reconciler.tick()
+    context.reception = SimpleNamespace(receiving=list)
+    reconciler.tick()
+    assert (_row(unit).state, _row(unit).losses) == ("IN PROGRESS", 0)
+    Reconciler(context, lambda queue, count: None).tick()  # one that saw nothing of it
+    assert (_row(unit).state, _row(unit).losses) == ("SCHEDULED", 1)
+
+
+def test_a_queue_that_nobody_serves_is_told_ever_more_rarely_until_somebody_does(unit, clock, monkeypatch):
+    for number in range(3):
+        _enqueue(unit, subject=str(number), lane=f"patient:{number}")
+    moment, told = [1000.0], []
+    monkeypatch.setattr(engine_reconciler.time, "monotonic", lambda: moment[0])
+    keeper = Reconciler(_context(unit, clock), lambda queue, count: told.append((moment[0] - 1000, count)))
+    while moment[0] <= 1000 + 1040:
+        keeper.tick()
+        moment[0] += 20
+    assert [later - earlier for (earlier, _), (later, _) in pairwise(told)] == [
+        20,
+        40,
+        60,
+        100,
+        180,
+        320,
+        320,
+    ]
+    assert {count for _, count in told} == {3}
+    claim(unit, 1, 60, clock)
+    keeper.tick()
+    assert told[-1] == (moment[0] - 1000, 2)  # somebody works: the others are told at once

@@ -49,8 +49,8 @@ def register(app: typer.Typer) -> None:
             Supervisor,
             check_exposure,
             is_supervised,
+            require_service,
             run_service,
-            service_of,
             wanted_services,
         )
         from workflow.engine.start import alone, check_ports
@@ -60,7 +60,7 @@ def register(app: typer.Typer) -> None:
         log_to_stderr(verbose=True)
         check_exposure(settings)
         for name in only or []:
-            service_of(name, settings)  # refused by name before any starts
+            require_service(name)  # refused before any starts
         if only and len(only) == 1:
             # A supervisor looked already; a listener that shares its port with others may be one of several.
             if not is_supervised():

@@ -24,7 +24,20 @@ _PARTS = {"body", "content-type", "content-encoding", "headers", "properties"}
 
 
 class Channel(filesystem.Channel):  # type: ignore[misc]
-    """A channel whose messages appear, and are taken, by renaming."""
+    """A channel whose messages appear, and are taken, by renaming.
+
+    A message's routing key is its queue: no table of bindings is kept, which could be read half-written.
+    """
+
+    def _lookup(self, exchange: str, routing_key: str, default: str | None = None) -> list[str]:
+        return [routing_key]
+
+    def _queue_bind(self, exchange: str, routing_key: str, pattern: str, queue: str) -> None:
+        pass
+
+    def get_table(self, exchange: str) -> list[Any]:
+        """No binding is kept."""
+        return []
 
     def _put(self, queue: str, payload: dict[str, Any], **_: Any) -> None:
         folder = Path(self.data_folder_out)

@@ -146,35 +146,20 @@ def wanted_services(settings: Settings) -> list[str]:
         unwanted.add("archive")
     if settings.orthanc is None:
         unwanted.add("orthanc")
-    # A worker per queue: while one carries out an inference, another goes on with everything else.
-    workers = [f"worker@{queue}" for queue in settings.worker.queues]
-    return [
-        one
-        for name in SERVICES
-        if name not in unwanted
-        for one in (workers if name == "worker" and len(workers) > 1 else [name])
-    ]
+    return [name for name in SERVICES if name not in unwanted]
 
 
-def service_of(name: str, settings: Settings) -> tuple[Service, Settings]:
-    """The service of a name; "worker@QUEUE" is a worker that takes one queue only.
+def require_service(name: str) -> Service:
+    """The service of a name.
 
     Raises
     ------
     ConfigurationError
         If there is none.
     """
-    known, _, queue = name.partition("@")
-    if known not in SERVICES or (queue and (known != "worker" or queue not in settings.worker.queues)):
-        raise ConfigurationError(
-            f"there is no service {name}; there are {', '.join(SERVICES)}, and worker@QUEUE for each of "
-            f"{', '.join(settings.worker.queues)}"
-        )
-    if queue:
-        settings = settings.model_copy(
-            update={"worker": settings.worker.model_copy(update={"queues": (queue,)})}
-        )
-    return SERVICES[known], settings
+    if name not in SERVICES:
+        raise ConfigurationError(f"there is no service {name}; there are {', '.join(SERVICES)}")
+    return SERVICES[name]
 
 
 def is_supervised() -> bool:
@@ -190,7 +175,7 @@ def run_service(name: str, settings: Settings) -> None:
     TransientError
         If it ends without having been asked to.
     """
-    service, settings = service_of(name, settings)
+    service = require_service(name)
     stop = threading.Event()
     os.umask(_PRIVATE)
     if is_supervised():

@@ -6,7 +6,8 @@ import logging
 import threading
 import time
 import uuid
-from collections import deque
+from collections.abc import Collection, Sequence
+from queue import Empty, LifoQueue
 from typing import Any
 
 from celery import Celery, signals
@@ -54,8 +55,8 @@ def make_app(settings: Settings) -> Celery:
 
 
 def _queue(name: str) -> Queue:
-    """A queue on the broker, which may serve others too; by the default exchange, which needs no table."""
-    return Queue(f"tumorline.{name}", Exchange(""), routing_key=f"tumorline.{name}")
+    """A queue on the broker, which may serve others too."""
+    return Queue(f"tumorline.{name}", Exchange("tumorline"), routing_key=f"tumorline.{name}")
 
 
 def announce(app: Celery, queue: str, count: int) -> None:
@@ -68,7 +69,9 @@ def announce(app: Celery, queue: str, count: int) -> None:
     """
     try:
         for _ in range(count):
-            app.send_task(WORK, queue=f"tumorline.{queue}", expires=_STALE_AFTER_S, ignore_result=True)
+            app.send_task(
+                WORK, args=(queue,), queue=f"tumorline.{queue}", expires=_STALE_AFTER_S, ignore_result=True
+            )
     except (OperationalError, OSError) as error:
         raise TransientError(f"the broker is not there: {error}") from error
 
@@ -88,60 +91,75 @@ def require_broker(app: Celery) -> None:
         raise TransientError(f"the broker is not there: {error}") from error
 
 
+class _Places:
+    """Where the jobs of one queue are carried out, one after the other at each place."""
+
+    def __init__(self, stages: Collection[str], runners: Sequence[Runner]) -> None:
+        self.stages = stages
+        self.asked = threading.Event()
+        # The place that was left last is taken first: its process is warm.
+        self.free: LifoQueue[Runner] = LifoQueue()
+        for one in runners:
+            self.free.put(one)
+
+
 class Desk:
-    """Where a worker's jobs are carried out: one after the other at each of `worker.concurrency` places."""
+    """Where a worker's jobs are carried out: each of its queues has `worker.concurrency` places.
+
+    So an inference of an hour keeps nothing else waiting, even where one worker does all.
+    """
 
     def __init__(self, settings: Settings, app: Celery) -> None:
-        self._settings, self._app = settings, app
+        self._app = app
         self._context: Context = build(settings)
         self._queues = queues(settings)
-        self._places = threading.Semaphore(settings.worker.concurrency)
-        self._asked = threading.Event()
-        self._own = threading.local()
-        self._children: list[Child] = []
         self._ends_at: float | None = None
+        self._children: list[Child] = []
+        self._places = {
+            name: _Places(
+                self._queues[name], [self._place(settings) for _ in range(settings.worker.concurrency)]
+            )
+            for name in settings.worker.queues
+        }
 
-    def work(self) -> None:
-        """Carry out jobs until none of this worker's queues has any.
+    def _place(self, settings: Settings) -> Runner:
+        child = Child(settings)
+        self._children.append(child)
+        apart = {name: child.carry_out for name in stages(self._context) if name not in LIGHT_STAGES}
+        return runner(self._context, apart, must_end=self._must_end)
+
+    def work(self, queue: str) -> None:
+        """Carry out jobs of a queue until it has none.
 
         A worker that is busy leaves a message to the others: it looks for itself when it is done.
         """
-        self._asked.set()
-        while self._asked.is_set() and self._places.acquire(blocking=False):
-            # Whoever asks from here on is heard: this place looks once more after its last look.
-            self._asked.clear()
+        places = self._places.get(queue)
+        if places is None:  # of another worker, from before the settings changed
+            return
+        places.asked.set()
+        while places.asked.is_set():
             try:
-                self._work_until_idle()
+                place = places.free.get_nowait()
+            except Empty:
+                return
+            # Whoever asks from here on is heard: this place looks once more after its last look.
+            places.asked.clear()
+            try:
+                while self._ends_at is None and place.run_next(places.stages):
+                    self._wake_others()
             except TransientError as error:
                 log.warning("%s; the work is announced again", error)
             finally:
-                self._places.release()
-
-    def _work_until_idle(self) -> None:
-        turns = deque(self._settings.worker.queues)
-        idle = 0
-        while idle < len(turns) and self._ends_at is None:
-            turns.rotate(-1)  # no queue waits until another is empty
-            if self._runner().run_next(self._queues[turns[-1]]):
-                idle = 0
-                self._wake_others()
-            else:
-                idle += 1
-
-    def _runner(self) -> Runner:
-        if not hasattr(self._own, "runner"):
-            child = Child(self._settings)
-            self._children.append(child)
-            apart = {name: child.carry_out for name in stages(self._context) if name not in LIGHT_STAGES}
-            self._own.runner = runner(self._context, apart, must_end=self._must_end)
-        made: Runner = self._own.runner
-        return made
+                places.free.put(place)
 
     def _wake_others(self) -> None:
         """What a job left to do begins without waiting for the reconciler."""
         for name, of_queue in self._queues.items():
             if self._context.jobs.due(of_queue, limit=1):
-                announce(self._app, name, 1)
+                try:
+                    announce(self._app, name, 1)
+                except TransientError as error:  # this worker goes on without a broker
+                    log.warning("%s; the reconciler announces it again", error)
 
     def _must_end(self) -> bool:
         return self._ends_at is not None and time.monotonic() > self._ends_at
@@ -180,7 +198,7 @@ def run_worker(settings: Settings, stop: threading.Event) -> None:
                 "--without-heartbeat",
                 # The work is done by processes of our own. One thread more takes what comes meanwhile.
                 "--pool=threads",
-                f"--concurrency={settings.worker.concurrency + 1}",
+                f"--concurrency={settings.worker.concurrency * len(settings.worker.queues) + 1}",
             ]
         )
     finally:
@@ -190,13 +208,11 @@ def run_worker(settings: Settings, stop: threading.Event) -> None:
 def _broker(settings: Settings) -> tuple[str, dict[str, Any]]:
     if settings.broker_url:
         return settings.broker_url, {}
-    folder = settings.home / "broker"
-    for part in ("queue", "control"):
-        (folder / part).mkdir(parents=True, exist_ok=True)
+    folder = settings.home / "broker" / "queue"
+    folder.mkdir(parents=True, exist_ok=True)
     TRANSPORT_ALIASES["tumorline-folder"] = "workflow.engine.folder_broker:Transport"
     return "tumorline-folder://localhost", {
-        "data_folder_in": str(folder / "queue"),
-        "data_folder_out": str(folder / "queue"),
-        "control_folder": str(folder / "control"),
+        "data_folder_in": str(folder),
+        "data_folder_out": str(folder),
         "polling_interval": 0.1,
     }

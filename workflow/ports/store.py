@@ -85,7 +85,13 @@ class Records(Protocol):
     """Patients' records, loaded and saved whole."""
 
     def load(self, patient_key: int) -> PatientRecord:
-        """Everything that is known of a patient."""
+        """Everything that is known of a patient.
+
+        Raises
+        ------
+        GoneError
+            If there is no such patient.
+        """
         ...
 
     def change(self, patient_key: int, function: Callable[[PatientRecord], Changed | None]) -> PatientRecord:
@@ -318,7 +324,13 @@ class Reception(Protocol):
         ...
 
     def study(self, study_key: int) -> ReceivedStudy:
-        """A study with its files."""
+        """A study with its files.
+
+        Raises
+        ------
+        GoneError
+            If there is no such study.
+        """
         ...
 
     def patients(self, patient_id: str) -> list[KnownPatient]:
