@@ -154,6 +154,7 @@ def file_of(row: InstanceRow) -> ReceivedFile:
         modality=row.modality,
         sha256=row.sha256,
         path=Path(row.path),
+        stored_by=row.stored_by,
     )
 
 
@@ -165,6 +166,8 @@ def prompt_object_of(row: InstanceRow) -> PromptObject:
         modality=row.modality,
         sha256=row.sha256,
         refers_to=frozenset(row.refers_to or ()),
+        stored_by=row.stored_by,
+        received_at=row.received_at,
     )
 
 
@@ -205,6 +208,7 @@ def observation_of(row: ObservationRow) -> Observation:
         flags=frozenset(Flag[name] for name in row.flags),
         model=ModelIdentity(**row.model),
         prompt_source=row.prompt_source,
+        marked_by=row.marked_by,
         reason=row.reason,
     )
 
@@ -310,6 +314,7 @@ def write_observation(observation: Observation) -> ObservationRow:
         flags=sorted(flag.name for flag in observation.flags),
         model=model_to_json(observation.model),
         prompt_source=observation.prompt_source,
+        marked_by=observation.marked_by[:64],
         reason=observation.reason,
     )
 

@@ -10,11 +10,13 @@ from typing import Any
 from sqlalchemy import exists, func, or_, select
 from sqlalchemy.orm import InstrumentedAttribute, Session, aliased, selectinload
 
+from db.priors import priors_of
 from db.session import UnitOfWork
 from db.tables import (
     AnalysisRow,
     InstanceRow,
     JobRow,
+    PatientEventRow,
     PatientRow,
     QuarantineRow,
     ReportRow,
@@ -22,6 +24,7 @@ from db.tables import (
     StudyRow,
     TimePointRow,
 )
+from workflow.domain.patient import readable_name
 from workflow.domain.states import StudyState, VisitState
 
 
@@ -51,7 +54,7 @@ def worklist(session: Session) -> list[dict[str, Any]]:
         .order_by(TimePointRow.patient_key, TimePointRow.order)
     )
     for row in rows.mappings():
-        point = {**row, "study_date": _iso(row["study_date"]), "attention": list(row["attention"] or ())}
+        point = {**row, "study_date": iso(row["study_date"]), "attention": list(row["attention"] or ())}
         points.setdefault(point.pop("patient_key"), []).append(point)
     entries = [
         {
@@ -74,8 +77,54 @@ def patient_course(session: Session, patient_key: int) -> dict[str, Any]:
         "patient_id": patient.patient_id,
         "issuer_of_patient_id": patient.issuer_of_patient_id,
         "patient_name": readable_name(patient.patient_name),
+        "priors": priors_of(session, patient_key),
         "time_points": [time_point(point) for point in _points(session, patient_key)],
+        "studies_on_no_visit": _studies_on_no_visit(session, patient_key),
+        "events": _events(session, patient_key),
     }
+
+
+def _studies_on_no_visit(session: Session, patient_key: int) -> list[dict[str, Any]]:
+    """The patient's studies that no visit is made of, with the reason."""
+    rows = session.scalars(
+        select(StudyRow)
+        .where(StudyRow.patient_key == patient_key, StudyRow.time_point_id.is_(None))
+        .order_by(StudyRow.study_date, StudyRow.study_instance_uid)
+    )
+    return [
+        {
+            "study_instance_uid": study.study_instance_uid,
+            "study_date": iso(study.study_date),
+            "study_description": study.description,
+            "state": study.state,
+            "reason": study.reason or (copy_words(study.copy_of) if study.copy_of else ""),
+        }
+        for study in rows
+    ]
+
+
+def copy_words(original_uid: str) -> str:
+    """Why a study that came twice is on no timeline."""
+    return f"holds the images of study {original_uid} again, under a new UID: it is not measured twice"
+
+
+def _events(session: Session, patient_key: int) -> list[dict[str, Any]]:
+    rows = session.scalars(
+        select(PatientEventRow)
+        .where(PatientEventRow.patient_key == patient_key)
+        .order_by(PatientEventRow.day, PatientEventRow.id)
+    )
+    return [
+        {
+            "key": event.id,
+            "day": event.day.isoformat(),
+            "kind": event.kind,
+            "text": event.text,
+            "author": event.author,
+            "created_at": event.created_at.isoformat(),
+        }
+        for event in rows
+    ]
 
 
 def time_point(point: TimePointRow) -> dict[str, Any]:
@@ -126,7 +175,7 @@ def _study(study: StudyRow) -> dict[str, Any]:
     revision = study.revisions[-1] if study.revisions else None
     return {
         "study_instance_uid": study.study_instance_uid,
-        "study_date": _iso(study.study_date),
+        "study_date": iso(study.study_date),
         "dated_by": study.dated_by,
         "study_description": study.description,
         "accession_number": study.accession_number,
@@ -136,27 +185,15 @@ def _study(study: StudyRow) -> dict[str, Any]:
     }
 
 
-def system_status(session: Session) -> dict[str, Any]:
-    """Counts of what waits, runs, failed and was kept for a person."""
-    jobs = session.execute(
-        select(JobRow.stage, JobRow.state, JobRow.outcome, func.count()).group_by(
-            JobRow.stage, JobRow.state, JobRow.outcome
-        )
-    )
+def work_now(session: Session) -> dict[str, Any]:
+    """What runs, waits after an error, stopped, or was kept for a person."""
     running = session.scalars(select(JobRow).where(JobRow.state == "IN PROGRESS"))
     retrying = session.scalars(select(JobRow).where(JobRow.state == "SCHEDULED", JobRow.error != ""))
     stopped = session.scalars(
-        select(JobRow).where(JobRow.state == "CANCELED", JobRow.outcome.in_(("dead", "unsuitable")))
+        select(JobRow).where(JobRow.state == "CANCELED", JobRow.outcome.in_(("dead", "lost", "unsuitable")))
     )
     kept = session.scalars(select(QuarantineRow).where(QuarantineRow.resolved_at.is_(None)))
     return {
-        "attention": _attention(session),
-        "instances": session.scalar(select(func.count(InstanceRow.id))),
-        "studies": _counts(session, StudyRow.state),
-        "jobs": [
-            {"stage": stage, "state": state, "outcome": outcome, "count": count}
-            for stage, state, outcome, count in jobs
-        ],
         "running": [
             {"id": j.id, "stage": j.stage, "subject": j.subject, "progress": j.progress, "doing": j.doing}
             for j in running
@@ -176,11 +213,30 @@ def system_status(session: Session) -> dict[str, Any]:
             {"id": j.id, "stage": j.stage, "subject": j.subject, "outcome": j.outcome, "error": j.error}
             for j in stopped
         ],
-        "outbox": _counts(session, ResultObjectRow.state),
         "quarantine": [
             {"id": q.id, "what": q.what, "reason": q.reason, "path": q.path, "kept_at": q.kept_at.isoformat()}
             for q in kept
         ],
+    }
+
+
+def system_status(session: Session) -> dict[str, Any]:
+    """What `work_now` says, counts, and what a person has to look at."""
+    jobs = session.execute(
+        select(JobRow.stage, JobRow.state, JobRow.outcome, func.count()).group_by(
+            JobRow.stage, JobRow.state, JobRow.outcome
+        )
+    )
+    return {
+        **work_now(session),
+        "attention": _attention(session),
+        "instances": session.scalar(select(func.count(InstanceRow.id))),
+        "studies": _counts(session, StudyRow.state),
+        "jobs": [
+            {"stage": stage, "state": state, "outcome": outcome, "count": count}
+            for stage, state, outcome, count in jobs
+        ],
+        "outbox": _counts(session, ResultObjectRow.state),
     }
 
 
@@ -195,7 +251,7 @@ def _attention(session: Session) -> list[dict[str, Any]]:
         .order_by(TimePointRow.patient_key, TimePointRow.order)
     )
     lines = [
-        {"patient_key": key, "study_instance_uid": uid, "study_date": _iso(day), "text": text}
+        {"patient_key": key, "study_instance_uid": uid, "study_date": iso(day), "text": text}
         for key, uid, day, texts in visits
         for text in texts
     ]
@@ -211,23 +267,14 @@ def _attention(session: Session) -> list[dict[str, Any]]:
         .order_by(StudyRow.patient_key, StudyRow.study_instance_uid)
     )
     for study in beside:
-        text = study.reason or (
-            f"holds the images of study {study.copy_of} again, under a new UID: it is not measured twice"
-        )
-        line = {"study_instance_uid": study.study_instance_uid, "study_date": _iso(study.study_date)}
+        text = study.reason or copy_words(study.copy_of or "")
+        line = {"study_instance_uid": study.study_instance_uid, "study_date": iso(study.study_date)}
         lines.append({"patient_key": study.patient_key, **line, "text": text})
     return lines
 
 
 def _counts(session: Session, column: InstrumentedAttribute[str]) -> dict[str, int]:
     return {row[0]: row[1] for row in session.execute(select(column, func.count()).group_by(column))}
-
-
-def readable_name(patient_name: str) -> str:
-    """A person name as people write it: "Doe^Jane" is "Doe, Jane" (PS3.5 6.2.1)."""
-    components = [part.strip() for part in patient_name.split("=")[0].split("^")]
-    family, given = components[0], " ".join(part for part in components[1:3] if part)
-    return f"{family}, {given}" if family and given else family or given
 
 
 def _points(session: Session, patient_key: int) -> list[TimePointRow]:
@@ -245,7 +292,8 @@ def _points(session: Session, patient_key: int) -> list[TimePointRow]:
     return list(rows)
 
 
-def _iso(day: date | None) -> str | None:
+def iso(day: date | None) -> str | None:
+    """A day as JSON has it."""
     return day.isoformat() if day else None
 
 
@@ -270,6 +318,11 @@ class StoredOverview:
         with self.reading() as session:
             return system_status(session)
 
+    def work(self) -> dict[str, Any]:
+        """See `workflow.ports.Overview.work`."""
+        with self.reading() as session:
+            return work_now(session)
+
     def course(self, patient_key: int) -> dict[str, Any] | None:
         """See `workflow.ports.Overview.course`."""
         with self.reading() as session:
@@ -285,17 +338,37 @@ class StoredOverview:
 
     def key_image(self, visit_key: int, tracking_uid: str) -> Path | None:
         """See `workflow.ports.Overview.key_image`."""
-        with self.reading() as session:
-            # The newest report need not be the current one: a withdrawn decision brings an older one back.
-            report = session.scalar(
-                select(ReportRow)
-                .join(TimePointRow, TimePointRow.report_id == ReportRow.id)
-                .where(TimePointRow.id == visit_key)
-            )
+        report = self._report(visit_key)
         lesions = report.document["lesions"] if report else []
         if report is None or tracking_uid not in {lesion["tracking_uid"] for lesion in lesions}:
             return None
         return Path(report.folder) / f"{tracking_uid}.png"
+
+    def overview_image(self, visit_key: int, number: int = 1) -> Path | None:
+        """See `workflow.ports.Overview.overview_image`."""
+        report = self._report(visit_key)
+        if report is None:
+            return None
+        return Path(report.folder) / ("overview.png" if number == 1 else f"overview-{number}.png")
+
+    def _report(self, visit_key: int) -> ReportRow | None:
+        with self.reading() as session:
+            # The newest report need not be the current one: a withdrawn decision brings an older one back.
+            return session.scalar(
+                select(ReportRow)
+                .join(TimePointRow, TimePointRow.report_id == ReportRow.id)
+                .where(TimePointRow.id == visit_key)
+            )
+
+    def key_image_folders(self, patient_key: int) -> dict[int, Path]:
+        """See `workflow.ports.Overview.key_image_folders`."""
+        with self.reading() as session:
+            found = session.execute(
+                select(TimePointRow.id, ReportRow.folder)
+                .join(ReportRow, ReportRow.id == TimePointRow.report_id)
+                .where(TimePointRow.patient_key == patient_key)
+            )
+            return {key: Path(folder) for key, folder in found}
 
     def result_object(self, sop_instance_uid: str) -> Path | None:
         """See `workflow.ports.Overview.result_object`."""

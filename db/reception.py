@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
+from pathlib import Path
 
-from sqlalchemy import func, select, update
+from sqlalchemy import exists, func, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session, aliased
 
 from db import mapping
+from db.audit import write_audit
+from db.instances import Doubtful, decide, keep_conflict, record
 from db.jobs import enqueue
-from db.records import write_audit
 from db.session import UnitOfWork
 from db.tables import (
+    ConflictRow,
     InstanceRow,
     PatientRow,
     QuarantineRow,
@@ -23,12 +26,22 @@ from db.tables import (
     RevisionRow,
     StudyRow,
 )
-from workflow.domain.errors import ConflictError
+from workflow.domain.conflict import Comparison, Difference, Receipt
+from workflow.domain.errors import ConflictError, UnsuitableInputError
 from workflow.domain.record import Revision
 from workflow.domain.series import PROMPT_MODALITIES
-from workflow.domain.states import StudyState, may_follow
+from workflow.domain.states import Priority, StudyState, may_follow
 from workflow.domain.study_state import Readiness, ReceptionFacts
-from workflow.ports import AuditEntry, KnownPatient, Placement, QuietStudy, ReceivedInstance, ReceivedStudy
+from workflow.ports import (
+    AuditEntry,
+    KeptConflict,
+    KnownPatient,
+    KnownStudy,
+    Placement,
+    QuietStudy,
+    ReceivedInstance,
+    ReceivedStudy,
+)
 
 # SQLite takes at most 32766 values in one statement.
 _AT_ONCE = 10_000
@@ -41,27 +54,123 @@ class StoredReception:
     unit: UnitOfWork
     reading: UnitOfWork
     clock: Callable[[], datetime]
+    # How a file's content differs from that of the one that was received first.
+    compare: Callable[[Path, Path], Comparison]
 
-    def receive(self, received: ReceivedInstance) -> bool:
-        """Record an instance. Return whether it told us anything new.
+    def receive(self, received: ReceivedInstance, *, stored_by: str = "", is_urgent: bool = False) -> bool:
+        """See `workflow.ports.Reception.receive`."""
+        receipts = self._received([received], stored_by=stored_by, is_urgent=is_urgent)
+        return receipts[0] is Receipt.NEW
 
-        The same instance again changes nothing; with other content it replaces the former (whose file stays)
-        and the study is looked at again. The same SOP Instance UID in another series or study is another
-        instance. Our own results, coming back from the PACS, are marked as such.
-        """
+    def receive_all(self, batch: Sequence[ReceivedInstance]) -> list[Receipt]:
+        """See `workflow.ports.Reception.receive_all`."""
+        return self._received(batch, stored_by="", is_urgent=False)
+
+    def _received(
+        self, batch: Sequence[ReceivedInstance], *, stored_by: str, is_urgent: bool
+    ) -> list[Receipt]:
         try:
+            return self._receive_all(batch, stored_by=stored_by, is_urgent=is_urgent)
+        except ConflictError:  # another process brought the first instance of a study at the same moment
+            return self._receive_all(batch, stored_by=stored_by, is_urgent=is_urgent)
+
+    def _receive_all(
+        self, batch: Sequence[ReceivedInstance], *, stored_by: str, is_urgent: bool
+    ) -> list[Receipt]:
+        now = self.clock()
+        with self.unit() as session:
+            receipts, doubtful, reopened = record(session, batch, now, stored_by=stored_by)
+            if is_urgent:
+                for key in reopened:
+                    _close_at_once(session, session.get_one(StudyRow, key))
+        # Files are read while nobody waits for the database.
+        compared = [(one, one.comparison or self._compare(one)) for one in doubtful]
+        if compared:
             with self.unit() as session:
-                return _receive(received, session, self.clock())
-        except ConflictError:  # two associations brought the first instance of a study at once
-            with self.unit() as session:
-                return _receive(received, session, self.clock())
+                for one, comparison in compared:
+                    receipts[one.place] = keep_conflict(session, one.received, comparison, now)
+        for one, _ in compared:
+            if receipts[one.place] is Receipt.KNOWN:  # the first bytes stay, no row will name these
+                one.received.path.unlink(missing_ok=True)
+        return receipts
+
+    def _compare(self, one: Doubtful) -> Comparison:
+        try:
+            return self.compare(one.first or one.received.path, one.received.path)
+        except UnsuitableInputError:  # of a file that can't be read, only that it is another is known
+            return Comparison(difference=Difference.HEADER)
+
+    def known_study(self, study_instance_uid: str) -> KnownStudy | None:
+        """See `workflow.ports.Reception.known_study`."""
+        with self.reading() as session:
+            row = session.scalar(select(StudyRow).where(StudyRow.study_instance_uid == study_instance_uid))
+            if row is None:
+                return None
+            owner = session.get_one(PatientRow, row.patient_key) if row.patient_key is not None else None
+            return KnownStudy(
+                key=row.id,
+                state=StudyState(row.state),
+                patient=KnownPatient(key=owner.id, identity=mapping.identity_of(owner)) if owner else None,
+            )
+
+    def conflicts(self) -> list[KeptConflict]:
+        """See `workflow.ports.Reception.conflicts`."""
+        with self.reading() as session:
+            rows = session.execute(
+                select(QuarantineRow, ConflictRow)
+                .join(ConflictRow, ConflictRow.quarantine_id == QuarantineRow.id)
+                .where(QuarantineRow.resolved_at.is_(None), ConflictRow.decision == "")
+                .order_by(QuarantineRow.id, ConflictRow.id)
+            ).all()
+        groups: dict[int, tuple[QuarantineRow, list[ConflictRow]]] = {}
+        for group, conflict in rows:
+            groups.setdefault(group.id, (group, []))[1].append(conflict)
+        return [
+            KeptConflict(
+                key=key,
+                study_instance_uid=group.study_instance_uid or "",
+                difference=group.difference,
+                reason=group.reason,
+                keywords=tuple(dict.fromkeys(word for one in conflicts for word in one.keywords)),
+                files=tuple(Path(one.received["path"]) for one in conflicts),
+                sources=tuple(sorted({str(one.received["source"]) for one in conflicts})),
+                kept_at=group.kept_at,
+            )
+            for key, (group, conflicts) in groups.items()
+        ]
+
+    def decide_conflict(self, key: int, *, take: bool, by: str, reason: str) -> int:
+        """See `workflow.ports.Reception.decide_conflict`."""
+        with self.unit() as session:
+            return decide(session, key, take=take, by=by, reason=reason, now=self.clock())
 
     def reject(self, source: str, reason: str, path: str = "") -> None:
         """See `workflow.ports.Reception.reject`."""
+        what = f"object from {source}"
         with self.unit() as session:
-            session.add(
-                QuarantineRow(what=f"object from {source}", reason=reason, path=path, kept_at=self.clock())
+            is_kept = exists().where(
+                QuarantineRow.what == what,
+                QuarantineRow.reason == reason,
+                QuarantineRow.resolved_at.is_(None),
             )
+            if not session.scalar(select(is_kept)):  # senders try again
+                session.add(QuarantineRow(what=what, reason=reason, path=path, kept_at=self.clock()))
+
+    def was_rejected(self, source: str) -> bool:
+        """See `workflow.ports.Reception.was_rejected`."""
+        with self.reading() as session:
+            kept = select(QuarantineRow.id).where(QuarantineRow.what == f"object from {source}")
+            return session.scalar(kept.limit(1)) is not None
+
+    def unknown(self, sop_instance_uids: Collection[str]) -> frozenset[str]:
+        """See `workflow.ports.Reception.unknown`."""
+        with self.reading() as session:
+            known = session.scalars(
+                select(InstanceRow.sop_instance_uid).where(
+                    InstanceRow.sop_instance_uid.in_(sop_instance_uids)
+                )
+            )
+            return frozenset(sop_instance_uids) - frozenset(known)
 
     def receiving(self) -> list[int]:
         """See `workflow.ports.Reception.receiving`."""
@@ -73,18 +182,32 @@ class StoredReception:
         with self.reading() as session:
             study = session.get_one(StudyRow, study_key)
             uid = study.study_instance_uid
+            own = select(ResultObjectRow.series_instance_uid).where(ResultObjectRow.study_instance_uid == uid)
             count = session.scalar(
                 select(func.count(InstanceRow.id)).where(
-                    InstanceRow.study_instance_uid == uid, InstanceRow.is_own_result.is_(False)
+                    InstanceRow.study_instance_uid == uid,
+                    InstanceRow.is_own_result.is_(False),
+                    # OHIF stores an edited report into the series of ours that it was made from.
+                    InstanceRow.series_instance_uid.not_in(own),
+                    InstanceRow.stored_by == "",  # the PACS has never seen what was stored here
                 )
             )
-            own = session.scalars(
-                select(ResultObjectRow.series_instance_uid).where(ResultObjectRow.study_instance_uid == uid)
+            instance = aliased(InstanceRow)
+            kept = session.scalar(  # the PACS has them too
+                select(func.count(ConflictRow.sop_instance_uid.distinct()))
+                .join(QuarantineRow, QuarantineRow.id == ConflictRow.quarantine_id)
+                .where(
+                    QuarantineRow.study_instance_uid == uid,
+                    ~exists().where(
+                        instance.study_instance_uid == uid,
+                        instance.sop_instance_uid == ConflictRow.sop_instance_uid,
+                    ),
+                )
             )
             return QuietStudy(
                 study_instance_uid=uid,
-                instance_count=count or 0,
-                own_result_series=frozenset(own),
+                instance_count=(count or 0) + (kept or 0),
+                own_result_series=frozenset(session.scalars(own)),
                 polled_at=study.polled_at,
             )
 
@@ -118,9 +241,7 @@ class StoredReception:
                 return False
             is_whole = readiness is Readiness.READY
             _set_state(study, StudyState.INGESTING if is_whole else StudyState.INGESTING_INCOMPLETE)
-            enqueue(
-                session, stage="ingest", subject=str(study.id), lane=f"study:{study.id}", due_at=self.clock()
-            )
+            _ask_for_ingest(session, study)
             return True
 
     def study(self, study_key: int) -> ReceivedStudy:
@@ -144,6 +265,17 @@ class StoredReception:
                 is_complete=study.state != StudyState.INGESTING_INCOMPLETE,
                 files=tuple(mapping.file_of(row) for row in rows),
                 elsewhere=frozenset(elsewhere),
+                kept=tuple(
+                    session.scalars(
+                        select(QuarantineRow.what + ": " + QuarantineRow.reason)
+                        .where(
+                            QuarantineRow.study_instance_uid == study.study_instance_uid,
+                            QuarantineRow.difference != "",
+                            QuarantineRow.resolved_at.is_(None),
+                        )
+                        .order_by(QuarantineRow.id)
+                    )
+                ),
                 unread=frozenset(
                     row.sop_instance_uid
                     for row in rows
@@ -216,7 +348,8 @@ class StoredReception:
             _resolve(session, study, now)
             if placement.revision is not None:
                 _add_revision(session, study, placement, placement.revision)
-            if study.state.startswith(StudyState.INGESTING):  # else an instance came: it is looked at again
+            # Else an instance came, and it is looked at again. One that was kept is here by a replay.
+            if study.state.startswith(StudyState.INGESTING) or study.state == StudyState.QUARANTINED:
                 if placement.refusal:
                     _keep_for_a_person(session, study, placement.refusal, now)
                 else:
@@ -244,67 +377,15 @@ class StoredReception:
 # ---------------------------------------------------------------- instances
 
 
-def _receive(received: ReceivedInstance, session: Session, now: datetime) -> bool:
-    header = received.header
-    known = session.scalar(
-        select(InstanceRow).where(
-            InstanceRow.sop_instance_uid == header.sop_instance_uid,
-            InstanceRow.series_instance_uid == header.series_instance_uid,
-            InstanceRow.study_instance_uid == header.study_instance_uid,
-        )
-    )
-    if known is not None and known.sha256 == received.sha256:
-        return False
-    is_own = (
-        session.scalar(
-            select(ResultObjectRow.id).where(
-                ResultObjectRow.sop_instance_uid == header.sop_instance_uid,
-                ResultObjectRow.study_instance_uid == header.study_instance_uid,
-            )
-        )
-        is not None
-    )
-    if known is None:
-        known = InstanceRow(sop_instance_uid=header.sop_instance_uid)
-        session.add(known)
-    else:
-        replaced = {"former": known.sha256, "present": received.sha256}
-        entry = AuditEntry(
-            actor=received.source,
-            action="instance replaced",
-            about=header.sop_instance_uid,
-            detail=replaced,
-        )
-        write_audit(session, [entry], now)
-    known.sop_class_uid = header.sop_class_uid
-    known.study_instance_uid = header.study_instance_uid
-    known.series_instance_uid = header.series_instance_uid
-    known.transfer_syntax_uid = header.transfer_syntax_uid
-    known.modality = header.modality
-    known.path, known.sha256, known.size = str(received.path), received.sha256, received.size
-    known.source, known.received_at, known.is_own_result = received.source, now, is_own
-    known.refers_to, known.pixel_sha256 = None, None  # what it names and shows is read again
-    if is_own:
-        return False
-    # Locked: a study must not be closed on what it held before this instance.
-    study = session.scalar(
-        select(StudyRow).where(StudyRow.study_instance_uid == header.study_instance_uid).with_for_update()
-    )
-    if study is None:
-        study = StudyRow(
-            study_instance_uid=header.study_instance_uid,
-            first_received_at=now,
-            state=StudyState.RECEIVING.value,
-        )
-        session.add(study)
-    elif study.state != StudyState.RECEIVING:
-        study.first_received_at = now  # a late instance opens a new wait
-        _set_state(study, StudyState.RECEIVING)
-    study.last_received_at, study.reason, study.agreeing_polls = now, "", 0
-    # The newest word counts: a PACS corrects descriptions by sending the study again.
-    study.description = header.study_description or study.description
-    study.accession_number = header.accession_number or study.accession_number
-    return True
+def _close_at_once(session: Session, study: StudyRow) -> None:
+    """What was whole before is whole with one more object: nobody has to wait for silence."""
+    is_whole = not study.revisions or study.revisions[-1].is_complete
+    _set_state(study, StudyState.INGESTING if is_whole else StudyState.INGESTING_INCOMPLETE)
+    _ask_for_ingest(session, study, Priority.READER)
+
+
+def _ask_for_ingest(session: Session, study: StudyRow, priority: Priority = Priority.NORMAL) -> None:
+    enqueue(session, stage="ingest", subject=str(study.id), lane=f"study:{study.id}", priority=priority)
 
 
 def _instances(session: Session, study_instance_uid: str) -> list[InstanceRow]:
@@ -417,14 +498,16 @@ def _add_revision(session: Session, study: StudyRow, placement: Placement, revis
 
 
 def _look_at_timeline(session: Session, patient_key: int, now: datetime) -> None:
-    enqueue(session, stage="timeline", subject=str(patient_key), lane=f"patient:{patient_key}", due_at=now)
+    enqueue(session, stage="timeline", subject=str(patient_key), lane=f"patient:{patient_key}")
 
 
 def _resolve(session: Session, study: StudyRow, now: datetime) -> None:
     """Close what was kept for a person about a study that is now in order."""
     kept = session.scalars(
         select(QuarantineRow).where(
-            QuarantineRow.study_instance_uid == study.study_instance_uid, QuarantineRow.resolved_at.is_(None)
+            QuarantineRow.study_instance_uid == study.study_instance_uid,
+            QuarantineRow.resolved_at.is_(None),
+            QuarantineRow.difference == "",  # other content waits for a person's word
         )
     )
     for row in kept:

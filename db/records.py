@@ -5,19 +5,19 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from types import MappingProxyType
 
-from sqlalchemy import select, update
+from sqlalchemy import or_, select, update
 from sqlalchemy.orm import Session, defer, selectinload
 
 from db import mapping
+from db.audit import write_audit
 from db.jobs import enqueue
 from db.session import UnitOfWork
 from db.tables import (
     AnalysisRow,
     AssessmentRow,
-    AuditRow,
     InstanceRow,
     LesionRow,
     OverrideRow,
@@ -28,11 +28,11 @@ from db.tables import (
     StudyRow,
     TimePointRow,
 )
-from workflow.domain.errors import TransientError
+from workflow.domain.errors import GoneError, TransientError
 from workflow.domain.record import PatientRecord, ReportVersion, Visit
 from workflow.domain.series import PROMPT_MODALITIES
 from workflow.domain.states import StudyState
-from workflow.ports import AuditEntry, Changed, NewJob, ReceivedFile
+from workflow.ports import Changed, NewJob, ReceivedFile
 
 # A reader decides while a worker works: each waits for the other once, rarely twice.
 _TRIES = 10
@@ -64,9 +64,8 @@ class StoredRecords:
                     session.flush()
                     session.expire_all()
                     saved = load_record(session, patient_key)
-                    now = self.clock()
-                    ask_for(session, changed.jobs(saved), now)
-                    write_audit(session, changed.audit, now)
+                    ask_for(session, changed.jobs(saved))
+                    write_audit(session, changed.audit, self.clock())
                     return saved
         raise TransientError(f"the record of patient {patient_key} is changed by others all the time")
 
@@ -110,20 +109,16 @@ def received_files(session: Session, study_instance_uids: Collection[str]) -> tu
     return tuple(mapping.file_of(row) for row in rows)
 
 
-def ask_for(session: Session, jobs: Sequence[NewJob], now: datetime) -> None:
+def ask_for(session: Session, jobs: Sequence[NewJob]) -> None:
     """Put jobs into the queue, in the transaction that made them necessary."""
     for job in jobs:
-        due_at = now + timedelta(seconds=job.delay_s)
-        enqueue(session, stage=job.stage, subject=job.subject, lane=job.lane, due_at=due_at)
-
-
-def write_audit(session: Session, entries: Sequence[AuditEntry], now: datetime) -> None:
-    """Write down who did what."""
-    for entry in entries:
-        session.add(
-            AuditRow(
-                at=now, actor=entry.actor, action=entry.action, object=entry.about, detail=dict(entry.detail)
-            )
+        enqueue(
+            session,
+            stage=job.stage,
+            subject=job.subject,
+            lane=job.lane,
+            delay_s=job.delay_s,
+            priority=job.priority,
         )
 
 
@@ -132,7 +127,9 @@ def write_audit(session: Session, entries: Sequence[AuditEntry], now: datetime) 
 
 def load_record(session: Session, patient_key: int) -> PatientRecord:
     """Load a patient's record in a fixed number of statements."""
-    patient = session.get_one(PatientRow, patient_key)
+    patient = session.get(PatientRow, patient_key)
+    if patient is None:
+        raise GoneError(f"patient {patient_key} is not here (any more)")
     studies = session.scalars(
         select(StudyRow)
         .where(StudyRow.patient_key == patient_key)
@@ -164,7 +161,12 @@ def load_record(session: Session, patient_key: int) -> PatientRecord:
         .order_by(ReportRow.id)
     ).unique()
     drafts = {report.draft_identity for visit in visits for report in visit.reports}
-    signatures = session.scalars(select(SignatureRow).where(SignatureRow.report_identity.in_(drafts)))
+    # Those of its reports too: a visit that came from another patient was signed there.
+    signatures = session.scalars(
+        select(SignatureRow).where(
+            or_(SignatureRow.patient_key == patient_key, SignatureRow.report_identity.in_(drafts))
+        )
+    )
     return PatientRecord(
         key=patient.id,
         version=patient.version,
@@ -268,7 +270,10 @@ def save_record(session: Session, before: PatientRecord, after: PatientRecord) -
         if draft not in before.signatures:
             session.add(
                 SignatureRow(
-                    report_identity=draft, signed_by=signature.signed_by, signed_at=signature.signed_at
+                    report_identity=draft,
+                    patient_key=after.key,
+                    signed_by=signature.signed_by,
+                    signed_at=signature.signed_at,
                 )
             )
 

@@ -28,6 +28,11 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 UID = String(64)
 
 
+def _kept_whole(length: int) -> String:
+    """What senders should keep to so many characters and do not: SQLite counts none, PostgreSQL must not."""
+    return String(length).with_variant(Text(), "postgresql")
+
+
 class UtcDateTime(TypeDecorator[datetime]):
     """An aware UTC datetime on every database (SQLite keeps no zone)."""
 
@@ -60,11 +65,11 @@ class PatientRow(Table):
     __table_args__ = (UniqueConstraint("patient_id", "issuer_of_patient_id"),)
 
     id: Mapped[int] = mapped_column(primary_key=True)
-    patient_id: Mapped[str] = mapped_column(String(64))
-    issuer_of_patient_id: Mapped[str] = mapped_column(String(64), default="")
+    patient_id: Mapped[str] = mapped_column(_kept_whole(64))
+    issuer_of_patient_id: Mapped[str] = mapped_column(_kept_whole(64), default="")
     patient_name: Mapped[str] = mapped_column(Text, default="")
     birth_date: Mapped[date | None] = mapped_column(Date)
-    sex: Mapped[str] = mapped_column(String(1), default="")
+    sex: Mapped[str] = mapped_column(_kept_whole(1), default="")
     # Counts the changes of the patient's record: it is saved only if nobody else saved it meanwhile.
     version: Mapped[int] = mapped_column(default=0)
     studies: Mapped[list[StudyRow]] = relationship(back_populates="patient")
@@ -74,6 +79,8 @@ class StudyRow(Table):
     """A study of which at least one instance was received."""
 
     __tablename__ = "study"
+    # For the worklist: each patient's latest day is read from the index alone.
+    __table_args__ = (Index("studies_of_patient_by_day", "patient_key", "study_date"),)
 
     id: Mapped[int] = mapped_column(primary_key=True)
     study_instance_uid: Mapped[str] = mapped_column(UID, unique=True)
@@ -86,7 +93,9 @@ class StudyRow(Table):
     # The visit that the study is part of.
     time_point_id: Mapped[int | None] = mapped_column(ForeignKey("time_point.id", use_alter=True), index=True)
     description: Mapped[str] = mapped_column(Text, default="")
-    accession_number: Mapped[str] = mapped_column(String(64), default="")
+    accession_number: Mapped[str] = mapped_column(_kept_whole(64), default="")
+    # Whose the first instance said that it is: what contradicts it is kept for a person.
+    identity: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
     first_received_at: Mapped[datetime]
     last_received_at: Mapped[datetime] = mapped_column(index=True)
     # RECEIVING, then INGESTED or QUARANTINED; RECEIVING again when a late instance comes.
@@ -119,7 +128,7 @@ class InstanceRow(Table):
     sop_class_uid: Mapped[str] = mapped_column(UID)
     study_instance_uid: Mapped[str] = mapped_column(UID, index=True)
     series_instance_uid: Mapped[str] = mapped_column(UID, index=True)
-    modality: Mapped[str] = mapped_column(String(16), default="")
+    modality: Mapped[str] = mapped_column(_kept_whole(16), default="")
     transfer_syntax_uid: Mapped[str] = mapped_column(UID, default="")
     path: Mapped[str] = mapped_column(Text)
     sha256: Mapped[str] = mapped_column(String(64))
@@ -132,6 +141,8 @@ class InstanceRow(Table):
     refers_to: Mapped[list[Any] | None]
     # Our own results come back from the PACS; they are neither input nor prompt.
     is_own_result: Mapped[bool] = mapped_column(default=False)
+    # The user who stored it here; "" where a machine sent it.
+    stored_by: Mapped[str] = mapped_column(String(64), default="")
 
 
 class RevisionRow(Table):
@@ -161,6 +172,8 @@ class TimePointRow(Table):
     """A visit on its patient's timeline; `study_id` is its first study, which names it."""
 
     __tablename__ = "time_point"
+    # For the worklist: whether a patient has any report is read from the index alone.
+    __table_args__ = (Index("reports_of_patient", "patient_key", "report_id"),)
 
     id: Mapped[int] = mapped_column(primary_key=True)
     patient_key: Mapped[int] = mapped_column(ForeignKey("patient.id"), index=True)
@@ -260,6 +273,7 @@ class ObservationRow(Table):
     flags: Mapped[list[Any]]
     model: Mapped[dict[str, Any]]
     prompt_source: Mapped[str] = mapped_column(String(64), default="")
+    marked_by: Mapped[str] = mapped_column(String(64), default="")
     reason: Mapped[str] = mapped_column(Text, default="")
     analysis: Mapped[AnalysisRow] = relationship(back_populates="observations")
     lesion: Mapped[LesionRow] = relationship(lazy="joined")
@@ -292,11 +306,16 @@ class OverrideRow(Table):
 
 
 class SignatureRow(Table):
-    """A radiologist stands behind what a draft report says. What says something else is a draft again."""
+    """A radiologist stands behind what a draft report says. What says something else is a draft again.
+
+    The report may not be written yet: what is signed is what is said of a patient. `patient_key` is missing
+    in old rows whose report is gone.
+    """
 
     __tablename__ = "signature"
 
     report_identity: Mapped[str] = mapped_column(String(64), primary_key=True)
+    patient_key: Mapped[int | None] = mapped_column(ForeignKey("patient.id"), index=True)
     signed_by: Mapped[str] = mapped_column(String(64))
     signed_at: Mapped[datetime]
 
@@ -352,6 +371,19 @@ class ResultObjectRow(Table):
     report: Mapped[ReportRow] = relationship(back_populates="objects")
 
 
+class CommitmentRow(Table):
+    """A request for storage commitment of a report's objects, and its answer (PS3.4 annex J)."""
+
+    __tablename__ = "commitment"
+
+    transaction_uid: Mapped[str] = mapped_column(UID, primary_key=True)
+    report_identity: Mapped[str] = mapped_column(String(64), index=True)
+    sop_instance_uids: Mapped[list[Any]]
+    asked_at: Mapped[datetime]
+    answered_at: Mapped[datetime | None]
+    failed: Mapped[dict[str, Any]] = mapped_column(default=dict)
+
+
 class JobRow(Table):
     """What must be done. States are UPS's (PS3.4 CC.1.1); a Celery message carries the id only.
 
@@ -377,6 +409,7 @@ class JobRow(Table):
             postgresql_where=text("state = 'SCHEDULED'"),
         ),
         Index("jobs_by_state", "state", "due_at"),
+        Index("jobs_by_end", "ended_at"),
     )
 
     id: Mapped[int] = mapped_column(primary_key=True)
@@ -393,6 +426,9 @@ class JobRow(Table):
     progress: Mapped[float] = mapped_column(default=0.0)
     doing: Mapped[str] = mapped_column(Text, default="")
     error: Mapped[str] = mapped_column(Text, default="")
+    priority: Mapped[int] = mapped_column(default=3)  # workflow.domain.states.Priority
+    # Why a person wants it ended; whoever holds it, or the reconciler, does so.
+    cancel_reason: Mapped[str | None] = mapped_column(Text)
     created_at: Mapped[datetime]
     started_at: Mapped[datetime | None]
     ended_at: Mapped[datetime | None]
@@ -408,8 +444,98 @@ class QuarantineRow(Table):
     reason: Mapped[str] = mapped_column(Text)
     path: Mapped[str] = mapped_column(Text, default="")
     study_instance_uid: Mapped[str | None] = mapped_column(UID, index=True)
+    # Of a conflict: how its objects (rows of `conflict`) differ from what was received first; else "".
+    difference: Mapped[str] = mapped_column(String(32), default="")
     kept_at: Mapped[datetime]
     resolved_at: Mapped[datetime | None]
+
+
+class BoardEntryRow(Table):
+    """A patient on the list of a tumour board; a board is the day that has some."""
+
+    __tablename__ = "board_entry"
+    __table_args__ = (UniqueConstraint("board_day", "patient_key"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    board_day: Mapped[date] = mapped_column(Date, index=True)
+    patient_key: Mapped[int] = mapped_column(ForeignKey("patient.id"), index=True)
+    place: Mapped[int]
+    priority: Mapped[str] = mapped_column(String(16))
+    question: Mapped[str] = mapped_column(Text, default="")
+    added_by: Mapped[str] = mapped_column(String(64))
+    added_at: Mapped[datetime]
+
+
+class BoardPacketRow(Table):
+    """A frozen packet of a patient, or of a day's list. Its content is never changed."""
+
+    __tablename__ = "board_packet"
+    # The subject is the patient's key, or "list".
+    __table_args__ = (UniqueConstraint("board_day", "subject", "version"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    board_day: Mapped[date] = mapped_column(Date, index=True)
+    subject: Mapped[str] = mapped_column(String(24))
+    patient_key: Mapped[int | None] = mapped_column(ForeignKey("patient.id"))
+    version: Mapped[int]
+    sha256: Mapped[str] = mapped_column(String(64))
+    content: Mapped[dict[str, Any]]  # what the digest is of; a list's names its members
+    frozen: Mapped[dict[str, Any]] = mapped_column(deferred=True)  # timeline.json and where pictures are
+    made_by: Mapped[str] = mapped_column(String(64))
+    made_at: Mapped[datetime]
+    state: Mapped[str] = mapped_column(String(16), default="WAITING")
+    reason: Mapped[str] = mapped_column(Text, default="")
+    folder: Mapped[str] = mapped_column(Text, default="")
+    files: Mapped[list[Any]]
+
+
+class PriorSearchRow(Table):
+    """A study whose priors were looked for in the PACS, once; what was passed over has its reason."""
+
+    __tablename__ = "prior_search"
+
+    study_id: Mapped[int] = mapped_column(ForeignKey("study.id"), primary_key=True)
+    patient_key: Mapped[int] = mapped_column(ForeignKey("patient.id"), index=True)
+    source: Mapped[str] = mapped_column(String(128), default="")
+    asked_at: Mapped[datetime]
+    answered_at: Mapped[datetime | None]
+    passed_over: Mapped[list[Any]] = mapped_column(default=list)
+
+
+class PriorStudyRow(Table):
+    """An earlier study of a patient that is fetched from the PACS: workflow.domain.priors.PriorState."""
+
+    __tablename__ = "prior_study"
+    __table_args__ = (UniqueConstraint("patient_key", "study_instance_uid", name="uq_prior_study"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    patient_key: Mapped[int] = mapped_column(ForeignKey("patient.id"))
+    study_instance_uid: Mapped[str] = mapped_column(UID, index=True)
+    study_date: Mapped[date | None] = mapped_column(Date)
+    description: Mapped[str] = mapped_column(Text, default="")
+    instance_count: Mapped[int | None]
+    reason: Mapped[str] = mapped_column(Text, default="")
+    state: Mapped[str] = mapped_column(String(16), default="WANTED")
+    error: Mapped[str] = mapped_column(Text, default="")
+    wanted_at: Mapped[datetime]
+
+
+class ConflictRow(Table):
+    """Another content for an instance or a study that is there, and what a person decided about it."""
+
+    __tablename__ = "conflict"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    quarantine_id: Mapped[int] = mapped_column(ForeignKey("quarantine.id"), index=True)
+    sop_instance_uid: Mapped[str] = mapped_column(UID, index=True)
+    sha256: Mapped[str] = mapped_column(String(64), unique=True)
+    received: Mapped[dict[str, Any]]  # the columns of the instance that it becomes if it is taken
+    identity: Mapped[dict[str, Any]]  # whose it says that it is
+    about: Mapped[dict[str, Any]]  # what it says of its study
+    keywords: Mapped[list[Any]]  # attributes whose values differ
+    kept_at: Mapped[datetime]
+    decision: Mapped[str] = mapped_column(String(16), default="")  # taken, left, replaced
+    decided_at: Mapped[datetime | None]
 
 
 class CursorRow(Table):
@@ -419,6 +545,20 @@ class CursorRow(Table):
 
     name: Mapped[str] = mapped_column(String(64), primary_key=True)
     value: Mapped[int]
+
+
+class PatientEventRow(Table):
+    """What happened to a patient on a day, as a reader noted it; no result depends on it."""
+
+    __tablename__ = "patient_event"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    patient_key: Mapped[int] = mapped_column(ForeignKey("patient.id"), index=True)
+    day: Mapped[date] = mapped_column(Date)
+    kind: Mapped[str] = mapped_column(String(16))  # workflow.domain.events.EventKind
+    text: Mapped[str] = mapped_column(Text, default="")
+    author: Mapped[str] = mapped_column(String(64))
+    created_at: Mapped[datetime]
 
 
 class AuditRow(Table):
@@ -432,3 +572,41 @@ class AuditRow(Table):
     action: Mapped[str] = mapped_column(String(48))
     object: Mapped[str] = mapped_column(String(128))
     detail: Mapped[dict[str, Any]]
+
+
+class AccountRow(Table):
+    """A person who may come in. Never deleted: what was signed names its signer. (`user` is SQL's.)"""
+
+    __tablename__ = "account"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    name: Mapped[str] = mapped_column(String(64), unique=True)
+    full_name: Mapped[str] = mapped_column(Text, default="")
+    roles: Mapped[list[Any]]  # values of workflow.domain.users.UserRole
+    password_hash: Mapped[str] = mapped_column(Text)  # argon2id, its parameters and salt included
+    is_disabled: Mapped[bool] = mapped_column(default=False)
+    created_at: Mapped[datetime]
+
+
+class LoginSessionRow(Table):
+    """A browser that logged in. Its token is nowhere here: who reads this table can't come in with it."""
+
+    __tablename__ = "login_session"
+
+    token_sha256: Mapped[str] = mapped_column(String(64), primary_key=True)
+    account_id: Mapped[int] = mapped_column(ForeignKey("account.id"), index=True)
+    created_at: Mapped[datetime] = mapped_column(index=True)
+    last_seen_at: Mapped[datetime]
+    account: Mapped[AccountRow] = relationship(lazy="joined")
+
+
+class FailedLoginsRow(Table):
+    """Failed attempts in a row, for a name (whether or not it is an account's) or from an address."""
+
+    __tablename__ = "failed_logins"
+
+    # "name:" with its SHA-256, as people type passwords into that field, or "address:" with the address.
+    of: Mapped[str] = mapped_column(String(80), primary_key=True)
+    count: Mapped[int]
+    last_at: Mapped[datetime] = mapped_column(index=True)
+    locked_until: Mapped[datetime | None]

@@ -10,25 +10,25 @@ import json
 import re
 import threading
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from workflow.domain.drawing import MarkedLesion
 from workflow.domain.errors import UnsuitableInputError
 from workflow.domain.lesion import LesionPrompt, PromptsRead
 from workflow.domain.patient import PatientIdentity
 from workflow.domain.report import TimePointReport
 from workflow.domain.series import SeriesDescription
 from workflow.domain.study_facts import InstanceDate, StudyFacts, study_facts
-from workflow.ports import ImageStack, WrittenObject, WrittenResults
+from workflow.ports import ImageStack, Recognise, WrittenObject, WrittenResults
 from workflow.settings import Settings
 
 if TYPE_CHECKING:
     from pydicom import Dataset
 
-    from dicom_io.headers import InstanceHeader
     from dicom_io.results import InstanceReference, KeyImage, ResultSettings
     from dicom_io.volumes import SeriesVolume
 
@@ -49,7 +49,7 @@ class DicomImages:
         """See `workflow.ports.ImageReader.patient`."""
         from dicom_io.headers import read_header
 
-        return _identity(read_header(path))
+        return read_header(path).identity
 
     def study_facts(self, paths: Sequence[Path], today: date | None = None) -> StudyFacts:
         """See `workflow.ports.ImageReader.study_facts`."""
@@ -66,7 +66,7 @@ class DicomImages:
             for header in headers
             for keyword, day, at in header.dates
         ]
-        facts = study_facts([_identity(header) for header in headers], dates, today)
+        facts = study_facts([header.identity for header in headers], dates, today)
         return replace(facts, doubts=(*facts.doubts, *damaged))
 
     def pixel_digests(self, paths: Sequence[Path]) -> dict[Path, str]:
@@ -111,20 +111,37 @@ class DicomPrompts:
 
         return referenced_uids(path)
 
-    def read(self, objects: Sequence[Path], images: Sequence[Path]) -> PromptsRead:
+    def read(
+        self,
+        objects: Sequence[Path],
+        images: Sequence[Path],
+        *,
+        recognise: Recognise | None = None,
+        labels: Collection[str] = (),
+    ) -> PromptsRead:
         """See `workflow.ports.PromptReader.read`."""
         from dicom_io.prompts import LesionRules, read_visit_prompts
 
         rules = LesionRules(
-            always=frozenset(self._settings.always),
+            always=frozenset(self._settings.always) | frozenset(labels),
             never=frozenset(self._settings.never),
             nodes_are_lesions=self._settings.nodes_are_lesions,
             fraction=self._settings.fraction,
         )
-        read = read_visit_prompts(objects, images, rules=rules)
+        read = read_visit_prompts(objects, images, rules=rules, recognise=recognise)
         notes = list(read.notes)
         prompts = tuple(replace(one, prompt=_with_valid_uid(one.prompt, notes)) for one in read.prompts)
         return replace(read, prompts=prompts, notes=tuple(notes))
+
+
+class DicomMarks:
+    """A reader's marks as measurement reports."""
+
+    def write(self, lesion: MarkedLesion, image: ImageStack) -> bytes:
+        """See `workflow.ports.MarkWriter.write`."""
+        from dicom_io.marks import marks_report
+
+        return marks_report(lesion, _series_volume(image))
 
 
 class DicomResults:
@@ -143,7 +160,7 @@ class DicomResults:
     ) -> WrittenResults:
         """See `workflow.ports.ResultWriter.write`."""
         from dicom_io.parsing import quiet
-        from dicom_io.results import build_results, evidence_of, validate
+        from dicom_io.results import build_results, evidence_of, render_overview, role_of, validate
 
         sources = [_series_volume(image) for image in images]
         earlier = [r for made in prior for r in evidence_of(_reference(made), made.path)]
@@ -159,6 +176,11 @@ class DicomResults:
             checked = validate(results)
         for uid, picture in results.pictures.items():
             (folder / f"{uid}.png").write_bytes(picture.png())
+        for number, seen in enumerate(results.visit.volumes, start=1):
+            drawn = render_overview(
+                seen.images.volume, seen.lesions, modality=seen.images.source.series.modality
+            )
+            (folder / f"{role_of('overview', number)}.png").write_bytes(drawn)
         return WrittenResults(
             objects=tuple(_written(role, made, folder) for role, made in results.by_role.items()),
             errors=tuple(f"{f.check.value}: {f.message}" for f in checked.findings),
@@ -198,16 +220,6 @@ class DicomResults:
             writes_key_images=self._settings.secondary_capture,
             writes_presentation_state=self._settings.presentation_state,
         )
-
-
-def _identity(header: InstanceHeader) -> PatientIdentity:
-    return PatientIdentity(
-        patient_id=header.patient_id,
-        issuer_of_patient_id=header.issuer_of_patient_id,
-        patient_name=header.patient_name,
-        birth_date=header.patient_birth_date,
-        sex=header.patient_sex,
-    )
 
 
 def _with_valid_uid(prompt: LesionPrompt, notes: list[str]) -> LesionPrompt:
@@ -259,3 +271,19 @@ def _written(role: str, made: Dataset, folder: Path) -> WrittenObject:
         series_instance_uid=str(made.SeriesInstanceUID),
         study_instance_uid=str(made.StudyInstanceUID),
     )
+
+
+class DicomResultReader:
+    """The port `workflow.ports.ResultReader` on files."""
+
+    def document(self, path: Path) -> bytes | None:
+        """See `workflow.ports.ResultReader.document`."""
+        from dicom_io.shown import pages_of
+
+        return pages_of(path)
+
+    def field_mm(self, path: Path) -> float | None:
+        """See `workflow.ports.ResultReader.field_mm`."""
+        from dicom_io.shown import field_mm_of
+
+        return field_mm_of(path)

@@ -55,6 +55,7 @@ VERTICAL_PIXEL_SPACING = codes.DCM.VerticalPixelSpacing
 PIXELS = Code("{pixels}", "UCUM", "Pixels")
 LANGUAGE = codes.DCM.LanguageOfContentItemAndDescendants
 ENGLISH = Code("en", "RFC5646", "English")
+IMAGING_PROCEDURE = Code("363679005", "SCT", "Imaging procedure")
 PROCEDURE_REPORTED = codes.DCM.ProcedureReported
 COMMENT = codes.DCM.Comment
 SHORT_LABEL = Code("125309", "DCM", "Short label")
@@ -145,6 +146,9 @@ LESION_STATES: Final[Mapping[str, Code]] = {
     "not_evaluable": private("NOTEVALUABLE", "Not evaluable"),
     "tracking_failed": private("TRACKINGFAILED", "Tracking failed"),
 }
+# A point that a reader set beside the lesion, to say what is not part of it: no standard code says that.
+MARK_LIES = private("MARKLIES", "Place of the Mark")
+OUTSIDE_LESION = private("OUTSIDELESION", "Outside the Lesion")
 LESION_REASON = private("LESIONREASON", "Reason for Lesion State")
 QUALITY_FLAG = private("QUALITYFLAG", "Quality Flag")
 REJECTED = private("REJECTED", "Rejected by a reader: no lesion")

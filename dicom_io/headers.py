@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, datetime, time
 from pathlib import Path
 
@@ -11,6 +11,7 @@ from pydicom import Dataset
 
 from dicom_io.parsing import Attributes, parse, quiet
 from workflow.domain.errors import UnsuitableInputError
+from workflow.domain.patient import PatientIdentity
 
 MEDIA_STORAGE_DIRECTORY = "1.2.840.10008.1.3.10"
 _DRAWN_MODALITIES = ("SEG", "RTDOSE")
@@ -62,6 +63,17 @@ class InstanceHeader:
         return self.has_pixels and self.modality not in _DRAWN_MODALITIES
 
     @property
+    def identity(self) -> PatientIdentity:
+        """Whose it says that it is."""
+        return PatientIdentity(
+            patient_id=self.patient_id,
+            issuer_of_patient_id=self.issuer_of_patient_id,
+            patient_name=self.patient_name,
+            birth_date=self.patient_birth_date,
+            sex=self.patient_sex,
+        )
+
+    @property
     def patient_key(self) -> tuple[str, str]:
         """(PatientID, IssuerOfPatientID): what patients are matched on."""
         return self.patient_id, self.issuer_of_patient_id
@@ -84,29 +96,17 @@ def read_header(path: Path) -> InstanceHeader:
 def header_of(dataset: Dataset, path: Path) -> InstanceHeader:
     """The identity that a parsed dataset carries; `path` is where it lies (or will lie)."""
     meta = getattr(dataset, "file_meta", None)
-    media = Attributes(meta if meta is not None else Dataset(), str(path))
-    if media.text("MediaStorageSOPClassUID") == MEDIA_STORAGE_DIRECTORY:
-        raise UnsuitableInputError(f"{path}: a DICOMDIR lists images and holds none; give the files it lists")
+    meta = meta if meta is not None else Dataset()
+    refuse_directory(meta, str(path))
     attributes = Attributes(dataset, str(path))
-    return InstanceHeader(
-        path=path,
-        sop_class_uid=_uid(attributes, "SOPClassUID"),
-        sop_instance_uid=_uid(attributes, "SOPInstanceUID"),
-        study_instance_uid=_uid(attributes, "StudyInstanceUID"),
-        series_instance_uid=_uid(attributes, "SeriesInstanceUID"),
-        transfer_syntax_uid=media.text("TransferSyntaxUID"),
+    transfer_syntax_uid = Attributes(meta, str(path)).text("TransferSyntaxUID")
+    identifying = identifying_header(dataset, path, transfer_syntax_uid)
+    return replace(
+        identifying,
         frame_of_reference_uid=attributes.text("FrameOfReferenceUID") or None,
-        modality=attributes.text("Modality"),
-        patient_id=attributes.text("PatientID"),
-        issuer_of_patient_id=attributes.text("IssuerOfPatientID"),
-        patient_name=attributes.text("PatientName"),
-        patient_birth_date=attributes.date("PatientBirthDate"),
-        patient_sex=attributes.text("PatientSex"),
         study_id=attributes.text("StudyID"),
-        accession_number=attributes.text("AccessionNumber"),
         study_at=attributes.moment("StudyDate", "StudyTime"),
         dates=_dates(attributes),
-        study_description=attributes.text("StudyDescription"),
         series_number=attributes.integer("SeriesNumber"),
         series_description=attributes.text("SeriesDescription"),
         instance_number=attributes.integer("InstanceNumber"),
@@ -116,6 +116,43 @@ def header_of(dataset: Dataset, path: Path) -> InstanceHeader:
         specific_character_set=attributes.values("SpecificCharacterSet"),
         has_pixels=attributes.has("Rows") and attributes.has("Columns"),
     )
+
+
+def identifying_header(dataset: Dataset, path: Path, transfer_syntax_uid: str) -> InstanceHeader:
+    """Which instance a dataset is, of whom, and what it says of its study; the rest of the header is unset.
+
+    All of it stands before (0020,000E), so a data set that begins with that much is enough.
+
+    Raises
+    ------
+    UnsuitableInputError
+        If one of the four UIDs is missing or none.
+    """
+    attributes = Attributes(dataset, str(path))
+    return InstanceHeader(
+        path=path,
+        sop_class_uid=_uid(attributes, "SOPClassUID"),
+        sop_instance_uid=_uid(attributes, "SOPInstanceUID"),
+        study_instance_uid=_uid(attributes, "StudyInstanceUID"),
+        series_instance_uid=_uid(attributes, "SeriesInstanceUID"),
+        transfer_syntax_uid=transfer_syntax_uid,
+        modality=attributes.text("Modality"),
+        patient_id=attributes.text("PatientID"),
+        issuer_of_patient_id=attributes.text("IssuerOfPatientID"),
+        patient_name=attributes.text("PatientName"),
+        patient_birth_date=attributes.date("PatientBirthDate"),
+        patient_sex=attributes.text("PatientSex"),
+        accession_number=attributes.text("AccessionNumber"),
+        study_description=attributes.text("StudyDescription"),
+    )
+
+
+def refuse_directory(meta: Dataset, where: str) -> None:
+    """Refuse a DICOMDIR by its file meta information."""
+    if Attributes(meta, where).text("MediaStorageSOPClassUID") == MEDIA_STORAGE_DIRECTORY:
+        raise UnsuitableInputError(
+            f"{where}: a DICOMDIR lists images and holds none; give the files it lists"
+        )
 
 
 def _dates(attributes: Attributes) -> tuple[tuple[str, date, time | None], ...]:

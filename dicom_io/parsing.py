@@ -21,7 +21,7 @@ from pydicom import Dataset, dcmread
 from pydicom.errors import BytesLengthException, InvalidDicomError
 from pydicom.tag import BaseTag, Tag
 
-from workflow.domain.errors import TransientError, UnsuitableInputError
+from workflow.domain.errors import TransientError, UnsuitableInputError, WorkflowError
 
 # What pydicom and the codecs raise on bytes that are not what they claim to be. Listed one by one
 # so that anything else (a bug of ours) is still seen as a bug.
@@ -89,25 +89,20 @@ def parse(path: Path, *, with_pixels: bool = False) -> tuple[Dataset, int]:
     TransientError
         If the storage failed.
     """
-    try:
-        with path.open("rb") as file:
-            _refuse_inflation(file, path)
-            dataset = dcmread(file, stop_before_pixels=not with_pixels)
-            return dataset, file.tell()
-    except (FileNotFoundError, IsADirectoryError, NotADirectoryError, PermissionError) as error:
-        raise UnsuitableInputError(f"{path}: can't be opened ({error.strerror}); check the path") from error
-    except InvalidDicomError as error:
-        raise UnsuitableInputError(
-            f"{path}: not a DICOM file (PS3.10: no preamble with the prefix DICM); leave it out"
-        ) from error
-    except OSError as error:
-        if error.errno in _STORAGE_FAILURES:
-            raise TransientError(
-                f"{path}: the storage failed ({error.strerror}); it is read again"
+    with reading(path):
+        try:
+            with path.open("rb") as file:
+                _refuse_inflation(file, path)
+                dataset = dcmread(file, stop_before_pixels=not with_pixels)
+                return dataset, file.tell()
+        except (FileNotFoundError, IsADirectoryError, NotADirectoryError, PermissionError) as error:
+            raise UnsuitableInputError(
+                f"{path}: can't be opened ({error.strerror}); check the path"
             ) from error
-        raise broken(path, error) from error
-    except PARSER_FAILURES as error:
-        raise broken(path, error) from error
+        except InvalidDicomError as error:
+            raise UnsuitableInputError(
+                f"{path}: not a DICOM file (PS3.10: no preamble with the prefix DICM); leave it out"
+            ) from error
 
 
 def _refuse_inflation(file: BinaryIO, path: Path) -> None:
@@ -129,7 +124,35 @@ def _refuse_inflation(file: BinaryIO, path: Path) -> None:
     file.seek(0)
 
 
-def broken(path: Path, error: Exception) -> UnsuitableInputError:
+@contextmanager
+def reading(path: Path | str) -> Iterator[None]:
+    """The one guard around every access to what a received object holds, lazy decoding included.
+
+    Whatever parsers, decoders and their extensions raise (a Rust panic is a BaseException) becomes a named
+    reason with the object in it; what was named already, and a request to end, pass.
+
+    Raises
+    ------
+    UnsuitableInputError
+        If the object can't be used; the message names it and quotes nothing of it.
+    TransientError
+        If the storage failed.
+    """
+    try:
+        yield
+    except (WorkflowError, KeyboardInterrupt, SystemExit, GeneratorExit):
+        raise
+    except OSError as error:
+        if error.errno in _STORAGE_FAILURES:
+            raise TransientError(
+                f"{path}: the storage failed ({error.strerror}); it is read again"
+            ) from error
+        raise broken(path, error) from error
+    except BaseException as error:
+        raise broken(path, error) from error
+
+
+def broken(path: Path | str, error: BaseException) -> UnsuitableInputError:
     """Say that a file is damaged. The parser's own words are left out: they may quote the patient."""
     return UnsuitableInputError(
         f"{path}: damaged or truncated DICOM ({type(error).__name__}); have it sent again"

@@ -1,15 +1,10 @@
-"""DICOM servers: the listener that receives studies, and the archive that stands in for a PACS."""
+"""The archive that stands in for a PACS, on the loopback address."""
 
 from __future__ import annotations
 
-import hashlib
 import logging
-import os
-import secrets
-import shutil
 import ssl
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,9 +14,8 @@ from pynetdicom import AE, ALL_TRANSFER_SYNTAXES, AllStoragePresentationContexts
 from pynetdicom.sop_class import StudyRootQueryRetrieveInformationModelFind, Verification
 from pynetdicom.transport import ThreadedAssociationServer
 
-from dicom_io.headers import InstanceHeader, read_header
-from dicom_io.parsing import quiet
-from workflow.domain.errors import TransientError, UnsuitableInputError, WorkflowError
+from dicom_io.keeping import discard_unfinished, keep_file
+from workflow.domain.errors import TransientError, UnsuitableInputError
 
 log = logging.getLogger(__name__)
 
@@ -30,145 +24,6 @@ SUCCESS, OUT_OF_RESOURCES, CANNOT_UNDERSTAND = 0x0000, 0xA700, 0xC000
 
 # Storage classes that pynetdicom does not know yet (label map SEG among them) are accepted too.
 _config.UNRESTRICTED_STORAGE_SERVICE = True
-
-
-@dataclass(frozen=True, kw_only=True)
-class ReceivedFile:
-    """An instance on disk: its header, its file, and the digest of the bytes as they came."""
-
-    header: InstanceHeader
-    path: Path
-    sha256: str
-    size: int
-    source: str
-
-
-def file_digest(path: Path) -> str:
-    """SHA-256 of the data set as it was sent: the file less preamble and file meta information.
-
-    The meta information names whoever wrote the file; the same instance received twice through
-    different ways has the same digest, and only a change of content gives another.
-    """
-    with path.open("rb") as file, quiet():
-        pydicom.filereader.read_preamble(file, force=False)
-        pydicom.filereader._read_file_meta_info(file)
-        digest = hashlib.sha256()
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
-
-
-def keep_file(content: bytes, folder: Path, source: str) -> ReceivedFile:
-    """Write an instance's bytes, unchanged, where they survive a crash: temporary name, fsync, rename.
-
-    Raises
-    ------
-    UnsuitableInputError
-        If the bytes are no DICOM instance. They are kept under `folder`/rejected and the message says where.
-    OSError
-        If the disk refuses.
-    """
-    incoming = folder / "incoming"
-    incoming.mkdir(parents=True, exist_ok=True)
-    temporary = incoming / f"{secrets.token_hex(8)}.part"
-    with temporary.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    try:
-        header = read_header(temporary)
-        sha256 = file_digest(temporary)
-    except UnsuitableInputError as error:
-        rejected = folder / "rejected" / f"{hashlib.sha256(content).hexdigest()[:16]}.dcm"
-        rejected.parent.mkdir(exist_ok=True)
-        temporary.replace(rejected)
-        reason = str(error).replace(str(temporary), f"an object from {source}")
-        raise UnsuitableInputError(f"{reason} (kept as {rejected})") from error
-    # The digest in the name: an instance that comes again with other content loses nothing.
-    final = folder / header.study_instance_uid / header.series_instance_uid
-    changed = {final, *(part.parent for part in (final, final.parent) if not part.exists())}
-    final.mkdir(parents=True, exist_ok=True)
-    path = final / f"{header.sop_instance_uid}-{sha256[:8]}.dcm"
-    temporary.replace(path)
-    for part in changed:  # a folder's entry outlives a power cut like a file's content
-        _sync_folder(part)
-    return ReceivedFile(
-        header=InstanceHeader(**{**vars(header), "path": path}),
-        path=path,
-        sha256=sha256,
-        size=len(content),
-        source=source,
-    )
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def discard_unfinished(folder: Path, older_than_s: float = 3600.0) -> int:
-    """Remove what a process that was killed while writing left; nobody was told that it was kept."""
-    left = [
-        part
-        for part in (folder / "incoming").glob("*.part")
-        if time.time() - part.stat().st_mtime > older_than_s
-    ]
-    for part in left:
-        part.unlink(missing_ok=True)
-    return len(left)
-
-
-def serve_listener(
-    *,
-    ae_title: str,
-    host: str,
-    port: int,
-    folder: Path,
-    allowed_calling_ae_titles: tuple[str, ...],
-    on_received: Callable[[ReceivedFile], object],
-    on_rejected: Callable[[str, str], None],
-    maximum_associations: int = 16,
-    minimum_free_mb: int = 1024,
-    tls: ssl.SSLContext | None = None,
-) -> ThreadedAssociationServer:
-    """Start the listener: C-ECHO, and C-STORE of every storage class in every transfer syntax.
-
-    `on_received` records an instance and returns when that is durable: only then is success answered.
-    `on_rejected(source, reason)` is told of objects that could not be read. Pixels are never decoded.
-    A calling AE title that is not allowed is refused; with none allowed, nobody may send. `tls` is made by
-    `dicom_io.tls.listener_context`; without it the listener speaks plain DICOM.
-
-    Raises
-    ------
-    TransientError
-        If the port is taken.
-    """
-
-    def store(event: evt.Event) -> int:
-        source = str(event.assoc.requestor.ae_title).strip()
-        if shutil.disk_usage(folder).free < minimum_free_mb << 20:
-            log.error(
-                "less than %d MB are free in %s: the sender is asked to try later", minimum_free_mb, folder
-            )
-            return OUT_OF_RESOURCES
-        try:
-            on_received(keep_file(event.encoded_dataset(), folder, source))
-        except UnsuitableInputError as error:
-            log.warning("%s", error)
-            on_rejected(source, str(error))
-            return CANNOT_UNDERSTAND
-        except (OSError, WorkflowError):
-            log.exception("an instance from %s was not kept; the sender is asked to try later", source)
-            return OUT_OF_RESOURCES
-        return SUCCESS
-
-    folder.mkdir(parents=True, exist_ok=True)
-    discard_unfinished(folder)
-    ae = _application_entity(ae_title, allowed_calling_ae_titles, maximum_associations)
-    return _start(ae, host, port, [(evt.EVT_C_STORE, store)], tls)
 
 
 @dataclass(frozen=True)
@@ -267,24 +122,15 @@ def serve_archive(
 
     folder.mkdir(parents=True, exist_ok=True)
     discard_unfinished(folder)
-    ae = _application_entity(ae_title, None, 16)
-    ae.add_supported_context(StudyRootQueryRetrieveInformationModelFind)
-    return _start(ae, host, port, [(evt.EVT_C_STORE, store), (evt.EVT_C_FIND, find)], tls)
-
-
-def _application_entity(title: str, allowed: tuple[str, ...] | None, maximum_associations: int) -> AE:
-    ae = AE(ae_title=title)
+    ae = AE(ae_title=ae_title)
     ae.maximum_pdu_size = 0  # unlimited: a third faster than the default 16 kB
-    ae.maximum_associations = maximum_associations
+    ae.maximum_associations = 16
     ae.network_timeout, ae.acse_timeout, ae.dimse_timeout = 60, 30, 120
-    ae.require_called_aet = False
-    if allowed is not None:
-        # An empty list means "anybody" to pynetdicom; a title that nobody has means "nobody".
-        ae.require_calling_aet = list(allowed) or [secrets.token_hex(8)]
     ae.add_supported_context(Verification)
     for context in AllStoragePresentationContexts:
         ae.add_supported_context(context.abstract_syntax, ALL_TRANSFER_SYNTAXES)
-    return ae
+    ae.add_supported_context(StudyRootQueryRetrieveInformationModelFind)
+    return _start(ae, host, port, [(evt.EVT_C_STORE, store), (evt.EVT_C_FIND, find)], tls)
 
 
 def _start(

@@ -366,6 +366,14 @@ class Hospital:
         """Files arrive."""
         return import_files(list(dicom_files([folder])), self.context)
 
+    def take(self) -> int:
+        """A person takes whatever came with other content; return how many instances that are."""
+        reception = self.context.reception
+        return sum(
+            reception.decide_conflict(kept.key, take=True, by="Roe", reason="corrected in the PACS")
+            for kept in reception.conflicts()
+        )
+
     def work(self) -> None:
         """Do all that is to be done.
 

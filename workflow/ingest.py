@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
-from datetime import timedelta
+from dataclasses import dataclass, replace
+from datetime import date, timedelta
 
 from workflow.domain.errors import TransientError, UnsuitableInputError
 from workflow.domain.patient import Likeness, compare, why_not_same
@@ -74,7 +74,7 @@ def ingest(job: Job, context: Context) -> None:
     """
     study = context.reception.study(int(job.subject))
     try:
-        facts = context.images.study_facts([f.path for f in study.files], context.clock().date())
+        facts = _facts(study, context)
         patient, remark = _whose(facts, context)
         job.report_progress(0.2, "reading headers")
         placement = _placement(study, facts, patient, remark, context)
@@ -82,6 +82,8 @@ def ingest(job: Job, context: Context) -> None:
         context.reception.quarantine(study.key, str(error))
         raise
     context.reception.place(study.key, placement)
+    if context.prior_source is not None and placement.revision is not None:
+        context.priors.ask(study.key)
     if placement.refusal:
         raise UnsuitableInputError(placement.refusal)
 
@@ -91,7 +93,50 @@ def fail(job: Job, reason: str, context: Context) -> None:
     context.reception.quarantine(int(job.subject), f"ingest failed: {reason}", unless_kept=True)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """What ingest would find out about a study and do with it. `refusal` would keep it for a person."""
+
+    patient_id: str
+    is_known_patient: bool
+    study_date: date | None
+    dated_by: str
+    choice: str
+    series: tuple[Mapping[str, object], ...]
+    doubts: tuple[str, ...]
+    refusal: str
+
+
+def plan(study_key: int, context: Context) -> Plan:
+    """Look at a received study as `ingest` does, and change nothing."""
+    study = context.reception.study(study_key)
+    facts = _facts(study, context)
+    patient, refusal = None, ""
+    try:
+        patient, _ = _whose(facts, context)
+    except UnsuitableInputError as error:
+        refusal = str(error)
+    seen = _seen(study, facts, context)
+    return Plan(
+        patient_id=facts.identities[0].patient_id if facts.identities else "",
+        is_known_patient=patient is not None,
+        study_date=facts.study_date,
+        dated_by=facts.dated_by,
+        choice=seen.choice.reason if seen.choice else "",
+        series=tuple(_line(scored) for scored in seen.choice.scores) if seen.choice else (),
+        doubts=(*facts.doubts, *_repeated(study)),
+        refusal=refusal or seen.refusal,
+    )
+
+
 # ---------------------------------------------------------------- whose
+
+
+def _facts(study: ReceivedStudy, context: Context) -> StudyFacts:
+    # Whose the marks are that somebody stored here was compared with the study then; viewers leave out
+    # half of what identifies a patient.
+    speaking = [f for f in study.files if not (f.stored_by and f.modality in PROMPT_MODALITIES)]
+    return context.images.study_facts([f.path for f in speaking], context.clock().date())
 
 
 def _whose(facts: StudyFacts, context: Context) -> tuple[KnownPatient | None, str]:
@@ -131,6 +176,28 @@ def _whose(facts: StudyFacts, context: Context) -> tuple[KnownPatient | None, st
 # ---------------------------------------------------------------- what
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Seen:
+    """What of a study is images and marks, what can be measured, and why it would be kept, "" if not."""
+
+    images: Sequence[ReceivedFile]
+    marks: Sequence[ReceivedFile]
+    series: Sequence[SeriesDescription]
+    choice: SeriesChoice | None
+    refusal: str
+
+
+def _seen(study: ReceivedStudy, facts: StudyFacts, context: Context) -> _Seen:
+    images = [f for f in study.files if f.modality not in PROMPT_MODALITIES]
+    series = context.images.describe_study([f.path for f in images]) if images else []
+    marks = [f for f in study.files if f.modality in PROMPT_MODALITIES]
+    choice = choose_series(series) if series else None
+    refusal = _why_not_measured(series, choice, has_marks=bool(marks))
+    if not refusal and facts.study_date is None and (images or marks):
+        refusal = "the study bears no date, and the day of receipt is none; have it corrected and sent again"
+    return _Seen(images=images, marks=marks, series=series, choice=choice, refusal=refusal)
+
+
 def _placement(
     study: ReceivedStudy,
     facts: StudyFacts,
@@ -138,18 +205,13 @@ def _placement(
     remark: str,
     context: Context,
 ) -> Placement:
-    images = [f for f in study.files if f.modality not in PROMPT_MODALITIES]
-    series = context.images.describe_study([f.path for f in images]) if images else []
-    marks = [f for f in study.files if f.modality in PROMPT_MODALITIES]
-    choice = choose_series(series) if series else None
-    digests = context.images.pixel_digests([f.path for f in images])
+    seen = _seen(study, facts, context)
+    choice = seen.choice
+    digests = context.images.pixel_digests([f.path for f in seen.images])
     original, copies = _copies(study, patient, frozenset(digests.values()), context)
-    refusal = _why_not_measured(series, choice, has_marks=bool(marks))
-    if not refusal and facts.study_date is None and (images or marks):
-        refusal = "the study bears no date, and the day of receipt is none; have it corrected and sent again"
     revision = None
-    if choice is not None and not refusal and choice.chosen is not None:
-        revision = _revision(study, series, choice, facts, context)
+    if choice is not None and not seen.refusal and choice.chosen is not None:
+        revision = _revision(study, seen.series, choice, facts, context)
         strangers = context.reception.strangers_with(digests.values(), patient.key if patient else None)
         notes = [*revision.notes, *([remark] if remark else [])]
         doubts = list(revision.doubts)
@@ -164,7 +226,7 @@ def _placement(
         dated_by=facts.dated_by,
         references={
             f.sop_instance_uid: sorted(context.prompts.refers_to(f.path))
-            for f in marks
+            for f in seen.marks
             if f.sop_instance_uid in study.unread
         },
         pixel_digests=digests,
@@ -172,7 +234,7 @@ def _placement(
         best=choice.chosen if choice else None,
         copy_of=original,
         copies=copies,
-        refusal=refusal,
+        refusal=seen.refusal,
     )
 
 
@@ -203,7 +265,12 @@ def _revision(
     if not study.is_complete:
         notes.append("the study was incomplete when it was processed")
     measured = measurable_stacks(series)
-    doubts = [*facts.doubts, *(doubt for one in measured for doubt in one.doubts), *_repeated(study)]
+    doubts = [
+        *facts.doubts,
+        *(doubt for one in measured for doubt in one.doubts),
+        *_repeated(study),
+        *study.kept,
+    ]
     return Revision(
         number=0,
         content_sha256=digest_of_parts(sorted(f.sha256 for f in study.files)),

@@ -106,11 +106,13 @@ def report_patient(job: Job, context: Context) -> None:
 
 def tell(record: PatientRecord, context: Context) -> list[Told]:
     """What is to be said about each visit that shows lesions, in order."""
+    return [tell_visit(record, visit, context) for visit in record.reported]
+
+
+def tell_visit(record: PatientRecord, visit: Visit, context: Context) -> Told:
+    """What is to be said about one visit that shows lesions."""
     protocol = protocol_of(context.settings.response)
-    return [
-        _tell(record, visit, assess_visit(record, visit, protocol, placed_decisions(record)), context)
-        for visit in record.reported
-    ]
+    return _tell(record, visit, assess_visit(record, visit, protocol, placed_decisions(record)), context)
 
 
 def _made_current(record: PatientRecord, told: Told) -> Changed | None:
@@ -359,6 +361,7 @@ def _lesion(
         confidence=seen.confidence,
         model=_model_of(seen),
         prompt_source=seen.prompt_source,
+        marked_by=seen.marked_by,
         reason=seen.reason,
         flags=seen.flags,
         expected_lps=seen.expected_lps,

@@ -303,11 +303,13 @@ _OF_ONE_VISIT = frozenset({
 def decisions_at(
     record: PatientRecord, visit: Visit, assessed: VisitAssessment
 ) -> tuple[ReportedDecision, ...]:
-    """What readers decided that shows at a visit, oldest first: who, when, why, and from what to what."""
+    """What readers changed that shows at a visit, oldest first: who, when, why, and from what to what."""
     day = record.day_of(visit).isoformat()
     seen = {o.tracking_uid: o for o in visit.observations}
     found = []
     for decision in in_force(placed_decisions(record)):
+        if decision.decision is Decision.CONFIRM:  # the signature says it
+            continue
         if decision.time_point is not None and decision.time_point > day:
             continue
         if decision.decision in _OF_ONE_VISIT and decision.time_point != day:

@@ -61,12 +61,15 @@ class Drawing:
         six for an ellipsoid (the ends of its three axes).
     surface
         Names the image (or frame of reference) it was drawn on: only what shares it can be one measurement.
+    is_positive
+        False for a point that was set beside the lesion.
     """
 
     kind: str  # "point", "line", "outline", "ellipsoid"
     points_lps: FloatArray
     surface: str
     role: Role = Role.UNKNOWN
+    is_positive: bool = True
 
     @property
     def length_mm(self) -> float:
@@ -257,7 +260,8 @@ def shapes_of(drawings: Sequence[Drawing]) -> tuple[PromptShape, ...]:
         shapes.append(LinePrompt(start_lps=start, end_lps=end, short_axis_lps=across))
     for drawing in drawings:
         if drawing.kind == "point":
-            shapes.append(PointPrompt(position_lps=as_point(drawing.points_lps[0])))
+            position = as_point(drawing.points_lps[0])
+            shapes.append(PointPrompt(position_lps=position, is_positive=drawing.is_positive))
         elif drawing.kind == "outline":
             shapes.append(OutlinePrompt(points_lps=tuple(map(as_point, drawing.points_lps))))
         elif drawing.kind == "ellipsoid":

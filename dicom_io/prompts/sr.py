@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from pydicom.sr.coding import Code
 
@@ -45,6 +45,8 @@ from workflow.domain.structures import structure_named
 # OHIF, Slim and dcmjs name the drawing tool in the tracking identifier: "Cornerstone3DTools@^0.1.0:Length".
 _TOOL_TAG = re.compile(r"cornerstone\w*@[^:]*:(?P<tool>\w+)(?::(?P<label>.*))?$", re.IGNORECASE)
 _COORDINATES = frozenset({"SCOORD", "SCOORD3D"})
+# What viewers write as the observer where they don't know who sits before them (dcmjs).
+_NOBODY = frozenset({"unknown^unknown", "unknown", "anonymous"})
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -209,6 +211,8 @@ class _Reader:
             return
         target = self.tree.resolve(node)
         drawings, home = self.drawings.read(target, measured_by=node.parent, tool=tool)
+        if _lies_outside(self._owner(node)):
+            drawings = [replace(one, is_positive=False) for one in drawings if one.kind == "point"]
         lesion.drawings += [PlacedDrawing(drawing=drawing, home=home) for drawing in drawings]
         measured = numeric_of(node.parent) if node.parent is not None else None
         if measured is not None and len(drawings) == 1:
@@ -364,6 +368,12 @@ def _tool(group: Node) -> str:
     return found["tool"].lower() if found else ""
 
 
+def _lies_outside(group: Node | None) -> bool:
+    """Whether a mark of ours says what is not part of the lesion."""
+    said = None if group is None else _code(group, codes.MARK_LIES)
+    return said is not None and said == codes.OUTSIDE_LESION
+
+
 def _tracking_id(group: Node) -> str | None:
     """The tracking identifier without a tool's tag; None where it was nothing but the tag."""
     identifier = _text(group, codes.TRACKING_IDENTIFIER)
@@ -407,7 +417,7 @@ def _observer(node: Node) -> str | None:
     for place in (node, *node.ancestors()):
         for concept in (codes.PERSON_OBSERVER_NAME, codes.DEVICE_OBSERVER_NAME):
             name = _text(place, concept)
-            if name:
+            if name and name.casefold() not in _NOBODY:
                 return name
     return None
 

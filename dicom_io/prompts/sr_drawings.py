@@ -42,7 +42,9 @@ class DrawingReader:
         UnreadItemError
             If it was drawn on a reformatted plane.
         """
-        if any(part in tool for part in _OTHER_TOOLS) or _is_angle(measured_by):
+        # A rectangle is no angle, whatever its name ends in.
+        is_other = _names(tool, _OTHER_TOOLS) and not _names(tool, _REGION_TOOLS)
+        if is_other or _is_angle(measured_by):
             raise UnsupportedItemError("an angle, a calibration or a key image shows no lesion")
         if _is_reformatted(node):
             raise UnreadItemError("it was drawn on a reformatted plane, not on the image it names")

@@ -96,7 +96,7 @@ def finish(result: Dataset, report: TimePointReport, images: SourceImages, momen
         if "ContributionDateTime" in item:
             item.ContributionDateTime = DT(moment)
     if uses_private_codes(result):
-        result.CodingSchemeIdentificationSequence = [_private_coding_scheme()]
+        result.CodingSchemeIdentificationSequence = [private_coding_scheme()]
     _set_character_set(result, images.character_set)
     result.file_meta.ImplementationClassUID = uids.IMPLEMENTATION_CLASS_UID
     result.file_meta.ImplementationVersionName = f"TUMORLINE_{__version__}"[:16]
@@ -132,7 +132,8 @@ def uses_private_codes(result: Dataset) -> bool:
     )
 
 
-def _private_coding_scheme() -> Dataset:
+def private_coding_scheme() -> Dataset:
+    """What an object that uses our own codes says of them (PS3.3 C.12.1.1.1)."""
     item = Dataset()
     item.CodingSchemeDesignator = codes.PRIVATE_CODING_SCHEME
     item.CodingSchemeUID = uids.uid_of("coding scheme", codes.PRIVATE_CODING_SCHEME)

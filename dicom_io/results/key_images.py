@@ -137,7 +137,7 @@ def render_locator(volume: Volume, image: KeyImage, lesion: ReportedLesion, *, m
     scale = _LOCATOR_PIXELS / max(height, width)
     size = max(1, round(width * scale)), max(1, round(height * scale))
     picture = Image.fromarray(grey).resize(size, Image.Resampling.BILINEAR).convert("RGB")
-    centre = _centre_ijk(volume, lesion, lesion.expected_lps)
+    centre = lesion_centre_ijk(volume, lesion)
     if centre is not None:
         x, y, half = centre[2] * column_mm * scale, centre[1] * row_mm * scale, image.field_mm * scale / 2
         pen = ImageDraw.Draw(picture)
@@ -182,6 +182,11 @@ class _SquareField:
         y = (row_column[:, 0] - self.centre_ijk[1]) * row_mm / self.mm_per_pixel + (self.size - 1) / 2
         x = (row_column[:, 1] - self.centre_ijk[2]) * column_mm / self.mm_per_pixel + (self.size - 1) / 2
         return np.stack([x, y], axis=1)
+
+
+def lesion_centre_ijk(volume: Volume, lesion: ReportedLesion) -> FloatArray | None:
+    """Where a lesion lies on its volume, indices (slice, row, column): measured, outlined or expected."""
+    return _centre_ijk(volume, lesion, lesion.expected_lps)
 
 
 def _centre_ijk(volume: Volume, lesion: ReportedLesion, centre_lps: Point | None) -> FloatArray | None:
@@ -255,7 +260,7 @@ def _write(picture: Any, lesion: ReportedLesion, grid: _SquareField) -> None:
     from PIL import ImageDraw
 
     pen, size = ImageDraw.Draw(picture), grid.size * 2
-    small, large = _font(size // 26), _font(size // 18)
+    small, large = label_font(size // 26), label_font(size // 18)
     margin = size // 40
 
     def say(x: float, y: float, words: str, anchor: str, font: Any = small, fill: RGB = _WHITE) -> None:
@@ -285,7 +290,8 @@ def direction_letter(direction_lps: FloatArray) -> str:
 
 
 @lru_cache(maxsize=8)
-def _font(size: int) -> Any:
+def label_font(size: int) -> Any:
+    """The font of what is written into pictures, `size` pixels high."""
     from PIL import ImageFont
 
     return ImageFont.truetype(str(font_path()), size)

@@ -125,7 +125,7 @@ def judgement_items(lesion: ReportedLesion, relationship: str = "CONTAINS") -> l
     elif lesion.response:
         items.append(text_item(codes.CURRENT_RESPONSE, lesion.response, relationship))
     if lesion.prompt_source:
-        items.append(text_item(codes.PROMPT_SOURCE, lesion.prompt_source, relationship))
+        items.append(_prompt_item(lesion, relationship))
     if lesion.reason:
         items.append(text_item(codes.LESION_REASON, lesion.reason, relationship))
     items += [text_item(codes.QUALITY_FLAG, flag.value, relationship) for flag in sorted(lesion.flags)]
@@ -133,15 +133,24 @@ def judgement_items(lesion: ReportedLesion, relationship: str = "CONTAINS") -> l
     return items
 
 
-def decision_item(decision: ReportedDecision, relationship: str = "CONTAINS") -> Any:
-    """What a reader decided, in one sentence, with the person and the time as a program reads them."""
+def _prompt_item(lesion: ReportedLesion, relationship: str) -> Any:
+    """What showed the lesion here, with whose mark it is."""
+    item = text_item(codes.PROMPT_SOURCE, lesion.prompt_source, relationship)
+    return extend(item, [_person_item(lesion.marked_by)]) if lesion.marked_by else item
+
+
+def _person_item(name: str) -> Any:
     from highdicom.sr import PnameContentItem
 
+    return PnameContentItem(codes.PERSON_OBSERVER_NAME, name, "HAS PROPERTIES")
+
+
+def decision_item(decision: ReportedDecision, relationship: str = "CONTAINS") -> Any:
+    """What a reader decided, in one sentence, with the person and the time as a program reads them."""
     item = text_item(codes.READERS_DECISION, said_of(decision), relationship)
     item.ObservationDateTime = DT(decision.at)
     if decision.by:
-        person = PnameContentItem(codes.PERSON_OBSERVER_NAME, decision.by, "HAS PROPERTIES")
-        extend(item, [person])
+        extend(item, [_person_item(decision.by)])
     return item
 
 

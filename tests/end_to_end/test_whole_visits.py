@@ -12,7 +12,7 @@ from pathlib import Path
 import pydicom
 import pytest
 from hospital import LEFT, Series, Sphere, Study
-from test_faults import Stack
+from whole_stack import Stack
 
 pytestmark = [
     pytest.mark.slow,

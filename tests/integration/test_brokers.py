@@ -16,7 +16,7 @@ import servers
 from hospital import rows
 from sqlalchemy import select
 
-from db.jobs import due_job_ids, enqueue
+from db.jobs import enqueue
 from db.tables import JobRow, PatientRow
 from workflow.bootstrap import build
 from workflow.domain.errors import TransientError
@@ -59,14 +59,12 @@ def worker(settings: Settings) -> Iterator[subprocess.Popen[bytes]]:
         servers.end(process)
 
 
-def _enqueue(context: Context, *subjects: str, stage: str = "timeline") -> list[int]:
+def _enqueue(context: Context, *subjects: str, stage: str = "timeline") -> None:
     """Work that is quickly done: the timeline of a patient without studies is empty."""
     with rows(context) as session:
         for subject in subjects:
             session.merge(PatientRow(id=int(subject), patient_id=subject))
-            enqueue(session, stage=stage, subject=subject, lane=f"p:{subject}", due_at=context.clock())
-    with rows(context) as session:
-        return due_job_ids(session, context.clock())
+            enqueue(session, stage=stage, subject=subject, lane=f"p:{subject}")
 
 
 def _states(context: Context, stage: str = "timeline") -> list[tuple[str, int]]:
@@ -85,14 +83,13 @@ def _wait_for(context: Context, count: int) -> None:
 @pytest.mark.parametrize("settings", BROKERS, indirect=True)
 def test_announced_jobs_are_done_once_however_often_they_are_announced(settings):
     context, app = build(settings), make_app(settings)
-    jobs = _enqueue(context, "101", "102", "103")
-    for _ in range(3):
-        announce(app, context, jobs)
+    _enqueue(context, "101", "102", "103")
+    announce(app, "pipeline", 9)
     with worker(settings):
         _wait_for(context, 3)
-        announce(app, context, jobs)
-        later = _enqueue(context, "104")
-        announce(app, context, later)
+        announce(app, "pipeline", 3)
+        _enqueue(context, "104")
+        announce(app, "pipeline", 1)
         _wait_for(context, 4)
     assert _states(context) == [("COMPLETED", 1)] * 4
     app.close()
@@ -104,7 +101,7 @@ def test_messages_that_are_lost_are_announced_again(settings, monkeypatch):
     monkeypatch.setattr(reconciler, "_ANNOUNCE_AGAIN_S", 0.5)
     context, app = build(settings), make_app(settings)
     _enqueue(context, "101", "102")
-    keeper = reconciler.Reconciler(context, lambda ids: announce(app, context, ids))
+    keeper = reconciler.Reconciler(context, lambda queue, count: announce(app, queue, count))
     keeper.tick()
     messages = list((settings.home / "broker" / "queue").iterdir())
     assert len(messages) == 2
@@ -123,11 +120,50 @@ def test_messages_that_are_lost_are_announced_again(settings, monkeypatch):
     app.close()
 
 
+@pytest.mark.xdist_group("folder broker")
+@pytest.mark.parametrize("settings", ["folder"], indirect=True)
+def test_a_worker_survives_half_a_message_and_what_is_no_message(settings):
+    context, app = build(settings), make_app(settings)
+    folder = settings.home / "broker" / "queue"
+    announce(app, "pipeline", 1)
+    (whole,) = folder.glob("*.msg")
+    content = whole.read_bytes()
+    for number, garbage in enumerate(
+        (b"", content[: len(content) // 2], b"\x00\xff", b"[1, 2]", b'{"body": 1}')
+    ):
+        (folder / f"0{number}_x.tumorline.pipeline.msg").write_bytes(garbage)
+    (folder / "0_x.unfinished").write_bytes(content[:10])
+    (folder / "letter.txt").write_text("hello")
+    _enqueue(context, "101")
+    with worker(settings) as process:
+        _wait_for(context, 1)
+        _enqueue(context, "102")
+        announce(app, "pipeline", 1)
+        _wait_for(context, 2)
+        assert process.poll() is None
+    assert list(folder.glob("*_x.tumorline.pipeline.msg")) == []  # all were looked at
+    app.close()
+
+
+@pytest.mark.xdist_group("folder broker")
+@pytest.mark.parametrize("settings", ["folder"], indirect=True)
+def test_a_worker_ends_with_0_only_if_it_was_asked_to(settings, monkeypatch):
+    build(settings)
+    with worker(settings) as process:
+        servers.wait_until((settings.home / "run" / "worker.pid").exists, "the worker to start")
+    assert process.returncode == 0
+    monkeypatch.setenv("TUMORLINE_BROKER_URL", "nothing://127.0.0.1")
+    broken = settings.model_copy(update={"broker_url": "nothing://127.0.0.1"})
+    with worker(broken) as process:
+        assert process.wait(30) not in (0, None)
+
+
 @pytest.mark.parametrize("settings", BROKERS, indirect=True)
 def test_two_workers_on_one_host_both_live(settings):
     context, app = build(settings), make_app(settings)
     with worker(settings) as one, worker(settings) as other:
-        announce(app, context, _enqueue(context, "1", "2", "3", "4"))
+        _enqueue(context, "1", "2", "3", "4")
+        announce(app, "pipeline", 4)
         _wait_for(context, 4)
         # RabbitMQ refuses the second worker of a name within its first seconds.
         time.sleep(3)
@@ -140,8 +176,10 @@ def test_two_workers_on_one_host_both_live(settings):
 def test_a_worker_takes_only_the_queues_it_is_set_to(settings):
     only = settings.worker.model_copy(update={"queues": ("pipeline",)})
     context, app = build(settings), make_app(settings)
-    announce(app, context, _enqueue(context, "7", stage="infer"))
-    announce(app, context, [j for j in _enqueue(context, "8") if j != 1])
+    _enqueue(context, "7", stage="infer")
+    _enqueue(context, "8")
+    announce(app, "inference", 1)
+    announce(app, "pipeline", 1)
     with worker(settings.model_copy(update={"worker": only})):
         _wait_for(context, 1)
     assert _states(context, "infer") == [("SCHEDULED", 0)]
@@ -152,9 +190,9 @@ def test_a_broker_that_is_not_there_is_tried_again(tmp_path):
     from workflow.use_cases.demo import free_port
 
     settings = load_settings(None, home=tmp_path, broker_url=f"redis://127.0.0.1:{free_port()}/0")
-    context, app = build(settings), make_app(settings)
+    app = make_app(settings)
     with pytest.raises(TransientError, match="the broker is not there"):
-        announce(app, context, _enqueue(context, "1"))
+        announce(app, "pipeline", 1)
     app.close()
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import multiprocessing
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 
 import pytest
@@ -17,12 +17,13 @@ from hospital import Hospital, diameters, rows
 from studies import BASELINE, FOLLOW_UP
 
 from alembic import command
-from db.jobs import StoredJobs, claim, due_job_ids, enqueue
+from db.jobs import StoredJobs, claim, database_now, due_job_ids, enqueue
 from db.reception import StoredReception
 from db.session import migrate, migrations_folder, open_engine, unit_of_work
 from db.tables import JobRow, PatientRow, StudyRow
+from dicom_io.conflicts import compare_files
 from workflow.domain.errors import ConfigurationError, TransientError
-from workflow.engine.jobs import execute
+from workflow.engine.jobs import Runner
 from workflow.ports import Changed, Placement
 from workflow.settings import Worker
 from workflow.timeline import plan_patient
@@ -123,7 +124,7 @@ def _work(url: str) -> list[tuple[str, float, float]]:
     """Be a worker: carry out jobs until none is left; give lane, start and end of each."""
     engine = open_engine(url)
     unit, done = unit_of_work(engine), []
-    jobs = StoredJobs(unit=unit, reading=unit, clock=_now, settings=Worker())
+    jobs = StoredJobs(unit=unit, reading=unit, settings=Worker())
 
     def stage(job) -> None:
         import time
@@ -135,12 +136,12 @@ def _work(url: str) -> list[tuple[str, float, float]]:
     while True:
         with unit() as session:
             left = session.scalar(sa.select(sa.func.count(JobRow.id)).where(JobRow.state != "COMPLETED"))
-            due = due_job_ids(session, _now())
+            due = due_job_ids(session, database_now(session))
         if not left:
             engine.dispose()
             return done
         for job_id in due:
-            execute(job_id, {"infer": stage}, jobs, Worker())
+            Runner(stages={"infer": stage}, failures={}, jobs=jobs, settings=Worker()).run(job_id)
 
 
 def test_processes_share_the_jobs_and_no_lane_runs_two_at_once(engine, database_url):
@@ -148,7 +149,7 @@ def test_processes_share_the_jobs_and_no_lane_runs_two_at_once(engine, database_
     for lane in range(LANES):
         for number in range(JOBS_PER_LANE):
             with unit() as session:
-                enqueue(session, stage="infer", subject=f"{lane}/{number}", lane=f"l{lane}", due_at=_now())
+                enqueue(session, stage="infer", subject=f"{lane}/{number}", lane=f"l{lane}")
     with multiprocessing.get_context("spawn").Pool(PROCESSES) as pool:
         done = [job for part in pool.map(_work, [database_url] * PROCESSES) for job in part]
     assert Counter(lane for lane, _, _ in done) == {str(lane): JOBS_PER_LANE for lane in range(LANES)}
@@ -160,10 +161,36 @@ def test_processes_share_the_jobs_and_no_lane_runs_two_at_once(engine, database_
 def test_of_many_claims_of_one_job_one_wins(engine):
     unit = unit_of_work(engine)
     with unit() as session:
-        enqueue(session, stage="infer", subject="1", lane="l", due_at=_now())
+        enqueue(session, stage="infer", subject="1", lane="l")
     with ThreadPoolExecutor(8) as pool:
-        claims = list(pool.map(lambda _: claim(unit, 1, _now, 60), range(8)))
+        claims = list(pool.map(lambda _: claim(unit, 1, 60), range(8)))
     assert len([c for c in claims if c is not None]) == 1
+
+
+def test_the_database_tells_its_own_time_whatever_zone_it_is_set_to(engine):
+    with unit_of_work(engine)() as session:
+        if engine.dialect.name == "postgresql":
+            session.execute(sa.text("SET TIME ZONE 'Asia/Tokyo'"))
+        told = database_now(session)
+        assert told.utcoffset() == timedelta(0)
+        assert abs((told - _now()).total_seconds()) < 5
+
+
+def test_a_lease_is_kept_by_the_databases_clock_on_every_database(engine):
+    unit = unit_of_work(engine)
+    with unit() as session:
+        enqueue(session, stage="infer", subject="1", lane="l", delay_s=-1)
+    jobs = StoredJobs(unit=unit, reading=unit, settings=Worker(lease_s=60))
+    job = jobs.claim(1)
+    assert job is not None
+    assert jobs.take_over_expired() == 0
+    assert jobs.beat(job, 0.5, "working")
+    with unit() as session:
+        left = session.get_one(JobRow, 1).lease_until - database_now(session)
+        assert timedelta(seconds=50) < left <= timedelta(seconds=60)
+        session.get_one(JobRow, 1).lease_until -= timedelta(seconds=61)
+    assert jobs.take_over_expired() == 1
+    assert jobs.claim(1) is not None
 
 
 def test_work_that_many_ask_for_at_once_waits_once(engine):
@@ -171,7 +198,7 @@ def test_work_that_many_ask_for_at_once_waits_once(engine):
 
     def ask(_: int) -> None:
         with unit() as session:
-            enqueue(session, stage="timeline", subject="1", lane="l", due_at=_now())
+            enqueue(session, stage="timeline", subject="1", lane="l")
 
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(ask, range(32)))
@@ -183,7 +210,7 @@ def test_two_studies_of_a_new_patient_make_one_patient(engine):
     from workflow.domain.patient import PatientIdentity
 
     unit = unit_of_work(engine)
-    reception = StoredReception(unit=unit, reading=unit, clock=_now)
+    reception = StoredReception(unit=unit, reading=unit, clock=_now, compare=compare_files)
     placement = Placement(
         identity=PatientIdentity(
             patient_id="P-9", issuer_of_patient_id="", patient_name="A^B", birth_date=None, sex=""

@@ -11,7 +11,9 @@ import yaml
 from hospital import Hospital
 from studies import BASELINE
 
-from dicom_io.scp import serve_listener
+from dicom_io.acceptor import Callers
+from dicom_io.listener import serve_listener
+from workflow.domain.conflict import Receipt
 from workflow.engine.services import SERVICES
 from workflow.settings import load_settings
 from workflow.use_cases.demo import free_port
@@ -57,16 +59,15 @@ def test_the_sites_orthanc_forwards_each_series_once_and_results_start_no_loop(t
     hospital = Hospital(tmp_path, writes_real_results=True)
     came: list[str] = []
 
-    def on_received(received) -> None:
-        hospital.context.reception.receive(received)
-        came.append(received.header.sop_instance_uid)
+    def on_received(batch) -> list[Receipt]:
+        came.extend(received.header.sop_instance_uid for received in batch)
+        return hospital.context.reception.receive_all(batch)
 
     server = serve_listener(
-        ae_title="TUMORLINE",
         host="127.0.0.1",
         port=port,
         folder=hospital.settings.home / "received",
-        allowed_calling_ae_titles=(configuration["DicomAet"],),
+        callers=Callers(called_ae_title="", calling_ae_titles=(configuration["DicomAet"],)),
         on_received=on_received,
         on_rejected=hospital.context.reception.reject,
         minimum_free_mb=1,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import getpass
 import json
 import logging
 from collections.abc import Iterable, Mapping, Sequence
@@ -44,6 +45,11 @@ def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) 
     for row in rows:
         drawn.add_row(*("" if cell is None else str(cell) for cell in row))
     return drawn
+
+
+def who() -> str:
+    """Who sits at the command line, for the audit."""
+    return f"{getpass.getuser()} (command line)"[:64]
 
 
 def log_to_stderr(verbose: bool = False) -> None:

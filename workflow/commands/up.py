@@ -11,6 +11,7 @@ import typer
 from workflow.commands._shared import ConfigOption, log_to_stderr, messages
 
 if TYPE_CHECKING:
+    from workflow.ports import Users
     from workflow.settings import Settings
 
 
@@ -43,23 +44,24 @@ def register(app: typer.Typer) -> None:
         """
         import os
 
-        from workflow.domain.errors import ConfigurationError
+        from workflow.bootstrap import build
         from workflow.engine.services import (
-            SERVICES,
             Supervisor,
             check_exposure,
             run_service,
+            service_of,
             wanted_services,
         )
+        from workflow.engine.start import alone, check_ports
         from workflow.settings import load_settings
 
         settings = load_settings(config)
         log_to_stderr(verbose=True)
         check_exposure(settings)
-        unknown = [name for name in only or [] if name not in SERVICES]
-        if unknown:
-            raise ConfigurationError(f"there is no service {unknown[0]}; there are {', '.join(SERVICES)}")
+        for name in only or []:
+            service_of(name, settings)  # refused by name before any starts
         if only and len(only) == 1:
+            check_ports(only, settings)
             run_service(only[0], settings)
             return
         names = only or wanted_services(settings)
@@ -68,27 +70,35 @@ def register(app: typer.Typer) -> None:
         stop = threading.Event()
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: stop.set())
-        try:
-            supervisor.start()
-            supervisor.wait_until_ready(stop=stop)
-            for what, where in addresses(settings):
-                messages.print(f"{what:<15} {where}", markup=False, soft_wrap=True)
-            messages.print("Ctrl-C ends all services.")
-            while not stop.wait(1.0):
-                supervisor.check()
-        finally:
-            supervisor.stop()
+        context = build(settings)
+        with alone(settings.home):
+            check_ports(names, settings)
+            try:
+                supervisor.start()
+                supervisor.wait_until_ready(stop=stop)
+                for what, where in addresses(settings, context.users):
+                    messages.print(f"{what:<15} {where}", markup=False, soft_wrap=True)
+                messages.print("Ctrl-C ends all services.")
+                while not stop.wait(1.0):
+                    supervisor.check()
+            finally:
+                supervisor.stop()
 
 
-def addresses(settings: Settings) -> list[tuple[str, str]]:
+NOBODY_MAY_SEND = "nobody, every sender is refused: set listener.allowed_calling_ae_titles"
+
+
+def addresses(settings: Settings, users: Users) -> list[tuple[str, str]]:
     """What a person needs to use the services: what, and where it is."""
+    from workflow.engine.first_account import how_to_log_in
+
     listener, web = settings.listener, settings.web
     over_tls = " over TLS" if listener.tls_certificate else ""
     lines = [
         ("DICOM listener", f"{listener.ae_title}@{listener.host}:{listener.port}{over_tls}"),
+        ("who may send", ", ".join(listener.allowed_calling_ae_titles) or NOBODY_MAY_SEND),
         ("web page", f"http://{web.host}:{web.port}/"),
     ]
     if web.login:
-        password = "as set" if web.password else f"in {settings.home / 'web-password'}"
-        lines.append(("login", f"{web.username}, password {password}"))
+        lines.append(("login", how_to_log_in(users, settings)))
     return [*lines, ("home", str(settings.home))]

@@ -131,6 +131,7 @@ class Decision(StrEnum):
     )
     NEW_LESION = "new lesion"  # definite or equivocal: `finding`
     SET_OVERALL = "set overall response"  # stands over the computed one, which is kept beside it
+    CONFIRM = "confirm"  # looked at and right as it is: `state` and `diameter_um` say what was seen
     WITHDRAW = "withdraw"  # takes the decision `other` back
 
 
@@ -148,9 +149,12 @@ _NEEDS: Mapping[Decision, tuple[str, ...]] = MappingProxyType(
         Decision.UNEQUIVOCAL_PROGRESSION: ("time_point",),
         Decision.NEW_LESION: ("finding", "time_point"),
         Decision.SET_OVERALL: ("overall", "time_point"),
+        Decision.CONFIRM: ("lesion", "state", "time_point"),
         Decision.WITHDRAW: ("other",),
     }
 )
+# What changes something says why; that a finding is right needs no reason.
+NEEDS_NO_REASON = frozenset({Decision.CONFIRM})
 # What is said of a follow-up and can't be said of a baseline.
 _OF_FOLLOW_UPS = frozenset({Decision.UNEQUIVOCAL_PROGRESSION, Decision.NEW_LESION, Decision.SET_OVERALL})
 
@@ -182,7 +186,7 @@ class Override:
     Raises
     ------
     ValueError
-        If the decision lacks what it needs, or has no author or reason.
+        If the decision lacks what it needs, or has no author, or no reason where it changes something.
     """
 
     id: str
@@ -201,7 +205,7 @@ class Override:
     overall: Response | None = None
 
     def __post_init__(self) -> None:
-        for name in ("by", "reason"):
+        for name in ("by",) if self.decision in NEEDS_NO_REASON else ("by", "reason"):
             if not getattr(self, name).strip():
                 raise ValueError(
                     f"the decision {self.id!r} ({self.decision}) has no {name!r}; say who and why"
@@ -278,19 +282,53 @@ class Overridden:
 
 def in_force(overrides: Iterable[Override]) -> tuple[Override, ...]:
     """The decisions that nobody took back, oldest first. A withdrawal can itself be withdrawn."""
+    return tuple(o for o in _standing(overrides) if o.decision is not Decision.WITHDRAW)
+
+
+def _standing(overrides: Iterable[Override]) -> tuple[Override, ...]:
+    """What nobody took back, oldest first, the withdrawals among them."""
     ordered = sorted(overrides, key=lambda o: (o.at, o.id))
     gone: set[str] = set()
     for override in reversed(ordered):
         if override.decision is Decision.WITHDRAW and override.id not in gone and override.other is not None:
             gone.add(override.other)
-    return tuple(o for o in ordered if o.id not in gone and o.decision is not Decision.WITHDRAW)
+    return tuple(o for o in ordered if o.id not in gone)
+
+
+def last_of(overrides: Iterable[Override], *, by: str, time_point: str) -> tuple[Override, ...]:
+    """What undo takes back: a reader's latest decisions, made in one go, at a time point or on the whole."""
+    own = [o for o in in_force(overrides) if o.by == by and o.time_point in (None, time_point)]
+    return tuple(o for o in own if o.at == own[-1].at)
+
+
+def confirmation_of(
+    overrides: Iterable[Override],
+    *,
+    lesion: str,
+    time_point: str,
+    state: LesionState | None,
+    diameter_um: int | None,
+) -> Override | None:
+    """Who confirmed what is seen of a lesion at a time point, or None.
+
+    A confirmation is of what was seen then: it lapses when the lesion gets another state or size.
+    """
+    latest: Override | None = None
+    for override in in_force(overrides):
+        if override.lesion == lesion and override.time_point == time_point:
+            latest = override if override.decision is Decision.CONFIRM else latest
+    is_same = latest is not None and (latest.state, latest.diameter_um) == (state, diameter_um)
+    return latest if is_same else None
 
 
 def refusal(override: Override, others: Iterable[Override]) -> str:
-    """Why a decision can't stand beside those that hold, or "": a merge must not lead back to its lesion.
+    """Why a decision can't stand beside those that hold, or "".
 
-    What asks a reader for a decision asks this first; `apply_overrides` leaves such a decision out.
+    A merge must not lead back to its lesion, and only what holds can be withdrawn. What asks a reader for a
+    decision asks this first; `apply_overrides` leaves such a merge out.
     """
+    if override.decision is Decision.WITHDRAW:
+        return _why_not_withdrawn(override, list(others))
     if override.decision is not Decision.MERGE or override.lesion is None:
         return ""
     into = {o.lesion: o.other for o in in_force(others) if o.decision is Decision.MERGE}
@@ -301,6 +339,13 @@ def refusal(override: Override, others: Iterable[Override]) -> str:
     if next_one != override.lesion:
         return ""
     return f"lesions would merge in a ring: {' into '.join((*chain, override.lesion))}"
+
+
+def _why_not_withdrawn(override: Override, others: Sequence[Override]) -> str:
+    if override.other not in {o.id for o in others}:
+        return f"there is no decision {override.other}"
+    holding = {o.id for o in _standing(others)}
+    return "" if override.other in holding else f"decision {override.other} has been withdrawn already"
 
 
 def apply_overrides(timeline: Timeline, overrides: Iterable[Override]) -> Overridden:
@@ -314,6 +359,8 @@ def apply_overrides(timeline: Timeline, overrides: Iterable[Override]) -> Overri
     notes: list[str] = []
     applied: list[Override] = []
     for override in kept:
+        if override.decision is Decision.CONFIRM:
+            continue
         missing = _missing(timeline, override) or refusal(override, applied)
         if missing:
             notes.append(f"{override.decision} of {override.subject} by {override.by} waits: {missing}")

@@ -23,6 +23,13 @@ class PatientIdentity:
     sex: str = ""
 
 
+def readable_name(patient_name: str) -> str:
+    """A person name as people write it: "Doe^Jane" is "Doe, Jane" (PS3.5 6.2.1)."""
+    components = [part.strip() for part in patient_name.split("=")[0].split("^")]
+    family, given = components[0], " ".join(part for part in components[1:3] if part)
+    return f"{family}, {given}" if family and given else family or given
+
+
 class Likeness(StrEnum):
     """Whether two identities are one person's."""
 

@@ -90,13 +90,18 @@ class Study:
 
 @dataclass(frozen=True, kw_only=True)
 class PromptObject:
-    """A received object that may show lesions; `refers_to` are all UIDs that it names."""
+    """A received object that may show lesions; `refers_to` are all UIDs that it names.
+
+    `stored_by` is the user who stored it here, "" where a machine sent it.
+    """
 
     sop_instance_uid: str
     study_instance_uid: str
     modality: str
     sha256: str
     refers_to: frozenset[str] = frozenset()
+    stored_by: str = ""
+    received_at: datetime | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -120,7 +125,10 @@ class LesionIdentity:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Observation:
-    """A lesion at a visit: state, mask and measurement on the stack that it is measured on."""
+    """A lesion at a visit: state, mask and measurement on the stack that it is measured on.
+
+    `marked_by` is the person (or device) whose prompt shows it here, "" where it was tracked.
+    """
 
     tracking_uid: str
     number: int
@@ -134,6 +142,7 @@ class Observation:
     flags: frozenset[Flag] = frozenset()
     model: ModelIdentity
     prompt_source: str = ""
+    marked_by: str = ""
     reason: str = ""
 
 

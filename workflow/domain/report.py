@@ -78,6 +78,8 @@ class ReportedLesion:
         a lesion.
     model
         What outlined it; None where a person drew it, or nobody outlined it.
+    prompt_source, marked_by
+        What showed the lesion here, and whose mark that is (a user, or as its object names the observer).
     expected_lps
         Where the lesion should be, LPS mm, as tracking puts it: what to look at if nothing is left of it.
     """
@@ -98,6 +100,7 @@ class ReportedLesion:
     confidence: float | None = None
     model: ModelIdentity | None = None
     prompt_source: str = ""
+    marked_by: str = ""
     reason: str = ""
     flags: frozenset[Flag] = frozenset()
     expected_lps: Point | None = None

@@ -3,9 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from enum import StrEnum
+from enum import IntEnum, StrEnum
 
 from workflow.domain.lesion import LesionState
+
+
+class Priority(IntEnum):
+    """What is done first; within one, what has waited longest."""
+
+    READER = 1  # somebody sits before it and waits
+    BOARD = 2  # a tumour board looks at it tomorrow
+    NORMAL = 3
 
 
 class StudyState(StrEnum):
@@ -77,12 +85,27 @@ VISIT_WORDS: Mapping[VisitState, str] = {
     VisitState.QUARANTINED: "waits for a decision",
     VisitState.JOINED: "part of another visit",
 }
+STUDY_WORDS: Mapping[StudyState, str] = {
+    StudyState.RECEIVING: "being received",
+    StudyState.INGESTING: "being looked at",
+    StudyState.INGESTING_INCOMPLETE: "being looked at, incomplete",
+    StudyState.INGESTED: "not used",
+    StudyState.QUARANTINED: "waits for a decision",
+}
 RESULT_WORDS: Mapping[ResultState, str] = {
     ResultState.PENDING: "to be sent",
     ResultState.SENT: "sent, not yet listed by the PACS",
     ResultState.VERIFIED: "stored in the PACS",
     ResultState.HELD: "held back, validation failed",
     ResultState.REFUSED: "refused by the PACS",
+}
+# The stages of the pipeline as an operator reads them; one that is not here is called by its name.
+STAGE_WORDS: Mapping[str, str] = {
+    "ingest": "look at study",
+    "timeline": "timeline of patient",
+    "infer": "find lesions of visit",
+    "report": "report of patient",
+    "deliver": "deliver report",
 }
 LESION_WORDS: Mapping[LesionState, str] = {
     LesionState.PRESENT: "present",

@@ -10,12 +10,15 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from multiprocessing import get_context, parent_process
+from multiprocessing.context import SpawnProcess
 from pathlib import Path
 
 from workflow.bootstrap import build, open_change_feed, start_archive, start_listener
 from workflow.domain.errors import ConfigurationError, TransientError
 from workflow.engine.orthanc_feed import follow
 from workflow.engine.reconciler import Reconciler
+from workflow.engine.start import places
 from workflow.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -26,14 +29,39 @@ _LIVED_LONG_ENOUGH_S = 60.0
 # Tells a service that its standard input ends with its supervisor: nothing is left when that is killed.
 _SUPERVISED = "_TUMORLINE_SUPERVISED"
 _END_AFTER_S = 15.0
+_LOOK_AT_LISTENERS_S = 0.5
+# What services write is for their own user alone.
+_PRIVATE = 0o077
 
 
 def serve_listener(settings: Settings, stop: threading.Event) -> None:
     """Receive studies over DICOM."""
-    server = start_listener(settings, build(settings).reception)
+    server = start_listener(settings, build(settings))
     if not settings.listener.allowed_calling_ae_titles:
         log.warning("nobody may send: set listener.allowed_calling_ae_titles")
-    stop.wait()
+    others: list[SpawnProcess] = []
+    while not stop.wait(_LOOK_AT_LISTENERS_S):
+        others = [one for one in others if one.is_alive()]
+        while len(others) < settings.listener.processes - 1:
+            others.append(get_context("spawn").Process(target=_listen_too, args=(settings,), daemon=True))
+            others[-1].start()
+    for one in others:
+        one.terminate()
+    server.shutdown()
+    for one in others:
+        one.join(_END_AFTER_S)
+
+
+def _listen_too(settings: Settings) -> None:
+    """Share the port in another process, until it is told to end or the first listener is gone."""
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    parent = parent_process()
+    server = start_listener(settings, build(settings))
+    while not stop.wait(_LOOK_AT_LISTENERS_S):
+        if parent is None or not parent.is_alive():
+            break
     server.shutdown()
 
 
@@ -49,14 +77,14 @@ def reconcile(settings: Settings, stop: threading.Event) -> None:
     from workflow.engine.tasks import announce, make_app
 
     context, app = build(settings), make_app(settings)
-    Reconciler(context, lambda ids: announce(app, context, ids)).run(stop)
+    Reconciler(context, lambda queue, count: announce(app, queue, count)).run(stop)
 
 
 def work(settings: Settings, stop: threading.Event) -> None:
     """Carry out jobs (Celery handles the signals itself)."""
     from workflow.engine.tasks import run_worker
 
-    run_worker(settings)
+    run_worker(settings, stop)
 
 
 def serve_web(settings: Settings, stop: threading.Event) -> None:
@@ -72,6 +100,7 @@ def serve_web(settings: Settings, stop: threading.Event) -> None:
             port=settings.web.port,
             log_level="warning",
             access_log=False,  # paths hold keys of patients
+            forwarded_allow_ips=list(settings.web.trusted_proxies),
             timeout_graceful_shutdown=5,
         )
     )
@@ -96,7 +125,7 @@ def follow_orthanc(settings: Settings, stop: threading.Event) -> None:
     if orthanc is None:
         raise ConfigurationError("no Orthanc is set: set orthanc.url")
     feed = open_change_feed(orthanc.url, orthanc.username, orthanc.password.get_secret_value())
-    follow(feed, build(settings), orthanc.poll_s, stop)
+    follow(feed, build(settings), orthanc.poll_s, orthanc.compare_s, stop)
 
 
 Service = Callable[[Settings, threading.Event], None]
@@ -117,25 +146,71 @@ def wanted_services(settings: Settings) -> list[str]:
         unwanted.add("archive")
     if settings.orthanc is None:
         unwanted.add("orthanc")
-    return [name for name in SERVICES if name not in unwanted]
+    # A worker per queue: while one carries out an inference, another goes on with everything else.
+    workers = [f"worker@{queue}" for queue in settings.worker.queues]
+    return [
+        one
+        for name in SERVICES
+        if name not in unwanted
+        for one in (workers if name == "worker" and len(workers) > 1 else [name])
+    ]
+
+
+def service_of(name: str, settings: Settings) -> tuple[Service, Settings]:
+    """The service of a name; "worker@QUEUE" is a worker that takes one queue only.
+
+    Raises
+    ------
+    ConfigurationError
+        If there is none.
+    """
+    known, _, queue = name.partition("@")
+    if known not in SERVICES or (queue and (known != "worker" or queue not in settings.worker.queues)):
+        raise ConfigurationError(
+            f"there is no service {name}; there are {', '.join(SERVICES)}, and worker@QUEUE for each of "
+            f"{', '.join(settings.worker.queues)}"
+        )
+    if queue:
+        settings = settings.model_copy(
+            update={"worker": settings.worker.model_copy(update={"queues": (queue,)})}
+        )
+    return SERVICES[known], settings
 
 
 def run_service(name: str, settings: Settings) -> None:
-    """Run one service in this process until SIGTERM or SIGINT, or until its supervisor is gone."""
+    """Run one service in this process until SIGTERM or SIGINT, or until its supervisor is gone.
+
+    Raises
+    ------
+    TransientError
+        If it ends without having been asked to.
+    """
+    service, settings = service_of(name, settings)
     stop = threading.Event()
+    os.umask(_PRIVATE)
     if os.environ.get(_SUPERVISED):
         threading.Thread(target=_end_with_supervisor, daemon=True).start()
+
+    def told_to_end(*_: object) -> None:
+        stop.set()
+        if service is work:  # it has nothing to end yet; Celery takes its signals over when it starts
+            sys.exit(0)
+
     for number in (signal.SIGTERM, signal.SIGINT):
-        # A worker has nothing to end yet; Celery takes its signals over when it starts.
-        signal.signal(number, lambda *_: sys.exit(0) if name == "worker" else stop.set())
+        signal.signal(number, told_to_end)
     folder = settings.home / "run"
     folder.mkdir(parents=True, exist_ok=True)
     pid_file = folder / f"{name}.pid"
     pid_file.write_text(str(os.getpid()))
     try:
-        SERVICES[name](settings, stop)
+        service(settings, stop)
+    except SystemExit as end:  # Celery's, however it ended
+        if not stop.is_set():
+            raise TransientError(f"{name} ended by itself with {end.code}; its log says why") from end
     finally:
         pid_file.unlink(missing_ok=True)
+    if not stop.is_set():
+        raise TransientError(f"{name} ended by itself; its log says why")
 
 
 def _end_with_supervisor() -> None:
@@ -160,6 +235,7 @@ class Supervisor:
 
     def start(self) -> None:
         """Start all services; the database is migrated once, before any of them opens it."""
+        os.umask(_PRIVATE)
         build(self._settings)
         logs = self._settings.home / "logs"
         logs.mkdir(parents=True, exist_ok=True)
@@ -213,19 +289,21 @@ class Supervisor:
         """
         import socket
 
-        s = self._settings
-        ports = {"archive": s.archive.port, "listener": s.listener.port, "web": s.web.port}
+        known = places(self._settings)
         end = time.monotonic() + timeout_s
-        for name in (n for n in self._names if n in ports):
+        for name in (n for n in self._names if n in known):
+            host, port = known[name]
             while stop is None or not stop.is_set():
                 try:
-                    socket.create_connection(("127.0.0.1", ports[name]), timeout=1).close()
+                    # Who listens on all addresses listens on the loopback's too.
+                    here = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104
+                    socket.create_connection((here, port), timeout=1).close()
                     break
                 except OSError as error:
                     ended = self._children[name].poll() is not None
                     if ended or time.monotonic() > end:
                         raise TransientError(
-                            f"{name} did not start on port {ports[name]}: {last_line(self.log_file(name))}"
+                            f"{name} did not start on port {port}: {last_line(self.log_file(name))}"
                         ) from error
                     time.sleep(0.05)
 

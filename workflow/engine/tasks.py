@@ -1,113 +1,202 @@
-"""Celery: one thin task that carries a job's id to a worker. What must be done is in the job table."""
+"""Celery: one thin task that wakes a worker. What must be done, and what first, is in the job table."""
 
 from __future__ import annotations
 
 import logging
-import os
+import threading
+import time
 import uuid
-from collections.abc import Sequence
+from collections import deque
 from typing import Any
 
-from celery import Celery
+from celery import Celery, signals
+from kombu import Exchange, Queue
 from kombu.exceptions import OperationalError
+from kombu.transport import TRANSPORT_ALIASES
 
 from workflow.bootstrap import build
 from workflow.domain.errors import TransientError
+from workflow.engine.child import Child
 from workflow.engine.context import Context
-from workflow.engine.reconciler import run_job
+from workflow.engine.jobs import Runner
+from workflow.engine.reconciler import LIGHT_STAGES, queues, runner, stages
 from workflow.settings import Settings
 
 log = logging.getLogger(__name__)
 
-RUN_JOB = "tumorline.run_job"
-# GPU work goes to a queue of its own, so that a GPU worker takes nothing else.
-DEFAULT_QUEUE, INFERENCE_QUEUE = "pipeline", "inference"
+WORK = "tumorline.work"
+# A message that nobody took for so long says nothing any more: the reconciler has sent others.
+_STALE_AFTER_S = 600
+# A worker that is told to end finishes what ends soon; the rest is put back for another.
+_FINISH_S = 5.0
 
 
 def make_app(settings: Settings) -> Celery:
     """Make the Celery application for these settings: any broker will do, and without one a folder does."""
-    app = Celery("tumorline")
+    app = Celery("tumorline", set_as_current=False)
     url, options = _broker(settings)
     app.conf.update(
         broker_url=url,
         broker_transport_options=options,
         broker_connection_retry_on_startup=True,
+        broker_connection_max_retries=None,
         task_ignore_result=True,
-        task_acks_late=True,
-        task_reject_on_worker_lost=True,
-        task_default_queue=DEFAULT_QUEUE,
+        task_queues=[_queue(name) for name in queues(settings)],
+        task_create_missing_queues=False,
+        # Nothing is asked of workers by messages; each would need a queue of its own to be asked in.
+        worker_enable_remote_control=False,
         worker_prefetch_multiplier=1,
-        worker_concurrency=settings.worker.concurrency,
         worker_hijack_root_logger=False,
         task_serializer="json",
         accept_content=["json"],
     )
-    contexts: dict[int, Context] = {}
-
-    def run_job_task(job_id: int) -> None:
-        # By process: a forked child must not share its parent's database connections.
-        context = contexts.get(os.getpid()) or contexts.setdefault(os.getpid(), build(settings))
-        if run_job(job_id, context):
-            due = [job.id for job in context.jobs.due(limit=2)]
-            announce(app, context, due)  # the chain goes on without waiting for the reconciler
-
-    app.task(run_job_task, name=RUN_JOB)
     return app
 
 
-def announce(app: Celery, context: Context, job_ids: Sequence[int]) -> None:
-    """Send the ids of due jobs to the workers. Losing one costs a few seconds, nothing else.
+def _queue(name: str) -> Queue:
+    """A queue on the broker, which may serve others too; by the default exchange, which needs no table."""
+    return Queue(f"tumorline.{name}", Exchange(""), routing_key=f"tumorline.{name}")
+
+
+def announce(app: Celery, queue: str, count: int) -> None:
+    """Wake some workers of a queue. Losing a message costs a few seconds, nothing else.
 
     Raises
     ------
     TransientError
         If the broker is not there.
     """
-    queues = {
-        job_id: INFERENCE_QUEUE if stage == "infer" else DEFAULT_QUEUE
-        for job_id, stage in context.jobs.stages(job_ids).items()
-    }
     try:
-        for job_id, queue in queues.items():
-            app.send_task(RUN_JOB, args=(job_id,), queue=queue)
-    except OperationalError as error:
+        for _ in range(count):
+            app.send_task(WORK, queue=f"tumorline.{queue}", expires=_STALE_AFTER_S, ignore_result=True)
+    except (OperationalError, OSError) as error:
         raise TransientError(f"the broker is not there: {error}") from error
 
 
-def run_worker(settings: Settings) -> None:
-    """Be a worker until told to end (SIGTERM finishes the running job first)."""
+def require_broker(app: Celery) -> None:
+    """Ask the broker for an answer.
+
+    Raises
+    ------
+    TransientError
+        If there is none.
+    """
+    try:
+        with app.connection_for_write() as connection:
+            connection.ensure_connection(max_retries=1, timeout=5, interval_start=0)
+    except (OperationalError, OSError) as error:
+        raise TransientError(f"the broker is not there: {error}") from error
+
+
+class Desk:
+    """Where a worker's jobs are carried out: one after the other at each of `worker.concurrency` places."""
+
+    def __init__(self, settings: Settings, app: Celery) -> None:
+        self._settings, self._app = settings, app
+        self._context: Context = build(settings)
+        self._queues = queues(settings)
+        self._places = threading.Semaphore(settings.worker.concurrency)
+        self._asked = threading.Event()
+        self._own = threading.local()
+        self._children: list[Child] = []
+        self._ends_at: float | None = None
+
+    def work(self) -> None:
+        """Carry out jobs until none of this worker's queues has any.
+
+        A worker that is busy leaves a message to the others: it looks for itself when it is done.
+        """
+        self._asked.set()
+        while self._asked.is_set() and self._places.acquire(blocking=False):
+            # Whoever asks from here on is heard: this place looks once more after its last look.
+            self._asked.clear()
+            try:
+                self._work_until_idle()
+            except TransientError as error:
+                log.warning("%s; the work is announced again", error)
+            finally:
+                self._places.release()
+
+    def _work_until_idle(self) -> None:
+        turns = deque(self._settings.worker.queues)
+        idle = 0
+        while idle < len(turns) and self._ends_at is None:
+            turns.rotate(-1)  # no queue waits until another is empty
+            if self._runner().run_next(self._queues[turns[-1]]):
+                idle = 0
+                self._wake_others()
+            else:
+                idle += 1
+
+    def _runner(self) -> Runner:
+        if not hasattr(self._own, "runner"):
+            child = Child(self._settings)
+            self._children.append(child)
+            apart = {name: child.carry_out for name in stages(self._context) if name not in LIGHT_STAGES}
+            self._own.runner = runner(self._context, apart, must_end=self._must_end)
+        made: Runner = self._own.runner
+        return made
+
+    def _wake_others(self) -> None:
+        """What a job left to do begins without waiting for the reconciler."""
+        for name, of_queue in self._queues.items():
+            if self._context.jobs.due(of_queue, limit=1):
+                announce(self._app, name, 1)
+
+    def _must_end(self) -> bool:
+        return self._ends_at is not None and time.monotonic() > self._ends_at
+
+    def close(self) -> None:
+        """Begin nothing more, and end soon."""
+        self._ends_at = time.monotonic() + _FINISH_S
+
+    def end_children(self) -> None:
+        """End the processes that are kept warm."""
+        for child in self._children:
+            child.close()
+
+
+def run_worker(settings: Settings, stop: threading.Event) -> None:
+    """Be a worker until told to end; `stop` is set then."""
     app = make_app(settings)
-    app.worker_main(
-        [
-            "worker",
-            "--loglevel=WARNING",
-            # RabbitMQ ends the second worker of a name on one host.
-            f"--hostname=tumorline-{uuid.uuid4().hex[:8]}@%h",
-            f"--queues={','.join(settings.worker.queues)}",
-            "--without-gossip",
-            "--without-mingle",
-            "--pool=prefork" if settings.worker.concurrency > 1 else "--pool=solo",
-        ]
-    )
+    desk = Desk(settings, app)
+    app.task(desk.work, name=WORK)
+
+    def told_to_end(**_: Any) -> None:
+        desk.close()
+        stop.set()
+
+    signals.worker_shutting_down.connect(told_to_end)
+    try:
+        app.worker_main(
+            [
+                "worker",
+                "--loglevel=WARNING",
+                # RabbitMQ ends the second worker of a name on one host.
+                f"--hostname=tumorline-{uuid.uuid4().hex[:8]}@%h",
+                f"--queues={','.join(f'tumorline.{name}' for name in settings.worker.queues)}",
+                "--without-gossip",
+                "--without-mingle",
+                "--without-heartbeat",
+                # The work is done by processes of our own. One thread more takes what comes meanwhile.
+                "--pool=threads",
+                f"--concurrency={settings.worker.concurrency + 1}",
+            ]
+        )
+    finally:
+        desk.end_children()
 
 
 def _broker(settings: Settings) -> tuple[str, dict[str, Any]]:
-    if not settings.broker_url:
-        folder = settings.home / "broker"
-        for part in ("queue", "control"):
-            (folder / part).mkdir(parents=True, exist_ok=True)
-        return "filesystem://", {
-            "data_folder_in": str(folder / "queue"),
-            "data_folder_out": str(folder / "queue"),
-            "control_folder": str(folder / "control"),
-            "polling_interval": 0.1,
-        }
-    if settings.broker_url.startswith("redis"):
-        # Messages of dead workers come back late by default (after up to 100 s); the sweep is tightened.
-        # The timeout is longer than any job: redis would deliver a running one twice.
-        return settings.broker_url, {
-            "visibility_timeout": 6 * 3600,
-            "unacked_restore_interval": 2,
-            "unacked_restore_throttle": 1,
-        }
-    return settings.broker_url, {}
+    if settings.broker_url:
+        return settings.broker_url, {}
+    folder = settings.home / "broker"
+    for part in ("queue", "control"):
+        (folder / part).mkdir(parents=True, exist_ok=True)
+    TRANSPORT_ALIASES["tumorline-folder"] = "workflow.engine.folder_broker:Transport"
+    return "tumorline-folder://localhost", {
+        "data_folder_in": str(folder / "queue"),
+        "data_folder_out": str(folder / "queue"),
+        "control_folder": str(folder / "control"),
+        "polling_interval": 0.1,
+    }

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 from typing import Protocol
 
+from workflow.domain.commitment import Commitment
+from workflow.domain.drawing import MarkedLesion
 from workflow.domain.geometry import Volume
-from workflow.domain.lesion import PromptsRead
+from workflow.domain.lesion import LesionPrompt, PlacedPrompt, PromptsRead
 from workflow.domain.patient import PatientIdentity
 from workflow.domain.record import kind_of_role
 from workflow.domain.report import TimePointReport
@@ -70,6 +72,10 @@ class ImageReader(Protocol):
         ...
 
 
+Recognise = Callable[[str, Sequence[PlacedPrompt]], Sequence[LesionPrompt | None]]
+"""Says of the prompts of an object (SOP Instance UID) what to read of each; None leaves it out."""
+
+
 class PromptReader(Protocol):
     """Reads prompts out of the objects that a PACS holds."""
 
@@ -77,7 +83,14 @@ class PromptReader(Protocol):
         """Every UID that an object names: studies, series, instances, frames of reference."""
         ...
 
-    def read(self, objects: Sequence[Path], images: Sequence[Path]) -> PromptsRead:
+    def read(
+        self,
+        objects: Sequence[Path],
+        images: Sequence[Path],
+        *,
+        recognise: Recognise | None = None,
+        labels: Collection[str] = (),
+    ) -> PromptsRead:
         """Prompts on a visit's images, each on its own stack, in a fixed order.
 
         Parameters
@@ -86,6 +99,24 @@ class PromptReader(Protocol):
             Every object that speaks of the visit.
         images
             All image files of the visit's studies; headers are read, no pixels.
+        recognise
+            Is asked for each object, before lesions that several objects show become one.
+        labels
+            Names of segments that are lesions here.
+        """
+        ...
+
+
+class MarkWriter(Protocol):
+    """Writes what a reader drew as an object that any viewer could have stored."""
+
+    def write(self, lesion: MarkedLesion, image: ImageStack) -> bytes:
+        """A DICOM file; the same marks give the same bytes.
+
+        Raises
+        ------
+        UnsuitableInputError
+            If a mark lies outside the volume, or on a slice that no image shows.
         """
         ...
 
@@ -187,6 +218,38 @@ class Destination(Protocol):
         ...
 
 
+class Committer(Protocol):
+    """Whoever is asked to commit itself to keep what we delivered (storage commitment)."""
+
+    def new_transaction(self) -> str:
+        """A Transaction UID for one request."""
+        ...
+
+    def request(self, transaction_uid: str, objects: Mapping[str, str]) -> Commitment | None:
+        """Ask for instances, SOP Instance UID to SOP Class UID; the answer if it came at once.
+
+        Raises
+        ------
+        TransientError
+            If it is not there.
+        UnsuitableInputError
+            If it does no storage commitment, or refuses the request.
+        """
+        ...
+
+
+class ResultReader(Protocol):
+    """Reads what a browser is to show of written results."""
+
+    def document(self, path: Path) -> bytes | None:
+        """The PDF in an encapsulated PDF; None if the object holds no PDF."""
+        ...
+
+    def field_mm(self, path: Path) -> float | None:
+        """The side, mm, of the square that a key image shows; None if it is not there or does not say."""
+        ...
+
+
 class ChangePage(Protocol):
     """A stretch of the change log."""
 
@@ -211,6 +274,10 @@ class ChangeFeed(Protocol):
 
     def changes(self, since: int) -> ChangePage:
         """New instances after a sequence number."""
+        ...
+
+    def held_instances(self, since: int, limit: int) -> Mapping[str, str]:
+        """A page of everything that it holds: SOP Instance UIDs by its own ids; empty after the last."""
         ...
 
     def instance_file(self, instance_id: str) -> bytes:

@@ -8,32 +8,39 @@ from datetime import date, datetime, time
 from pathlib import Path
 from typing import Any, Protocol
 
+from workflow.domain.commitment import AskedCommitment, Commitment
+from workflow.domain.conflict import Receipt
 from workflow.domain.patient import PatientIdentity
 from workflow.domain.record import PatientRecord, Revision, StoredObject
 from workflow.domain.series import SeriesDescription
-from workflow.domain.states import ResultState
+from workflow.domain.states import Priority, ResultState, StudyState
 from workflow.domain.study_state import Readiness, ReceptionFacts
 
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
-    """A claimed job, as its stage sees it."""
+    """A job, as its stage sees it: how often it was begun, and how often that cost a process."""
 
     id: int
     stage: str
     subject: str
     attempts: int
+    losses: int = 0
     report_progress: Callable[[float, str], None] = field(default=lambda share, what: None)
 
 
 @dataclass(frozen=True, kw_only=True)
 class NewJob:
-    """Work that follows from a change. `subject` is the stage's own, jobs of one `lane` run one at a time."""
+    """Work that follows from a change. `subject` is the stage's own, jobs of one `lane` run one at a time.
+
+    What follows from a job that runs in its lane is at least as urgent as that one.
+    """
 
     stage: str
     subject: str
     lane: str
     delay_s: float = 0.0
+    priority: Priority = Priority.NORMAL
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,7 +55,10 @@ class AuditEntry:
 
 @dataclass(frozen=True, kw_only=True)
 class ReceivedFile:
-    """A received instance and the file that holds its bytes as they came."""
+    """A received instance and the file that holds its bytes as they came.
+
+    `stored_by` is the user who stored it here, "" where a machine sent it.
+    """
 
     sop_instance_uid: str
     series_instance_uid: str
@@ -56,6 +66,7 @@ class ReceivedFile:
     modality: str
     sha256: str
     path: Path
+    stored_by: str = ""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -128,10 +139,12 @@ class InstanceHeader(Protocol):
 
 
 class ReceivedInstance(Protocol):
-    """An instance that lies on disk, its bytes as they came."""
+    """An instance that lies on disk, its bytes as they came; `identity` is whose it says that it is."""
 
     @property
     def header(self) -> InstanceHeader: ...  # noqa: D102
+    @property
+    def identity(self) -> PatientIdentity: ...  # noqa: D102
     @property
     def path(self) -> Path: ...  # noqa: D102
     @property
@@ -140,6 +153,15 @@ class ReceivedInstance(Protocol):
     def size(self) -> int: ...  # noqa: D102
     @property
     def source(self) -> str: ...  # noqa: D102
+
+
+@dataclass(frozen=True, kw_only=True)
+class KnownStudy:
+    """A study that the store knows; `patient` is None until it is given to one (or while it is in doubt)."""
+
+    key: int
+    state: StudyState
+    patient: KnownPatient | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -168,7 +190,8 @@ class ReceivedStudy:
     """A study as it was received.
 
     `unread` are prompt objects whose references nobody has read yet, `elsewhere` the SOP Instance UIDs that
-    stand in other studies too: those are other instances, and what was there stays.
+    stand in other studies too: those are other instances, and what was there stays. `kept` says what else
+    came for it and contradicts what was received first: a person decides about that.
     """
 
     key: int
@@ -177,6 +200,25 @@ class ReceivedStudy:
     files: tuple[ReceivedFile, ...]
     unread: frozenset[str]
     elsewhere: frozenset[str]
+    kept: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class KeptConflict:
+    """Other content for a study, kept until a person decides: all of it that differs in the same way.
+
+    `difference` is a word of `workflow.domain.conflict.Difference`, `keywords` the attributes whose values
+    differ, `files` what was sent, as it came.
+    """
+
+    key: int
+    study_instance_uid: str
+    difference: str
+    reason: str
+    keywords: tuple[str, ...]
+    files: tuple[Path, ...]
+    sources: tuple[str, ...]
+    kept_at: datetime
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -204,12 +246,57 @@ class Placement:
 class Reception(Protocol):
     """Received instances and studies on their way to a timeline."""
 
-    def receive(self, received: ReceivedInstance) -> bool:
-        """Record an instance; return whether it told us anything new."""
+    def receive(self, received: ReceivedInstance, *, stored_by: str = "", is_urgent: bool = False) -> bool:
+        """Record an instance; return whether it told us anything new.
+
+        Parameters
+        ----------
+        stored_by
+            The user who stored it here, "" where a machine sent it.
+        is_urgent
+            Somebody waits for the answer: the study goes to ingest at once instead of after its quiet time,
+            unless its images are still coming in.
+        """
+        ...
+
+    def known_study(self, study_instance_uid: str) -> KnownStudy | None:
+        """Whose study this is and how far it is, None if nothing of it was received."""
+        ...
+
+    def receive_all(self, batch: Sequence[ReceivedInstance]) -> list[Receipt]:
+        """Record instances in one transaction; what became of each, in their order.
+
+        The first content of a SOP Instance UID wins, and so does the patient that a study's first instance
+        names: what contradicts them is kept for a person (`conflicts`) and changes nothing.
+        """
+        ...
+
+    def conflicts(self) -> list[KeptConflict]:
+        """Other content that waits for a person's decision, the oldest first."""
+        ...
+
+    def decide_conflict(self, key: int, *, take: bool, by: str, reason: str) -> int:
+        """Take the other content instead of the first, or leave the first; audited. Return of how many.
+
+        Neither is deleted. What was taken is looked at as if it had just been received.
+
+        Raises
+        ------
+        UnsuitableInputError
+            If no open conflict has this key.
+        """
         ...
 
     def reject(self, source: str, reason: str, path: str = "") -> None:
         """Keep what could not be read in view of a person."""
+        ...
+
+    def was_rejected(self, source: str) -> bool:
+        """Whether something of a source is in view of a person already."""
+        ...
+
+    def unknown(self, sop_instance_uids: Collection[str]) -> frozenset[str]:
+        """Those of some SOP Instance UIDs that never came."""
         ...
 
     def receiving(self) -> list[int]:
@@ -261,6 +348,28 @@ class Reception(Protocol):
 class Outbox(Protocol):
     """Result objects until the PACS is proven to hold them."""
 
+    def asked_commitment(self, report_identity: str) -> AskedCommitment | None:
+        """The newest request for commitment of a report's objects that was not answered yet."""
+        ...
+
+    def ask_commitment(
+        self, report_identity: str, transaction_uid: str, sop_instance_uids: Collection[str]
+    ) -> None:
+        """Write a request down before it is sent: its answer may be quicker than we are."""
+        ...
+
+    def give_up_commitment(self, transaction_uid: str) -> None:
+        """Wait for an answer no longer."""
+        ...
+
+    def settle(self, commitment: Commitment) -> bool:
+        """Write an answer down: what is held is proven, the rest is sent again. False if nobody asked."""
+        ...
+
+    def kept(self, sop_instance_uids: Collection[str]) -> dict[str, str]:
+        """The SOP Class UID of each of some instances that were received and are kept here."""
+        ...
+
     def waiting(self, report_identity: str) -> tuple[StoredObject, ...]:
         """What of a report is not proven to be stored, in the order to send it."""
         ...
@@ -272,15 +381,23 @@ class Outbox(Protocol):
         ...
 
 
+@dataclass(frozen=True, kw_only=True)
+class Ending:
+    """A job that is to be ended for good, as `Jobs.give_up` takes it."""
+
+    job: Job
+    outcome: str
+    reason: str
+
+
 class Jobs(Protocol):
-    """The job table: what must be done, by whom it is done now, and how it ended."""
+    """The job table: what must be done, by whom it is done now, and how it ended.
 
-    def due(self, limit: int) -> tuple[Job, ...]:
-        """Jobs that can be claimed now, oldest first, at most `limit` of each stage."""
-        ...
+    All its times are the database's: hosts whose clocks differ agree on what is due and who is silent.
+    """
 
-    def stages(self, job_ids: Sequence[int]) -> dict[int, str]:
-        """The stage of each job, in the order given; without those that are not there."""
+    def due(self, stages: Collection[str], limit: int) -> tuple[Job, ...]:
+        """Jobs of some stages (none named: of all) that can be claimed now, the most urgent first."""
         ...
 
     def is_idle(self) -> bool:
@@ -292,7 +409,13 @@ class Jobs(Protocol):
         ...
 
     def beat(self, job: Job, share: float, doing: str) -> bool:
-        """Extend the lease and note the progress (0 to 1); False if another worker has the job now."""
+        """Extend the lease and note the progress (0 to 1); False if another worker has the job now.
+
+        Raises
+        ------
+        CanceledError
+            If a person wants it ended.
+        """
         ...
 
     def complete(self, job: Job) -> None:
@@ -300,15 +423,44 @@ class Jobs(Protocol):
         ...
 
     def give_up(self, job: Job, outcome: str, error: str) -> None:
-        """End a job for good without success ("dead" or "unsuitable"), if this process still holds it."""
+        """End a job for good without success, if this process still holds it, or it waits to be cancelled.
+
+        `outcome` is "dead" (a defect), "lost" (it cost a process again and again), "unsuitable", "canceled"
+        or "gone".
+        """
         ...
 
-    def retry(self, job: Job, error: str) -> None:
-        """Put a job back for later, with a wait that doubles."""
+    def retry(self, job: Job, error: str, *, is_loss: bool = False) -> None:
+        """Put a job back for later, with a wait that doubles; `is_loss` counts that it cost a process."""
         ...
 
-    def take_over_expired(self) -> tuple[int, tuple[Job, ...]]:
-        """Put the jobs of silent workers back: how many, and those given up as they keep killing workers."""
+    def put_back(self, job: Job) -> None:
+        """Put a job back at once, as if nobody had begun: this process ends."""
+        ...
+
+    def take_over_expired(self) -> int:
+        """Put the jobs of silent workers back; return how many."""
+        ...
+
+    def to_be_ended(self) -> tuple[Ending, ...]:
+        """What to end for good: jobs that keep killing workers (held by this process now), and canceled ones.
+
+        Who asks shows the reason where people look, then calls `give_up`; if it dies before, another does.
+        """
+        ...
+
+    def hurry(self, lanes: Collection[str], priority: Priority) -> None:
+        """Make waiting jobs of some lanes at least as urgent as this."""
+        ...
+
+    def cancel(self, job_id: int, reason: str) -> None:
+        """Ask for the end of a job that waits or runs; its worker or the reconciler ends it, and says why.
+
+        Raises
+        ------
+        UnsuitableInputError
+            If there is no such job, or it ended already.
+        """
         ...
 
     def replay(self, job_id: int) -> None:
@@ -349,6 +501,10 @@ class Overview(Protocol):
         """Counts of what waits, runs, failed and was kept for a person."""
         ...
 
+    def work(self) -> dict[str, Any]:
+        """That part of `status`: what runs, waits after an error, stopped or was kept for a person."""
+        ...
+
     def course(self, patient_key: int) -> dict[str, Any] | None:
         """A patient's timeline (timeline.json), None if there is no such patient."""
         ...
@@ -359,6 +515,14 @@ class Overview(Protocol):
 
     def key_image(self, visit_key: int, tracking_uid: str) -> Path | None:
         """Where a visit's current picture of a lesion is, None if there is none."""
+        ...
+
+    def overview_image(self, visit_key: int, number: int = 1) -> Path | None:
+        """Where the coronal picture of a visit's measured volume is, counted from 1; None without one."""
+        ...
+
+    def key_image_folders(self, patient_key: int) -> dict[int, Path]:
+        """Where the current pictures of each visit are, each named after its lesion's tracking UID (.png)."""
         ...
 
     def result_object(self, sop_instance_uid: str) -> Path | None:

@@ -6,7 +6,9 @@
     done = api.run([Path("baseline"), Path("follow-up")], Path("results"), api.load_settings())
     sizes = api.segment_image(Path("ct.nii.gz"), ["point:-52,31,118"], Path("lesion.nii.gz"))
     course = api.assess(timeline, api.Protocol())
-    patients = api.build(api.load_settings()).overview.worklist()  # of an installation
+    context = api.build(api.load_settings())  # an installation
+    patients = context.overview.worklist()
+    packets = api.make_packets(context, day=date(2026, 12, 1), by="roe")
 
 Importing this module imports no heavy library.
 """
@@ -17,11 +19,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from workflow.board import add_to_board, ask_board, move_on_board, remove_from_board, store_packet
 from workflow.bootstrap import build, open_node
+from workflow.domain.board import BoardPriority
 from workflow.domain.response import Protocol, Timeline, assess
 from workflow.listener import import_files
+from workflow.operations import complete_study, dismiss, plan_study, replay
 from workflow.review import decide, sign
 from workflow.settings import Node, Settings, load_settings
+from workflow.use_cases.board import make_packets
 from workflow.use_cases.run import run
 from workflow.use_cases.segment import segment_image
 from workflow.use_cases.track import track_images
@@ -51,18 +57,29 @@ def simulate(out: Path, *, seed: int = 1) -> DemoSet:
 
 
 __all__ = [
+    "BoardPriority",
     "Protocol",
     "Settings",
     "Timeline",
+    "add_to_board",
+    "ask_board",
     "assess",
     "build",
+    "complete_study",
     "decide",
+    "dismiss",
     "import_files",
     "load_settings",
+    "make_packets",
+    "move_on_board",
+    "plan_study",
+    "remove_from_board",
+    "replay",
     "run",
     "segment_image",
     "send",
     "sign",
     "simulate",
+    "store_packet",
     "track_images",
 ]

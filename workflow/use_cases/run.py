@@ -97,9 +97,11 @@ def export(context: Context, out: Path, imported: ImportResult) -> RunResult:
                 path = Path(result["path"])
                 shutil.copyfile(path, target / path.name)
                 result["path"] = str(target / path.name)
-            (target / "report.json").write_text(json.dumps(point["report"], indent=1), encoding="utf-8")
+            (target / "report.json").write_text(
+                json.dumps(point["report"], indent=1, allow_nan=False), encoding="utf-8"
+            )
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / "timeline.json").write_text(json.dumps(course, indent=1), encoding="utf-8")
+        (folder / "timeline.json").write_text(json.dumps(course, indent=1, allow_nan=False), encoding="utf-8")
         folders.append(folder)
     attention = needs_a_person(status)
     attention += [f"{file}: {reason}" for file, reason in imported.rejected]

@@ -1,63 +1,83 @@
-"""Who may see the pages: a login, or, without one, only a browser on this machine."""
+"""Who asks, and may they: `access.user` and `access.needs(...)` are all that a route has to know.
+
+Pages know a browser by its session cookie. Scripts send name and password (HTTP Basic) with each request,
+under /api and /dicom-web only: a browser would keep sending those, and no log-out would end it.
+
+Cross-site requests (CSRF). Whoever reads `access.user` has this checked by it; a route does nothing for it.
+A request that changes something (all but GET, HEAD and OPTIONS) and comes with a cookie needs the session's
+token, in the form field `csrf_token` or in the header `X-CSRF-Token`:
+
+* a form has `<input type="hidden" name="csrf_token" value="{{ csrf_token }}">`;
+* a script reads `document.querySelector('meta[name="csrf-token"]').content` (base.html) and sends the header.
+
+Under /dicom-web an `Origin` that is ours stands in for it: a viewer that is not ours knows no token. The gate
+(`workflow.web.gate`) refuses every other `Origin` before any of this, with Basic as well.
+"""
 
 from __future__ import annotations
 
-import os
+import hashlib
+import hmac
 import secrets
 from collections.abc import Callable
-from pathlib import Path
+from urllib.parse import urlsplit
 
-from fastapi import Depends, HTTPException, Request
+from fastapi import Depends, HTTPException, Request, Response
 from fastapi.security import HTTPBasic, HTTPBasicCredentials
 
-from workflow.domain.errors import ConfigurationError
 from workflow.domain.users import User, UserRole
+from workflow.ports import LoginRefusedError, Users
 from workflow.settings import Settings
 
-# A page of another site can make its own name point at 127.0.0.1 (DNS rebinding) and then read ours as
-# its own; it can't make the browser ask for these names.
-LOOPBACK_NAMES = ("127.0.0.1", "localhost", "::1", "[::1]")
+# Answers there are JSON, also those that refuse, and scripts may log in by HTTP Basic.
+API_PATHS = ("/api/", "/dicom-web/")
+COOKIE = "tumorline_session"
+_SAFE = ("GET", "HEAD", "OPTIONS")
+_FORMS = ("application/x-www-form-urlencoded", "multipart/form-data")
 
 _basic = HTTPBasic(auto_error=False)
 _given = Depends(_basic)
 # Without a login there is one user, and the pages say so.
-DEMO_USER = User(name="demo", full_name="Demo user", roles=frozenset(UserRole))
+DEMO_USER = User(name="demo", full_name="Demo user, no login", roles=frozenset(UserRole))
+
+
+async def _given_csrf_token(request: Request) -> str:
+    """The token that came with a request, from its header or its form; "" if none did."""
+    if request.method in _SAFE:
+        return ""
+    if "X-CSRF-Token" in request.headers:
+        return request.headers["X-CSRF-Token"]
+    if request.headers.get("Content-Type", "").partition(";")[0].strip().lower() in _FORMS:
+        return str((await request.form()).get("csrf_token", ""))
+    return ""
+
+
+_csrf_token = Depends(_given_csrf_token)
 
 
 class Access:
-    """Who asks for a page, and whether they may.
+    """Who asks for a page, and whether they may."""
 
-    Raises
-    ------
-    ConfigurationError
-        If the name or the password is empty: that would be no login.
-    """
+    def __init__(self, settings: Settings, users: Users) -> None:
+        self.has_login = settings.web.login
+        self._users = users
+        # Of the demo's one user, who has no session: new with every start.
+        self._demo_token = secrets.token_urlsafe(32)
 
-    def __init__(self, settings: Settings) -> None:
-        self._has_login = settings.web.login
-        if not self._has_login:
-            return
-        self._username, self._password = settings.web.username, web_password(settings)
-        if not self._username or not self._password:
-            raise ConfigurationError("web.username and web.password must not be empty; set both or neither")
-
-    def user(self, request: Request, given: HTTPBasicCredentials | None = _given) -> User:
-        """The user who asks, as a dependency of a route; compared in constant time."""
-        request.state.user = self._user(given)
-        user: User = request.state.user
+    def user(
+        self,
+        request: Request,
+        given: HTTPBasicCredentials | None = _given,
+        csrf_token: str = _csrf_token,
+    ) -> User:
+        """The user who asks, as a dependency of a route; whoever is none is answered 401, in both."""
+        user = self.known_user(request, given)
+        if user is None:
+            raise HTTPException(401, "log in first", _challenge(request))
+        by_cookie = request.state.csrf_token
+        if by_cookie and request.method not in _SAFE:
+            _check_csrf(request, by_cookie, csrf_token)
         return user
-
-    def _user(self, given: HTTPBasicCredentials | None) -> User:
-        if not self._has_login:
-            return DEMO_USER
-        refused = HTTPException(401, "log in", {"WWW-Authenticate": 'Basic realm="Tumorline"'})
-        if given is None:
-            raise refused
-        is_user = secrets.compare_digest(given.username.encode(), self._username.encode())
-        is_password = secrets.compare_digest(given.password.encode(), self._password.encode())
-        if not (is_user and is_password):
-            raise refused
-        return User(name=self._username, roles=frozenset(UserRole))
 
     def needs(self, *roles: UserRole) -> Callable[..., User]:
         """Make a dependency that gives the user, or answers 403 to one who has none of these roles."""
@@ -69,24 +89,76 @@ class Access:
 
         return check
 
+    def known_user(self, request: Request, given: HTTPBasicCredentials | None = None) -> User | None:
+        """The user who asks, None if that is nobody; templates find who it is, and the token, in the request.
 
-def web_password(settings: Settings) -> str:
-    """The page's password: the one that is set, else one made at first start and kept in the home folder."""
-    if settings.web.password is not None:
-        return settings.web.password.get_secret_value()
-    kept = settings.home / "web-password"
-    password = kept.read_text(encoding="utf-8").strip() if kept.exists() else ""
-    return password or _make_password(kept)
+        Raises
+        ------
+        HTTPException
+            401 or 429 if a script's name or password is wrong.
+        """
+        user, csrf_token = self._user(request, given)
+        request.state.user, request.state.csrf_token = user, csrf_token
+        return user
+
+    def _user(self, request: Request, given: HTTPBasicCredentials | None) -> tuple[User | None, str]:
+        if not self.has_login:
+            return DEMO_USER, self._demo_token
+        if given is not None and is_api(request):
+            try:
+                return self._users.check(given.username, given.password, address_of(request)), ""
+            except LoginRefusedError as refused:
+                raise refusal(refused, _challenge(request)) from refused
+        token = request.cookies.get(COOKIE, "")
+        user = self._users.of_session(token) if token else None
+        return (user, csrf_token_of(token)) if user else (None, "")
 
 
-def _make_password(kept: Path) -> str:
-    """Write a new password, whole or not at all, for the owner's eyes only."""
-    kept.parent.mkdir(parents=True, exist_ok=True)
-    temporary = kept.with_name(f"{kept.name}.{secrets.token_hex(4)}.part")
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-        file.write(secrets.token_urlsafe(12))
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(kept)
-    return kept.read_text(encoding="utf-8").strip()
+def refusal(refused: LoginRefusedError, headers: dict[str, str] | None = None) -> HTTPException:
+    """What is answered to a wrong name or password."""
+    if refused.wait_s:
+        return HTTPException(429, str(refused), {"Retry-After": str(refused.wait_s)})
+    return HTTPException(401, str(refused), headers)
+
+
+def csrf_token_of(session_token: str) -> str:
+    """A session's token against cross-site requests: from it nobody gets to the session's own."""
+    return hmac.new(session_token.encode(), b"csrf", hashlib.sha256).hexdigest()
+
+
+def _check_csrf(request: Request, expected: str, given: str) -> None:
+    if hmac.compare_digest(given.encode(), expected.encode()):
+        return
+    is_dicomweb = request.url.path.startswith("/dicom-web/")
+    if is_dicomweb and is_own_origin(request.headers.get("Origin", ""), request):
+        return
+    raise HTTPException(403, "this came without the page's token; load the page again and repeat it")
+
+
+def is_own_origin(origin: str, request: Request) -> bool:
+    """Whether an Origin header names the host that was asked; a proxy may speak https where we speak http."""
+    return bool(origin) and urlsplit(origin).netloc.lower() == request.headers.get("Host", "").lower()
+
+
+def is_api(request: Request) -> bool:
+    """Whether a request is a program's: its answers are JSON."""
+    return request.url.path.startswith(API_PATHS)
+
+
+def address_of(request: Request) -> str:
+    """Where a request comes from: the browser's address, told by a trusted proxy if there is one."""
+    return request.client.host if request.client else ""
+
+
+def keep_session(response: Response, request: Request, token: str) -> None:
+    """Have the browser keep a session: no script reads it, and no other site's form sends it."""
+    response.set_cookie(
+        COOKIE, token, httponly=True, samesite="lax", secure=request.url.scheme == "https", path="/"
+    )
+
+
+def _challenge(request: Request) -> dict[str, str] | None:
+    """Ask programs for a password. A browser (only that sends this header) would open a window of its own."""
+    if is_api(request) and "Sec-Fetch-Mode" not in request.headers:
+        return {"WWW-Authenticate": 'Basic realm="Tumorline", charset="UTF-8"'}
+    return None

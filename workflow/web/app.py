@@ -2,28 +2,35 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from fastapi import FastAPI, Request, Response
+from fastapi import FastAPI, Response
 from fastapi.staticfiles import StaticFiles
-from starlette.middleware.trustedhost import TrustedHostMiddleware
 
+from workflow import __version__
 from workflow.engine.context import Context
+from workflow.engine.first_account import open_first_account
 from workflow.settings import Settings
-from workflow.web.access import LOOPBACK_NAMES
+from workflow.web.api import API_SUMMARY, api_routes
+from workflow.web.board import board_routes
+from workflow.web.cohort import cohort_routes
 from workflow.web.colours import palette_css
+from workflow.web.dicomweb import dicomweb
+from workflow.web.errors import answer_errors
+from workflow.web.gate import Gate, allowed_hosts
+from workflow.web.health import health_routes
+from workflow.web.live import live_routes
+from workflow.web.login import login_routes
+from workflow.web.operations import operations_routes
 from workflow.web.patient import patient_routes
+from workflow.web.review import review_routes
 from workflow.web.site import FOLDER, open_site
+from workflow.web.viewer import viewer_routes
 from workflow.web.worklist import worklist_routes
 
-# Everything comes from here: no other host, and no script that is not a file of ours.
-_SECURITY_HEADERS = {
-    "Content-Security-Policy": "default-src 'none'; img-src 'self'; style-src 'self'; script-src 'self'; "
-    "connect-src 'self'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'",
-    "X-Content-Type-Options": "nosniff",
-    "Referrer-Policy": "no-referrer",
-    "Cache-Control": "no-store",
-}
+
+class StyleSheet(Response):
+    """CSS."""
+
+    media_type = "text/css"
 
 
 def make_app(context: Context, settings: Settings) -> FastAPI:
@@ -34,28 +41,36 @@ def make_app(context: Context, settings: Settings) -> FastAPI:
     ConfigurationError
         If a login is wanted with an empty name or password.
     """
+    if settings.web.login:
+        open_first_account(context.users, settings)
     site = open_site(context, settings)
-    app = FastAPI(title="Tumorline", docs_url=None, redoc_url=None, openapi_url=None)
-    if not settings.web.login:
-        app.add_middleware(TrustedHostMiddleware, allowed_hosts=LOOPBACK_NAMES)
+    # The document and its page are in `api`, behind the login.
+    app = FastAPI(
+        title="Tumorline",
+        version=__version__,
+        description=API_SUMMARY,
+        docs_url=None,
+        redoc_url=None,
+        openapi_url=None,
+    )
+    app.add_middleware(Gate, hosts=allowed_hosts(settings.web))
+    answer_errors(app, site)
 
-    @app.middleware("http")
-    async def secure(request: Request, call_next: Any) -> Response:
-        response: Response = await call_next(request)
-        for name, value in _SECURITY_HEADERS.items():
-            response.headers.setdefault(name, value)
-        return response
+    @app.get("/palette.css", response_class=StyleSheet, include_in_schema=False)
+    def palette() -> StyleSheet:
+        return StyleSheet(palette_css())
 
-    @app.get("/health")
-    def health() -> dict[str, str]:
-        context.overview.check()
-        return {"status": "ok"}
-
-    @app.get("/palette.css")
-    def palette() -> Response:
-        return Response(palette_css(), media_type="text/css")
-
+    app.include_router(health_routes(context))
+    app.include_router(login_routes(site))
     app.include_router(worklist_routes(site))
     app.include_router(patient_routes(site))
+    app.include_router(dicomweb(site))
+    app.include_router(board_routes(site))
+    app.include_router(cohort_routes(site))
+    app.include_router(viewer_routes(site))
+    app.include_router(live_routes(site))
+    app.include_router(review_routes(site))
+    app.include_router(operations_routes(site))
+    app.include_router(api_routes(site))
     app.mount("/static", StaticFiles(directory=FOLDER / "static"), name="static")
     return app

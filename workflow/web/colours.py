@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from workflow.domain.palette import COLOURS, PROGRESSION, RESPONSE, css, shade_of
+from workflow.domain.palette import COLOURS, css, shade_of
 from workflow.domain.report import LesionRole
 
 
@@ -12,7 +12,7 @@ def colour_class(role: LesionRole, label: str) -> str:
 
 
 def palette_css() -> str:
-    """Rules for labels, one per colour, and for the lines of the plot that decide.
+    """Rules for labels, one per colour.
 
     Labels are written on black: the palette is made for the greys of a CT, and pale on the page's white.
     """
@@ -21,8 +21,4 @@ def palette_css() -> str:
         for role, shades in COLOURS.items()
         for shade, colour in enumerate(shades)
     ]
-    lines = [
-        f".plot .{kind} {{ stroke: {css(colour)}; }} .plot .{kind}-text {{ fill: {css(colour)}; }}"
-        for kind, colour in (("pr", RESPONSE), ("pd", PROGRESSION))
-    ]
-    return "\n".join([*labels, *lines, ""])
+    return "\n".join([*labels, ""])

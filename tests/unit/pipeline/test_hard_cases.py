@@ -186,6 +186,9 @@ def test_a_study_corrected_to_another_patient_leaves_the_first_ones_timeline(hos
         corrected.save_as(tmp_path / path.name)
         hospital.receive_folder(tmp_path / path.name)
     hospital.work()
+    assert len(hospital.time_points()) == 2  # until a person takes the correction
+    hospital.take()
+    hospital.work()
     assert [p["study_instance_uid"] for p in hospital.time_points("P-9")] == [baseline_uid]
     (alone,) = hospital.time_points("P-1")
     assert (alone["state"], alone["prior_study_instance_uid"]) == ("AWAITING_PROMPTS", None)
@@ -198,11 +201,16 @@ def test_a_study_that_is_quarantined_later_is_no_baseline_any_more(hospital, tmp
     wrong.PatientName, wrong.PatientID = "Other^Body", "P-7"
     wrong.save_as(tmp_path / "wrong.dcm")
     hospital.receive_folder(tmp_path / "wrong.dcm")
+    hospital.take()
     hospital.work()
     baseline, follow_up = hospital.time_points()
     assert (baseline["state"], follow_up["state"]) == ("QUARANTINED", "AWAITING_PROMPTS")
     assert "different patients" in hospital.status()["quarantine"][0]["reason"]
-    hospital.receive_folder(path)
+    right = pydicom.dcmread(path)
+    right.ImageComments = "corrected"
+    right.save_as(tmp_path / "right.dcm")
+    hospital.receive_folder(tmp_path / "right.dcm")
+    hospital.take()
     hospital.work()
     assert states(hospital.time_points()) == ["DRAFT", "DRAFT"]
     assert hospital.status()["quarantine"] == []
@@ -215,6 +223,7 @@ def test_a_corrected_study_date_moves_the_time_point(hospital, tmp_path):
         corrected.StudyDate = "20240606"
         corrected.save_as(tmp_path / path.name)
         hospital.receive_folder(tmp_path / path.name)
+    hospital.take()
     hospital.work()
     assert [p["study_date"] for p in hospital.time_points()] == ["2024-03-04", "2024-06-06"]
 
@@ -280,7 +289,9 @@ def test_a_follow_up_whose_prompts_show_one_lesion_still_tracks_the_others(hospi
         assert _labels(point) == {"T01": "target", "T02": "target"}
 
 
-def test_a_sop_instance_uid_of_another_study_is_a_second_instance_and_a_person_is_told(hospital, tmp_path):
+def test_a_sop_instance_uid_of_another_study_is_kept_and_a_second_instance_if_a_person_says_so(
+    hospital, tmp_path
+):
     hospital.process(BASELINE)
     before = hospital.time_points()[0]
     for path in _written(FOLLOW_UP, tmp_path / "later"):
@@ -291,6 +302,11 @@ def test_a_sop_instance_uid_of_another_study_is_a_second_instance_and_a_person_i
             image.file_meta.MediaStorageSOPInstanceUID = image.SOPInstanceUID
         image.save_as(path)
     hospital.receive_folder(tmp_path / "later")
+    hospital.work()
+    (kept,) = hospital.context.reception.conflicts()
+    assert (kept.difference, len(kept.files)) == ("another study", 1)
+    assert diameters(hospital.time_points()[0]) == diameters(before)
+    hospital.take()
     hospital.work()
     baseline, follow_up = hospital.time_points()
     assert diameters(baseline) == diameters(before)

@@ -14,15 +14,11 @@ from sqlalchemy import select
 from test_course_of_a_patient import BASELINE
 
 from db.tables import InstanceRow
+from dicom_io.acceptor import Callers
+from dicom_io.keeping import discard_unfinished, file_digest
+from dicom_io.listener import CANNOT_UNDERSTAND, serve_listener
 from dicom_io.parsing import quiet
-from dicom_io.scp import (
-    CANNOT_UNDERSTAND,
-    FolderArchive,
-    discard_unfinished,
-    file_digest,
-    serve_archive,
-    serve_listener,
-)
+from dicom_io.scp import FolderArchive, serve_archive
 from dicom_io.scu import RemoteNode
 from workflow.domain.errors import TransientError
 from workflow.use_cases.demo import free_port
@@ -38,14 +34,14 @@ def hospital(tmp_path) -> Hospital:
 
 @pytest.fixture
 def listener(hospital, request):
-    options = {"allowed_calling_ae_titles": ("CT1",), "minimum_free_mb": 1} | getattr(request, "param", {})
+    callers = Callers(called_ae_title="TUMORLINE", calling_ae_titles=("CT1",))
+    options = {"callers": callers, "minimum_free_mb": 1} | getattr(request, "param", {})
     port = free_port()
     server = serve_listener(
-        ae_title="TUMORLINE",
         host="127.0.0.1",
         port=port,
         folder=hospital.home / "received",
-        on_received=hospital.context.reception.receive,
+        on_received=hospital.context.reception.receive_all,
         on_rejected=hospital.context.reception.reject,
         **options,
     )
@@ -104,7 +100,9 @@ def test_an_unknown_sender_is_refused(listener, hospital, tmp_path):
     assert _received(hospital) == []
 
 
-@pytest.mark.parametrize("listener", [{"allowed_calling_ae_titles": ()}], indirect=True)
+@pytest.mark.parametrize(
+    "listener", [{"callers": Callers(called_ae_title="", calling_ae_titles=())}], indirect=True
+)
 def test_with_nobody_allowed_nobody_may_send(listener):
     with pytest.raises(TransientError, match="refuses"):
         listener.echo()
@@ -123,7 +121,7 @@ def test_an_object_without_identity_is_kept_for_a_person_and_stops_nothing(liste
     image.StudyInstanceUID = ""
     ae = AE(ae_title="CT1")
     ae.add_requested_context(image.SOPClassUID, image.file_meta.TransferSyntaxUID)
-    association = ae.associate("127.0.0.1", listener.port)
+    association = ae.associate("127.0.0.1", listener.port, ae_title="TUMORLINE")
     status = association.send_c_store(image)
     association.release()
     assert status.Status == CANNOT_UNDERSTAND
@@ -141,8 +139,9 @@ def test_a_database_that_is_not_there_asks_the_sender_to_try_later(hospital, tmp
 
     port = free_port()
     server = serve_listener(
-        ae_title="T", host="127.0.0.1", port=port, folder=tmp_path / "in", on_received=broken,
-        on_rejected=lambda *_: None, allowed_calling_ae_titles=("CT1",), minimum_free_mb=1,
+        host="127.0.0.1", port=port, folder=tmp_path / "in", on_received=broken,
+        callers=Callers(called_ae_title="T", calling_ae_titles=("CT1",)),
+        on_rejected=lambda *_: None, minimum_free_mb=1,
     )  # fmt: skip
     BASELINE.write(tmp_path / "study")
     try:
@@ -207,6 +206,6 @@ def test_a_node_that_is_not_there_says_so():
 def test_a_sender_that_offers_only_one_class_gets_its_association(listener):
     ae = AE(ae_title="CT1")
     ae.add_requested_context("1.2.840.10008.5.1.4.1.1.2")
-    association = ae.associate("127.0.0.1", listener.port)
+    association = ae.associate("127.0.0.1", listener.port, ae_title="TUMORLINE")
     assert association.is_established
     association.release()

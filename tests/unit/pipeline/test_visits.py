@@ -11,12 +11,12 @@ import pydicom
 import pytest
 from hospital import LEFT, RIGHT, Hospital, Series, Sphere, SphereFinder, Study, diameters, rows, states
 
-from db.jobs import due_job_ids, enqueue
+from db.jobs import database_now, due_job_ids, enqueue
 from db.tables import JobRow
 from workflow import timeline
 from workflow.domain.errors import TransientError, UnsuitableInputError
 from workflow.domain.lesion_life import Decision
-from workflow.engine.reconciler import run_job, work_until_idle
+from workflow.engine.reconciler import runner, work_until_idle
 from workflow.ingest import close_quiet_studies
 from workflow.ports import Changed
 from workflow.review import decide
@@ -219,8 +219,8 @@ def _close(hospital: Hospital) -> None:
     while not close_quiet_studies(hospital.context):
         sleep(0.02)
     with rows(hospital.context) as session:
-        (job,) = due_job_ids(session, hospital.context.clock())
-    run_job(job, hospital.context)
+        (job,) = due_job_ids(session, database_now(session))
+    runner(hospital.context).run(job)
 
 
 def _lose_a_file(hospital: Hospital, description: str) -> None:
@@ -334,6 +334,7 @@ def test_a_study_that_goes_to_another_patient_leaves_its_visit_and_is_superseded
 
     _edit(tmp_path / "corrected", correct)
     hospital.receive_folder(tmp_path / "corrected")
+    hospital.take()
     hospital.work()
     (left,), (moved,) = hospital.time_points(), hospital.time_points("P-2")
     assert [round(mm) for mm in diameters(left).values() if mm] == [19]
@@ -383,6 +384,7 @@ def test_a_copy_under_a_new_uid_is_shown_and_not_measured_until_its_original_goe
     study.write(tmp_path / "moved")
     _edit(tmp_path / "moved", lambda image: setattr(image, "PatientID", "P-2"))
     hospital.receive_folder(tmp_path / "moved")
+    hospital.take()
     hospital.work()
     points = [p for p in hospital.time_points() if p["studies"][0]["study_instance_uid"][-4:] == "1234"]
     assert states(points) == ["AWAITING_PROMPTS"]
@@ -429,6 +431,7 @@ def test_a_study_that_leaves_while_a_worker_works_is_not_saved_back(hospital, tm
 
     def leaves() -> None:
         hospital.receive_folder(tmp_path / "moved")
+        hospital.take()
         _ingest_now(hospital)
 
     hospital.model = _Interrupted(leaves)
@@ -443,10 +446,10 @@ def _ingest_now(hospital: Hospital) -> None:
     while not close_quiet_studies(hospital.context):
         sleep(0.02)
     with rows(hospital.context) as session:
-        due = [i for i in due_job_ids(session, hospital.context.clock())
+        due = [i for i in due_job_ids(session, database_now(session))
                if session.get_one(JobRow, i).stage == "ingest"]  # fmt: skip
     for job in due:
-        run_job(job, hospital.context)
+        runner(hospital.context).run(job)
 
 
 class _RefusesOnce(SphereFinder):
@@ -510,9 +513,7 @@ def test_hosts_that_want_something_else_do_not_go_round_in_circles(hospital, mon
     own = timeline.analysis_identity
     monkeypatch.setattr(timeline, "analysis_identity", lambda *a: "another version: " + own(*a))
     with rows(hospital.context) as session:
-        enqueue(
-            session, stage="timeline", subject="1", lane="patient:1", due_at=hospital.context.clock()
-        )  # fmt: skip
+        enqueue(session, stage="timeline", subject="1", lane="patient:1")
     done: list[str] = []
 
     def count(stage: str, subject: str) -> None:
@@ -629,6 +630,7 @@ def test_a_study_that_was_kept_for_a_person_comes_back_to_its_visit(hospital, tm
 
         _edit(tmp_path / name, rename)
         hospital.receive_folder(tmp_path / name)
+        hospital.take()
         hospital.work()
         if name == "Somebody^Else":
             assert len(hospital.status()["quarantine"]) == 1

@@ -1,15 +1,14 @@
-"""The real stack under `tumorline up`, with processes killed at bad moments: the same results, once."""
+"""`tumorline up` in a process of its own, for the tests that kill, fill, stop and set back what it needs."""
 
 from __future__ import annotations
 
-import gc
 import os
 import signal
 import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import date
 from pathlib import Path
 
@@ -18,11 +17,9 @@ import pytest
 from hospital import LEFT, RIGHT, Sphere, Study, rows
 from sqlalchemy import func, select
 
-from db.tables import InstanceRow, JobRow, ReportRow, ResultObjectRow
-from dicom_io.scp import file_digest
+from db.tables import JobRow, ReportRow, ResultObjectRow
 from dicom_io.scu import RemoteNode
 from workflow.bootstrap import build
-from workflow.domain.errors import TransientError
 from workflow.settings import load_settings
 from workflow.use_cases.demo import free_port
 
@@ -38,14 +35,24 @@ FOLLOW_UP = Study(
     spheres=(Sphere(centre_lps=LEFT, diameter_mm=8), Sphere(centre_lps=RIGHT, diameter_mm=8)),
 )
 
-# pynetdicom leaves the socket of a lost connection to the garbage collector.
-pytestmark = pytest.mark.filterwarnings("ignore:.*socket:pytest.PytestUnraisableExceptionWarning")
+
+TESTS = Path(__file__).resolve().parent
+
+
+def with_poison(gate: Path) -> dict[str, str]:
+    """An environment in which the model is tests/faults/site; what waits there waits for the file `gate`."""
+    return {
+        "PYTHONPATH": os.pathsep.join((str(TESTS / "faults" / "site"), str(TESTS))),
+        "POISON_GATE": str(gate),
+        "TUMORLINE_MODELS__SEGMENTER": "poison",
+        "TUMORLINE_MODELS__TRACKER": "poison",
+    }
 
 
 class Stack:
     """`tumorline up` in a process of its own, on free ports, in a home folder of its own."""
 
-    def __init__(self, home: Path) -> None:
+    def __init__(self, home: Path, environment: Mapping[str, str] | None = None) -> None:
         self.environment = {
             "TUMORLINE_HOME": str(home),
             "TUMORLINE_LISTENER__PORT": str(free_port()),
@@ -59,10 +66,14 @@ class Stack:
             "TUMORLINE_WORKER__RECONCILE_S": "0.2",
             "TUMORLINE_RESULTS__ENCAPSULATED_PDF": "false",
             "OMP_NUM_THREADS": "1",
+            **(environment or {}),
         }
         self.settings = load_settings(
             None,
             home=home,
+            database_url=self.environment.get("TUMORLINE_DATABASE_URL", ""),
+            broker_url=self.environment.get("TUMORLINE_BROKER_URL", ""),
+            archive={"port": int(self.environment["TUMORLINE_ARCHIVE__PORT"])},
             listener={"port": int(self.environment["TUMORLINE_LISTENER__PORT"])},
             web={"port": int(self.environment["TUMORLINE_WEB__PORT"])},
         )
@@ -102,6 +113,9 @@ class Stack:
 
     def kill(self, service: str) -> None:
         os.kill(self.pid(service), signal.SIGKILL)
+
+    def terminate(self, service: str) -> None:
+        os.kill(self.pid(service), signal.SIGTERM)
 
     def send(self, *studies: Study, folder: Path) -> None:
         for study in studies:
@@ -156,100 +170,3 @@ def written(study: Study, folder: Path) -> list[Path]:
     if not target.exists():
         study.write(target)
     return sorted(target.glob("*.dcm"))
-
-
-@pytest.fixture
-def stack(tmp_path) -> Iterator[Stack]:
-    stack = Stack(tmp_path / "home").start()
-    yield stack
-    code, seconds = stack.stop()
-    assert (code, seconds < 20) == (0, True)
-
-
-@pytest.fixture(scope="session")
-def expected(tmp_path_factory) -> list[str]:
-    """The results of an undisturbed run, in one process."""
-    from workflow.use_cases.run import run
-
-    folder = tmp_path_factory.mktemp("undisturbed")
-    for study in (BASELINE, FOLLOW_UP):
-        written(study, folder / "in")
-    plain = Stack(folder / "home").settings
-    results = plain.results.model_copy(update={"encapsulated_pdf": False})
-    done = run([folder / "in"], folder / "out", plain.model_copy(update={"results": results}))
-    (course,) = done.patients
-    return [o["sop_instance_uid"] for point in course["time_points"] for o in point["objects"]]
-
-
-@pytest.mark.xdist_group("stack 1")
-@pytest.mark.parametrize("stage", ["infer", "report"])
-def test_a_worker_killed_in_the_middle_of_a_stage_changes_nothing(stack, expected, tmp_path, stage):
-    stack.send(BASELINE, FOLLOW_UP, folder=tmp_path)
-    stack.wait_until(lambda: stack.is_running(stage), f"{stage} to run")
-    stack.kill("worker")
-    stack.wait_until_done(reports=2)
-    stack.check(expected)
-
-
-@pytest.mark.xdist_group("stack 2")
-def test_a_worker_killed_between_store_and_verify_delivers_once(stack, expected, tmp_path):
-    stack.send(FOLLOW_UP, BASELINE, folder=tmp_path)
-    archive = stack.settings.home / "archive"
-    stack.wait_until(lambda: next(archive.glob("*/*/*.dcm"), None), "the first object to arrive")
-    stack.kill("worker")
-    stack.wait_until_done(reports=2)
-    stack.check(expected)
-    stack.send(BASELINE, FOLLOW_UP, folder=tmp_path)  # and again, in the other order
-    time.sleep(3 * stack.settings.worker.reconcile_s)
-    stack.wait_until_done(reports=2)
-    stack.check(expected)
-
-
-@pytest.mark.xdist_group("stack 2")
-def test_a_listener_killed_while_receiving_owns_up_to_all_it_confirmed(stack, expected, tmp_path):
-    stack.send(FOLLOW_UP, folder=tmp_path)
-    files, confirmed = written(BASELINE, tmp_path), 0
-
-    def kill_at_seven(done: int, of: int) -> None:
-        nonlocal confirmed
-        confirmed = done
-        if done == 7:
-            stack.kill("listener")
-
-    with pytest.raises(TransientError):
-        stack.node.store(files, progress=kill_at_seven)
-    with rows(stack.context) as session:
-        kept = {row.sha256: Path(row.path) for row in session.scalars(select(InstanceRow))}
-    assert 7 <= confirmed < len(files)
-    assert {file_digest(file) for file in files[:confirmed]} <= set(kept)
-    assert all(file_digest(path) == digest for digest, path in kept.items())
-    stack.wait_until(stack.answers, "the listener to be started again")
-    stack.node.store(files)
-    stack.wait_until_done(reports=2)
-    assert stack.results() == expected
-    gc.collect()  # the lost connection's socket, in this test and not in the next
-
-
-def _is_alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    return True
-
-
-@pytest.mark.xdist_group("stack 1")
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
-def test_no_process_outlives_the_supervisor(tmp_path, number):
-    stack = Stack(tmp_path / "home").start()
-    names = ["archive", "listener", "reconciler", "worker", "web"]
-    run = stack.settings.home / "run"
-    stack.wait_until(lambda: all((run / f"{name}.pid").exists() for name in names), "all services")
-    pids = [stack.pid(name) for name in names]
-    started = time.monotonic()
-    stack.process.send_signal(number)
-    code = stack.process.wait(30)
-    assert code == (0 if number == signal.SIGTERM else -signal.SIGKILL)
-    stack.wait_until(lambda: not any(map(_is_alive, pids)), "the services to end", 20)
-    assert time.monotonic() - started < 20
-    assert list(run.glob("*.pid")) == []
