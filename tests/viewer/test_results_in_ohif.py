@@ -54,7 +54,10 @@ def missing() -> str:
     return can_run()
 
 
-pytestmark = pytest.mark.skipif(bool(missing()), reason=missing() or "-")
+pytestmark = [
+    pytest.mark.skipif(bool(missing()), reason=missing() or "-"),
+    pytest.mark.timeout(1200),  # the demo, and then two browsers' worth of drawing without a GPU
+]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,10 +106,14 @@ class Seen:
         return list(zip(self.shown.visits, self.answers, strict=True))
 
 
-def around(inside: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """(row, column) of pixels in and around a mask but not beside its border, and which are in it."""
+def around(inside: np.ndarray, others: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
+    """(row, column) of pixels in and around a mask but not beside a border, and which are in it.
+
+    `others` are the pixels of other masks, which are shown and hidden with it.
+    """
     far = binary_dilation(inside, iterations=4)
-    clear = binary_erosion(inside) | (far & ~binary_dilation(inside, iterations=2))
+    drawn = inside if others is None else inside | others
+    clear = binary_erosion(inside) | (far & ~binary_dilation(drawn, iterations=2))
     places = np.argwhere(clear)
     return places, inside[places[:, 0], places[:, 1]]
 
@@ -197,15 +204,14 @@ def written_visit(folder: Path, images: Sequence[Path]) -> Visit:
     for segment in seg.SegmentSequence:
         size = sizes[segment.SegmentLabel]
         frames = [
-            (frame.PlanePositionSequence[0].ImagePositionPatient, pixels)
+            (frame.PlanePositionSequence[0].ImagePositionPatient, pixels, number_of(frame, seg))
             for frame, pixels in zip(seg.PerFrameFunctionalGroupsSequence, seg.pixel_array, strict=True)
-            if number_of(frame, seg) == segment.SegmentNumber
         ]
-        points, is_inside = points_of(frames, seg)
+        points, is_inside = points_of(int(segment.SegmentNumber), frames, seg)
         lesions.append(
             Expected(
                 label=segment.SegmentLabel,
-                voxels=sum(int(pixels.sum()) for _, pixels in frames),
+                voxels=sum(int(pixels.sum()) for _, pixels, of in frames if of == segment.SegmentNumber),
                 length_mm=size["long_axis"]["length_mm"],
                 width_mm=size["short_axis"]["length_mm"],
                 image=image_at(size["long_axis"]["start_lps"], own),
@@ -227,15 +233,19 @@ def number_of(frame: Any, seg: Any) -> int:
     return int(groups.SegmentIdentificationSequence[0].ReferencedSegmentNumber)
 
 
-def points_of(frames: Sequence[tuple[Any, np.ndarray]], seg: Any) -> tuple[np.ndarray, np.ndarray]:
+def points_of(
+    number: int, frames: Sequence[tuple[Any, np.ndarray, int]], seg: Any
+) -> tuple[np.ndarray, np.ndarray]:
     """See `Expected`: on the frame nearest to the middle of a segment's voxels."""
+    own = [(origin, pixels) for origin, pixels, of in frames if of == number]
     shared = seg.SharedFunctionalGroupsSequence[0]
     cosines = np.array(shared.PlaneOrientationSequence[0].ImageOrientationPatient, float).reshape(2, 3)
     row_mm, column_mm = (float(mm) for mm in shared.PixelMeasuresSequence[0].PixelSpacing)
-    heights = [float(np.cross(*cosines) @ np.array(origin, float)) for origin, _ in frames]
-    middle = np.average(heights, weights=[pixels.sum() for _, pixels in frames])
-    origin, pixels = frames[int(np.argmin(np.abs(np.array(heights) - middle)))]
-    places, is_inside = around(pixels.astype(bool))
+    heights = [float(np.cross(*cosines) @ np.array(origin, float)) for origin, _ in own]
+    middle = np.average(heights, weights=[pixels.sum() for _, pixels in own])
+    origin, pixels = own[int(np.argmin(np.abs(np.array(heights) - middle)))]
+    beside = [other.astype(bool) for at, other, of in frames if of != number and at == origin]
+    places, is_inside = around(pixels.astype(bool), np.any(beside, axis=0) if beside else None)
     steps = np.stack([cosines[1] * row_mm, cosines[0] * column_mm])
     return np.array(origin, float) + places @ steps, is_inside
 
