@@ -6,7 +6,7 @@ DEV := $(VENV)/.dev-installed
 APP := $(VENV)/.app-installed
 INPUTS := pyproject.toml constraints.txt
 
-.PHONY: demo test viewer-test faults lint mutants clean
+.PHONY: demo test viewer-test faults fuzz lint mutants clean
 
 demo: $(APP)
 	$(BIN)/tumorline demo $(if $(KEEP),--keep)
@@ -28,6 +28,10 @@ lint: $(DEV)
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+# Mutated objects through all reading, in child processes: no crash, no hang, no file outside the store.
+fuzz: $(DEV)
+	OMP_NUM_THREADS=1 $(BIN)/python tests/fuzz/fuzzing.py $(FUZZ)
 
 # By hand, and long: which small faults of the stages and the domain would no test notice?
 mutants: $(DEV)

@@ -376,6 +376,8 @@ def _patients(session: Session, keys: Iterable[int]) -> dict[int, BoardPatient]:
             key=row.id,
             patient_id=row.patient_id,
             patient_name=readable_name(row.patient_name),
+            birth_date=row.birth_date,
+            sex=row.sex,
             visits=tuple(visits.get(row.id, ())),
         )
         for row in session.scalars(select(PatientRow).where(PatientRow.id.in_(wanted)))
@@ -446,6 +448,8 @@ def _frozen_patient(session: Session, patient: BoardPatient, entry: BoardEntry) 
         "priority": entry.priority.value,
         "question": entry.question,
         "missing": list(missing(patient)),
+        "birth_date": patient.birth_date.isoformat() if patient.birth_date else "",
+        "sex": patient.sex,
     }
 
 
@@ -456,4 +460,6 @@ def _thawed(stored: Mapping[str, Any]) -> FrozenPatient:
         priority=stored["priority"],
         question=stored["question"],
         missing=tuple(stored["missing"]),
+        birth_date=stored["birth_date"],
+        sex=stored["sex"],
     )

@@ -8,10 +8,9 @@ from datetime import date, datetime
 from pathlib import Path
 from typing import Any, cast
 
-from sqlalchemy import BindParameter, Table, bindparam, insert, select, update
+from sqlalchemy import BindParameter, Connection, Table, bindparam, insert, select, update
 from sqlalchemy.orm import Session
 
-from db import mapping
 from db.audit import write_audit
 from db.tables import (
     ConflictRow,
@@ -29,7 +28,9 @@ from workflow.ports import AuditEntry, ReceivedInstance
 
 # The tables themselves, and statements that are built once: what every instance passes through is no place
 # for the ORM.
-_INSTANCE, _STUDY, _RESULT = (cast(Table, row.__table__) for row in (InstanceRow, StudyRow, ResultObjectRow))
+_INSTANCE, _STUDY, _RESULT, _PATIENT = (
+    cast(Table, row.__table__) for row in (InstanceRow, StudyRow, ResultObjectRow, PatientRow)
+)
 _UIDS: BindParameter[Any] = bindparam("uids", expanding=True)
 _KNOWN_INSTANCES = select(
     _INSTANCE.c.sop_instance_uid,
@@ -56,6 +57,13 @@ _STUDIES = (
     .order_by(_STUDY.c.study_instance_uid)
     .with_for_update()
 )
+_WHOSE = select(
+    _PATIENT.c.patient_id,
+    _PATIENT.c.issuer_of_patient_id,
+    _PATIENT.c.patient_name,
+    _PATIENT.c.birth_date,
+    _PATIENT.c.sex,
+).where(_PATIENT.c.id == bindparam("key"))
 _NEW_INSTANCE, _NEW_STUDY = insert(_INSTANCE), insert(_STUDY)
 _GROWN_STUDY = update(_STUDY).where(_STUDY.c.id == bindparam("key"))
 
@@ -78,9 +86,10 @@ def record(
     Our own results, coming back from the PACS, are marked as such and change no study. `stored_by` is the
     user who brought the batch. Given last are the keys of the studies that wait for more again.
     """
-    known = _known(session, batch)
-    own = _own_results(session, batch)
-    studies = _studies(session, batch)
+    connection = session.connection()
+    known = _known(connection, batch)
+    own = _own_results(connection, batch)
+    studies = _studies(connection, batch)
     receipts: list[Receipt] = []
     doubtful: list[Doubtful] = []
     rows: list[dict[str, Any]] = []
@@ -110,12 +119,12 @@ def record(
             {**_columns(received), "received_at": now, "is_own_result": is_own, "stored_by": stored_by}
         )
     if rows:
-        session.connection().execute(_NEW_INSTANCE, rows)
+        connection.execute(_NEW_INSTANCE, rows)
     if stored_by:
         new = [one for one, receipt in zip(batch, receipts, strict=True) if receipt is Receipt.NEW]
         write_audit(session, [_stored(one, stored_by) for one in new], now)
     for uid, received in sorted(grown.items()):
-        _grow(session, studies[uid], received, now)
+        _grow(connection, studies[uid], received, now)
     closed = (studies[uid] for uid in grown if studies[uid].state is not StudyState.RECEIVING)
     return receipts, doubtful, sorted(study.key for study in closed if study.key is not None)
 
@@ -254,10 +263,10 @@ def _take(session: Session, conflict: ConflictRow, now: datetime) -> str | None:
 _Here = dict[str, tuple[str, str, Path]]
 
 
-def _known(session: Session, batch: Sequence[ReceivedInstance]) -> dict[str, _Here]:
+def _known(connection: Connection, batch: Sequence[ReceivedInstance]) -> dict[str, _Here]:
     found: dict[str, _Here] = {}
     uids = sorted({received.header.sop_instance_uid for received in batch})
-    rows = session.connection().execute(_KNOWN_INSTANCES, {"uids": uids})
+    rows = connection.execute(_KNOWN_INSTANCES, {"uids": uids})
     for sop, sha256, study, series, path in rows:
         found.setdefault(sop, {})[sha256] = (study, series, Path(path))
     return found
@@ -268,9 +277,9 @@ def _nearest(here: _Here, study: str, series: str) -> Path:
     return min(here.values(), key=lambda one: (one[:2] != (study, series), one[0] != study))[2]
 
 
-def _own_results(session: Session, batch: Sequence[ReceivedInstance]) -> set[tuple[str, str]]:
+def _own_results(connection: Connection, batch: Sequence[ReceivedInstance]) -> set[tuple[str, str]]:
     uids = sorted({received.header.sop_instance_uid for received in batch})
-    rows = session.connection().execute(_OWN_RESULTS, {"uids": uids})
+    rows = connection.execute(_OWN_RESULTS, {"uids": uids})
     return {(study, sop) for study, sop in rows}
 
 
@@ -286,14 +295,14 @@ class _Study:
     accession_number: str = ""
 
 
-def _studies(session: Session, batch: Sequence[ReceivedInstance]) -> dict[str, _Study]:
+def _studies(connection: Connection, batch: Sequence[ReceivedInstance]) -> dict[str, _Study]:
     uids = sorted({received.header.study_instance_uid for received in batch})
-    rows = session.connection().execute(_STUDIES, {"uids": uids}).all()
+    rows = connection.execute(_STUDIES, {"uids": uids}).all()
     found = {}
     for key, uid, state, identity, patient_key, description, accession_number in rows:
         known = _identity_from_json(identity) if identity else None
         if known is None and patient_key is not None:  # received by a former version
-            known = mapping.identity_of(session.get_one(PatientRow, patient_key))
+            known = PatientIdentity(**connection.execute(_WHOSE, {"key": patient_key}).mappings().one())
         found[uid] = _Study(
             key=key,
             state=StudyState(state),
@@ -305,7 +314,7 @@ def _studies(session: Session, batch: Sequence[ReceivedInstance]) -> dict[str, _
     return found
 
 
-def _grow(session: Session, study: _Study, received: ReceivedInstance, now: datetime) -> None:
+def _grow(connection: Connection, study: _Study, received: ReceivedInstance, now: datetime) -> None:
     """A study's row after new instances: it waits for more of them."""
     header = received.header
     values: dict[str, Any] = {
@@ -324,11 +333,11 @@ def _grow(session: Session, study: _Study, received: ReceivedInstance, now: date
             "state": StudyState.RECEIVING.value,
             "dated_by": "StudyDate",
         }
-        session.connection().execute(_NEW_STUDY, values)
+        connection.execute(_NEW_STUDY, values)
         return
     if study.state is not StudyState.RECEIVING:  # a late instance opens a new wait
         values |= {"first_received_at": now, "state": _receiving_after(study.state)}
-    session.connection().execute(_GROWN_STUDY, {"key": study.key, **values})
+    connection.execute(_GROWN_STUDY, {"key": study.key, **values})
 
 
 def _reopen(study: StudyRow, now: datetime) -> None:

@@ -192,7 +192,8 @@ def _kept(session: Session) -> list[dict[str, Any]]:
             "path": kept.path,
             "study_instance_uid": kept.study_instance_uid,
             "kept_at": kept.kept_at.isoformat(),
-            "job": stopped.get(str(key)),
+            "difference": kept.difference,
+            "job": None if kept.difference else stopped.get(str(key)),
         }
         for kept, key, _ in rows
     ]

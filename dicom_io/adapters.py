@@ -61,6 +61,8 @@ class DicomImages:
                 headers.append(read_header(path))
             except UnsuitableInputError as error:
                 damaged.append(f"one instance is left out: {error}")
+        cut = sorted({keyword for header in headers for keyword in header.cut})
+        damaged += [f"{keyword} is longer than a value can be, and was cut" for keyword in cut]
         dates = [
             InstanceDate(keyword=keyword, day=day, at=at, is_image=header.is_image)
             for header in headers
@@ -73,8 +75,15 @@ class DicomImages:
         """See `workflow.ports.ImageReader.pixel_digests`."""
         from dicom_io.pixels import pixel_digest
 
-        digests = {path: pixel_digest(path) for path in paths}
-        return {path: digest for path, digest in digests.items() if digest is not None}
+        digests = {}
+        for path in paths:
+            try:
+                digest = pixel_digest(path)
+            except UnsuitableInputError:  # whoever reads its pixels says so
+                continue
+            if digest is not None:
+                digests[path] = digest
+        return digests
 
     def describe_study(self, paths: Sequence[Path]) -> list[SeriesDescription]:
         """See `workflow.ports.ImageReader.describe_study`."""

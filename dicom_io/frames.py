@@ -11,7 +11,7 @@ from datetime import datetime
 from pathlib import Path
 
 from dicom_io.headers import InstanceHeader, header_of
-from dicom_io.parsing import Attributes, parse, quiet
+from dicom_io.parsing import Attributes, parse, quiet, reading
 from dicom_io.suv import PetAttributes, pet_attributes
 from workflow.domain.errors import UnsuitableInputError
 from workflow.domain.geometry import Point
@@ -129,7 +129,7 @@ def read_frames(path: Path) -> tuple[InstanceHeader, tuple[Frame, ...]]:
         If the file is no DICOM file or damaged, or an attribute that places or scales the planes is
         malformed.
     """
-    with quiet():
+    with quiet(), reading(path):
         dataset, offset = parse(path)
         header = header_of(dataset, path)
         if header.modality not in MEASURED_MODALITIES or not header.has_pixels:

@@ -19,6 +19,8 @@ _JITTER_SHARE = 0.1
 _JITTER_MM = 0.5
 # Positions rounded to 0.1 mm, at both ends of a thin-sliced stack.
 _ROUNDING_MM = 0.1
+# Between pixels or slices, and of a position from the origin: more or less is a mistake, or meant to harm.
+_FINEST_MM, _COARSEST_MM, _FARTHEST_MM = 0.01, 500.0, 1e5
 # A missing slice is interpolated if its neighbours are this close and it is one of at least so many.
 _BRIDGE_MM = 6.0
 _SLICES_PER_BRIDGE = 20
@@ -108,10 +110,18 @@ def fit_grid(
         If slices are missing, unevenly spaced, shifted in their plane or tilted beyond what is handled.
     """
     axes = plane_axes(orientation)
-    if min(pixel_spacing_mm) <= 0:
-        raise UnsuitableInputError(f"PixelSpacing is {pixel_spacing_mm}; have it corrected")
+    if not all(_FINEST_MM <= mm <= _COARSEST_MM for mm in pixel_spacing_mm):
+        raise UnsuitableInputError(
+            f"PixelSpacing is {pixel_spacing_mm}, which no body has; have it corrected"
+        )
+    if not np.all(np.abs(positions_lps) <= _FARTHEST_MM):
+        raise UnsuitableInputError("ImagePositionPatient lies where no body can; have it corrected")
     along, down, height = (np.asarray(positions_lps, dtype=float) @ axes.T).T
     spacing_mm, planes, notes = _spacing(height, slice_thickness_mm)
+    if not _FINEST_MM <= spacing_mm <= _COARSEST_MM:
+        raise UnsuitableInputError(
+            f"slices lie {spacing_mm:g} mm apart, which no body has; have it corrected"
+        )
     shear, shear_notes = _shear(along, down, height, pixel_spacing_mm)
     if 0 < degrees(atan(hypot(*shear))) < _ROUNDING_DEGREES:
         axes, shear, shear_notes = _upright(axes, shear), (0.0, 0.0), ()

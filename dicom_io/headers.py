@@ -9,7 +9,7 @@ from pathlib import Path
 
 from pydicom import Dataset
 
-from dicom_io.parsing import Attributes, parse, quiet
+from dicom_io.parsing import Attributes, parse, quiet, reading
 from workflow.domain.errors import UnsuitableInputError
 from workflow.domain.patient import PatientIdentity
 
@@ -17,6 +17,9 @@ MEDIA_STORAGE_DIRECTORY = "1.2.840.10008.1.3.10"
 _DRAWN_MODALITIES = ("SEG", "RTDOSE")
 # PS3.5 9.1. UIDs become file names and URLs, so nothing else may pass.
 _UID = re.compile(r"[0-9]+(\.[0-9]+)*")
+# Longer than any value may be; what is longer still is cut, and `cut` says so.
+_LONGEST = 1000
+_CUT = ("Modality", "PatientName", "PatientSex", "AccessionNumber", "StudyDescription")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,7 +30,7 @@ class InstanceHeader:
     character set (PS3.5 6.1.2, ISO 2022 included): "" or None where the file says nothing.
     `patient_id` and `issuer_of_patient_id` together name the patient; the name keeps its `^` and `=`.
     `dates` are all that the file bears of StudyDate, SeriesDate, AcquisitionDate and ContentDate, in this
-    order, each with its keyword and the time beside it.
+    order, each with its keyword and the time beside it. `cut` names attributes whose values were too long.
     """
 
     path: Path
@@ -56,6 +59,7 @@ class InstanceHeader:
     manufacturer: str = ""
     specific_character_set: tuple[str, ...] = ()
     has_pixels: bool = False
+    cut: tuple[str, ...] = ()
 
     @property
     def is_image(self) -> bool:
@@ -88,7 +92,7 @@ def read_header(path: Path) -> InstanceHeader:
         If the file is no DICOM Part 10 file, is damaged, is a DICOMDIR, or lacks one of the four UIDs;
         the message names the file and the reason.
     """
-    with quiet():
+    with quiet(), reading(path):
         dataset, _ = parse(path)
         return header_of(dataset, path)
 
@@ -129,6 +133,7 @@ def identifying_header(dataset: Dataset, path: Path, transfer_syntax_uid: str) -
         If one of the four UIDs is missing or none.
     """
     attributes = Attributes(dataset, str(path))
+    texts = {keyword: plain_text(attributes.text(keyword)) for keyword in _CUT}
     return InstanceHeader(
         path=path,
         sop_class_uid=_uid(attributes, "SOPClassUID"),
@@ -136,15 +141,32 @@ def identifying_header(dataset: Dataset, path: Path, transfer_syntax_uid: str) -
         study_instance_uid=_uid(attributes, "StudyInstanceUID"),
         series_instance_uid=_uid(attributes, "SeriesInstanceUID"),
         transfer_syntax_uid=transfer_syntax_uid,
-        modality=attributes.text("Modality"),
-        patient_id=attributes.text("PatientID"),
-        issuer_of_patient_id=attributes.text("IssuerOfPatientID"),
-        patient_name=attributes.text("PatientName"),
+        patient_id=_identifier(attributes, "PatientID"),
+        issuer_of_patient_id=_identifier(attributes, "IssuerOfPatientID"),
         patient_birth_date=attributes.date("PatientBirthDate"),
-        patient_sex=attributes.text("PatientSex"),
-        accession_number=attributes.text("AccessionNumber"),
-        study_description=attributes.text("StudyDescription"),
+        cut=tuple(keyword for keyword, text in texts.items() if len(text) > _LONGEST),
+        modality=texts["Modality"][:_LONGEST],
+        patient_name=texts["PatientName"][:_LONGEST],
+        patient_sex=texts["PatientSex"][:_LONGEST],
+        accession_number=texts["AccessionNumber"][:_LONGEST],
+        study_description=texts["StudyDescription"][:_LONGEST],
     )
+
+
+def plain_text(text: str) -> str:
+    """Text that any database and any file takes: no NUL, and no half characters of a wrong character set."""
+    return text.replace("\0", "").encode("utf-8", "replace").decode("utf-8")
+
+
+def _identifier(attributes: Attributes, keyword: str) -> str:
+    """What patients are matched on: never cut, as what is cut may be another patient's."""
+    text = plain_text(attributes.text(keyword))
+    if len(text.encode()) > _LONGEST:
+        raise UnsuitableInputError(
+            f"{attributes.where}: {keyword} has {len(text)} characters, where 64 are allowed (PS3.5 6.2); "
+            "have it corrected"
+        )
+    return text
 
 
 def refuse_directory(meta: Dataset, where: str) -> None:

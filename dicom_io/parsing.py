@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import errno
 import logging
+import mmap
 import re
 import struct
+import threading
 import warnings
 import zlib
 from collections.abc import Iterator
@@ -21,30 +23,33 @@ from pydicom import Dataset, dcmread
 from pydicom.errors import BytesLengthException, InvalidDicomError
 from pydicom.tag import BaseTag, Tag
 
+from dicom_io.structure import limit_structure
 from workflow.domain.errors import TransientError, UnsuitableInputError, WorkflowError
 
-# What pydicom and the codecs raise on bytes that are not what they claim to be. Listed one by one
-# so that anything else (a bug of ours) is still seen as a bug.
+# What a value that is not what it claims to be makes pydicom raise while it is converted. Around whole
+# objects `reading` takes the rest.
 PARSER_FAILURES: tuple[type[Exception], ...] = (
-    BytesLengthException,
-    InvalidDicomError,
     ArithmeticError,
     AssertionError,
     AttributeError,
+    BytesLengthException,
     EOFError,
+    InvalidDicomError,
     LookupError,
     MemoryError,
-    NotImplementedError,
-    RecursionError,
+    OSError,
     RuntimeError,
     TypeError,
     ValueError,
     struct.error,
-    zlib.error,
 )
 _DEFLATED = b"1.2.840.10008.1.2.1.99"
 _HEAD_BYTES = 4096
-_MOST_INFLATED_BYTES = 256 << 20
+_IMPLICIT, _BIG_ENDIAN = b"1.2.840.10008.1.2\0", b"1.2.840.10008.1.2.2"
+# Empty masks deflate a hundredfold.
+_MOST_INFLATED_BYTES, _SURELY_INFLATED_BYTES, _MOST_INFLATION = 256 << 20, 16 << 20, 200
+# So few bytes hold no more elements than are parsed in a moment.
+_SURE_BYTES = 1 << 20
 _OFFSET = re.compile(r"([+-])(\d\d):?(\d\d)$")
 _NEVER_YEAR = 9000
 _STORAGE_FAILURES = (errno.EIO, errno.ESTALE, errno.ENOTCONN, errno.EMFILE, errno.ENFILE, errno.ETIMEDOUT)
@@ -56,21 +61,45 @@ def _tag(keyword: str) -> BaseTag:
     return Tag(keyword)
 
 
+class _Quiet:
+    """Silence for all threads as long as one wants it: warnings' filters are the whole process's."""
+
+    def __init__(self) -> None:
+        self._lock, self._wanted = threading.Lock(), 0
+        self._filters = warnings.catch_warnings()
+
+    def begin(self) -> None:
+        with self._lock:
+            if self._wanted == 0:
+                self._filters = warnings.catch_warnings()
+                self._filters.__enter__()
+                warnings.simplefilter("ignore")
+                logging.getLogger("pydicom").addFilter(self.drop)
+            self._wanted += 1
+
+    def end(self) -> None:
+        with self._lock:
+            self._wanted -= 1
+            if self._wanted == 0:
+                logging.getLogger("pydicom").removeFilter(self.drop)
+                self._filters.__exit__(None, None, None)
+
+    @staticmethod
+    def drop(_: logging.LogRecord) -> bool:
+        return False
+
+
+_QUIET = _Quiet()
+
+
 @contextmanager
 def quiet() -> Iterator[None]:
     """Silence pydicom about values, its warnings and its log: it quotes them, and one is a patient's name."""
-    log = logging.getLogger("pydicom")
-
-    def nothing(_: logging.LogRecord) -> bool:
-        return False
-
-    log.addFilter(nothing)
+    _QUIET.begin()
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
+        yield
     finally:
-        log.removeFilter(nothing)
+        _QUIET.end()
 
 
 def parse(path: Path, *, with_pixels: bool = False) -> tuple[Dataset, int]:
@@ -92,7 +121,7 @@ def parse(path: Path, *, with_pixels: bool = False) -> tuple[Dataset, int]:
     with reading(path):
         try:
             with path.open("rb") as file:
-                _refuse_inflation(file, path)
+                _refuse_bombs(file, path)
                 dataset = dcmread(file, stop_before_pixels=not with_pixels)
                 return dataset, file.tell()
         except (FileNotFoundError, IsADirectoryError, NotADirectoryError, PermissionError) as error:
@@ -105,23 +134,44 @@ def parse(path: Path, *, with_pixels: bool = False) -> tuple[Dataset, int]:
             ) from error
 
 
-def _refuse_inflation(file: BinaryIO, path: Path) -> None:
-    """Refuse a deflated file (PS3.5 A.5) that inflates without end; pydicom inflates it in one piece."""
+def _refuse_bombs(file: BinaryIO, path: Path) -> None:
+    """Refuse what a parser would choke on: elements and depth without end, a deflated file that inflates so.
+
+    Small files are let through: their elements are few.
+    """
     head = file.read(_HEAD_BYTES)
-    file.seek(0)
-    if _DEFLATED not in head or head[128:132] != b"DICM":
-        return
-    # The file meta information's group length (PS3.10 7.1) ends where deflated bytes begin.
-    (length,) = struct.unpack("<I", head[140:144])
-    file.seek(144 + length)
-    inflator, size = zlib.decompressobj(-zlib.MAX_WBITS), 0
+    size = file.seek(0, 2)
+    try:
+        if head[128:132] != b"DICM":
+            return
+        # The file meta information's group length (PS3.10 7.1) ends where the data set begins.
+        start = 144 + int(struct.unpack("<I", head[140:144])[0])
+        meta = head[:start]
+        if _DEFLATED in meta:
+            file.seek(start)
+            limit_structure(_inflated(file, path, size), is_implicit=False)
+        elif size > _SURE_BYTES and _BIG_ENDIAN not in meta:
+            with (
+                mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content,
+                memoryview(content) as whole,
+                whole[start:] as data_set,
+            ):
+                limit_structure(data_set, is_implicit=_IMPLICIT in meta)
+    except UnsuitableInputError as error:
+        raise UnsuitableInputError(f"{path}: {error}; have it sent otherwise") from error
+    finally:
+        file.seek(0)
+
+
+def _inflated(file: BinaryIO, path: Path, size: int) -> bytes:
+    """A deflated data set (PS3.5 A.5), which pydicom would inflate in one piece whatever comes of it."""
+    most = min(_MOST_INFLATED_BYTES, max(_SURELY_INFLATED_BYTES, _MOST_INFLATION * size))
+    inflator, content = zlib.decompressobj(-zlib.MAX_WBITS), bytearray()
     while (chunk := inflator.unconsumed_tail or file.read(1 << 16)) and not inflator.eof:
-        size += len(inflator.decompress(chunk, 1 << 20))
-        if size > _MOST_INFLATED_BYTES:
-            raise UnsuitableInputError(
-                f"{path}: inflates to more than {_MOST_INFLATED_BYTES >> 20} MiB; have it sent undeflated"
-            )
-    file.seek(0)
+        content += inflator.decompress(chunk, 1 << 20)
+        if len(content) > most:
+            raise UnsuitableInputError(f"{size} bytes inflate to more than {most >> 20} MiB")
+    return bytes(content)
 
 
 @contextmanager

@@ -16,7 +16,7 @@ from pydicom.encaps import generate_frames
 from pydicom.uid import UID
 
 from dicom_io.frames import Frame, PixelFormat, read_frames
-from dicom_io.parsing import PARSER_FAILURES, broken, parse, quiet
+from dicom_io.parsing import parse, quiet, reading
 from workflow.domain.errors import TransientError, UnsuitableInputError
 
 PlaneArray = NDArray[np.integer[Any]]
@@ -35,6 +35,10 @@ _LARGEST_INSTANCE_BYTES = 8 << 30
 # Lossless coders reach 100 : 1 on empty slices; beyond this a small file claims to be a huge image.
 _HIGHEST_COMPRESSION = 3000
 _SMALL_BYTES = 16 << 20
+
+
+# The sequence delimitation item, behind which only a little can come (PS3.5 A.4).
+_END_OF_FRAGMENTS, _TAIL_BYTES = b"\xfe\xff\xdd\xe0\0\0\0\0", 64 << 10
 
 
 def check_format(pixels: PixelFormat, path: Path) -> None:
@@ -71,6 +75,26 @@ def check_format(pixels: PixelFormat, path: Path) -> None:
             f"{path}: {claimed} bytes of pixels claimed in a file of {pixels.file_size}, more than any "
             "compression reaches; have it sent again"
         )
+
+
+def why_truncated(frame: Frame) -> str | None:
+    """Why an image's pixel data can't be whole, by its file's length and end; None if they may be."""
+    pixels, path = frame.pixels, frame.header.path
+    try:
+        if pixels.transfer_syntax_uid in _NATIVE:
+            is_explicit, _ = _NATIVE[pixels.transfer_syntax_uid]
+            bits = pixels.rows * pixels.columns * pixels.samples_per_pixel * pixels.bits_allocated
+            present = pixels.file_size - pixels.offset - (12 if is_explicit else 8)
+            is_whole = present >= bits // 8 * pixels.frames
+        elif UID(pixels.transfer_syntax_uid).is_encapsulated:
+            with path.open("rb") as file:
+                file.seek(max(0, pixels.file_size - _TAIL_BYTES))
+                is_whole = _END_OF_FRAGMENTS in file.read()
+        else:
+            return None  # deflated: parsed as a whole already
+    except (OSError, ValueError):  # whoever reads it says so
+        return None
+    return None if is_whole else f"{path.name}: its pixel data are cut off; have it sent again"
 
 
 def read_planes(frames: Sequence[Frame]) -> Iterator[tuple[int, PlaneArray]]:
@@ -168,18 +192,15 @@ def pixel_digest(path: Path) -> str | None:
     stored = first.pixels.rows, first.pixels.columns, first.pixels.bits_allocated, first.pixels.is_signed
     when = first.acquired_at or taken.get("SeriesDate") or taken.get("StudyDate")
     digest = hashlib.sha256(repr((places, stored, when)).encode())
-    with quiet():
+    with quiet(), reading(path):
         dataset, _ = parse(path, with_pixels=True)
-    if "PixelData" not in dataset:
-        raise UnsuitableInputError(f"{path}: holds no (integer) pixel data; have it sent again")
-    if not UID(first.pixels.transfer_syntax_uid).is_encapsulated:
-        digest.update(dataset.PixelData)
-        return digest.hexdigest()
-    try:
+        if "PixelData" not in dataset:
+            raise UnsuitableInputError(f"{path}: holds no (integer) pixel data; have it sent again")
+        if not UID(first.pixels.transfer_syntax_uid).is_encapsulated:
+            digest.update(dataset.PixelData)
+            return digest.hexdigest()
         for codestream in generate_frames(dataset.PixelData, number_of_frames=first.pixels.frames):
             digest.update(codestream.rstrip(b"\0"))
-    except PARSER_FAILURES as error:
-        raise broken(path, error) from error
     return digest.hexdigest()
 
 
@@ -241,10 +262,8 @@ def _decode(path: Path, frames: Sequence[Frame]) -> Iterator[PlaneArray]:
         dataset, indices=[frame.index for frame in frames], raw=True, decoding_plugin=plugin
     )
     for _ in frames:
-        try:
+        with reading(path):
             plane = next(decoded)
-        except PARSER_FAILURES as error:
-            raise broken(path, error) from error
         if plane.shape != (pixels.rows, pixels.columns):
             raise UnsuitableInputError(
                 f"{path}: the pixels have shape {plane.shape}, the header says "
@@ -260,7 +279,7 @@ def _check_codestreams(dataset: Dataset, pixels: PixelFormat, path: Path) -> Non
     """
     if not UID(pixels.transfer_syntax_uid).is_encapsulated:
         return
-    try:
+    with reading(path):
         for codestream in generate_frames(dataset.PixelData, number_of_frames=pixels.frames):
             if codestream[:2] == b"\xff\xd8" and codestream.rstrip(b"\0")[-2:] != b"\xff\xd9":
                 raise UnsuitableInputError(
@@ -272,8 +291,6 @@ def _check_codestreams(dataset: Dataset, pixels: PixelFormat, path: Path) -> Non
                     f"{path}: the codestream holds {size[0]} x {size[1]} pixels, the header says "
                     f"{pixels.rows} x {pixels.columns}; have it sent again"
                 )
-    except PARSER_FAILURES as error:
-        raise broken(path, error) from error
 
 
 def codestream_size(codestream: bytes) -> tuple[int, int] | None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from pydicom import Dataset
 
-from dicom_io.parsing import parse, quiet
+from dicom_io.parsing import parse, quiet, reading
 from workflow.domain.errors import UnsuitableInputError
 
 _NAMING = frozenset(
@@ -29,12 +29,12 @@ def referenced_uids(path: Path) -> frozenset[str]:
 
     An object that can't be parsed names nothing; reading its prompts will say why.
     """
-    with quiet():
-        try:
+    try:
+        with quiet(), reading(path):
             dataset, _ = parse(path)
             return frozenset(_uids(dataset, 0))
-        except UnsuitableInputError:
-            return frozenset()
+    except UnsuitableInputError:
+        return frozenset()
 
 
 def _uids(dataset: Dataset, depth: int) -> Iterator[str]:

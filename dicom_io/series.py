@@ -15,7 +15,7 @@ from dicom_io.grid import SAME_PLACE_MM, Grid
 from dicom_io.headers import InstanceHeader
 from dicom_io.kinds import Geometry, kind_of
 from dicom_io.parsing import quiet
-from dicom_io.pixels import equal_duplicates
+from dicom_io.pixels import equal_duplicates, why_truncated
 from dicom_io.stacks import Stack, orientation_name, split_into_stacks
 from dicom_io.suv import SuvScale, suv_scale
 from workflow.domain.errors import UnsuitableInputError
@@ -83,7 +83,7 @@ def scan_files(paths: Iterable[Path]) -> Scan:
         if not frames:
             others[key].append(header)
     scanned = [_describe_other(headers) for headers in others.values()]
-    scanned += [one for frames in planes.values() if frames for one in _describe_images(frames)]
+    scanned += [one for frames in planes.values() if frames for one in _describe_sound(frames)]
     scanned.sort(key=lambda one: _order(one.description))
     return Scan(series=tuple(scanned), skipped=tuple(skipped))
 
@@ -129,6 +129,20 @@ def _uids(headers: Iterable[InstanceHeader]) -> tuple[str, ...]:
 
 
 # ---------------------------------------------------------------- stacks of planes
+
+
+def _describe_sound(frames: Sequence[Frame]) -> list[ScannedSeries]:
+    """The stacks of a series without the images that are cut off, if any are whole; these cost themselves."""
+    damaged = {frame.header.path: reason for frame in frames if (reason := why_truncated(frame)) is not None}
+    sound = [frame for frame in frames if frame.header.path not in damaged]
+    if not damaged or not sound:
+        return _describe_images(frames)
+    which = "1 image is" if len(damaged) == 1 else f"{len(damaged)} images are"
+    doubt = f"{which} damaged and left out: {next(iter(damaged.values()))}"
+    return [
+        replace(one, description=replace(one.description, doubts=(*one.description.doubts, doubt)))
+        for one in _describe_images(sound)
+    ]
 
 
 def _describe_images(frames: Sequence[Frame]) -> list[ScannedSeries]:

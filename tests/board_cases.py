@@ -262,6 +262,8 @@ def frozen(course: Mapping[str, Any], folder: Path | None = None, **said: Any) -
         "priority": "urgent",
         "question": "Switch to second line?",
         "missing": ("not signed: 2026-03-11",),
+        "birth_date": "1960-01-02",
+        "sex": "F",
     }
     return FrozenPatient(course=course, pictures=pictures, **(values | said))
 

@@ -179,6 +179,7 @@ def patient_json(patient: BoardPatient) -> dict[str, Any]:
         "patient_key": patient.key,
         "patient_id": patient.patient_id,
         "patient_name": patient.patient_name,
+        "birth_date": patient.birth_date.isoformat() if patient.birth_date else None,
         "latest_day": latest.day.isoformat() if latest and latest.day else None,
         "latest_response": latest.overall if latest else None,
         "is_signed": bool(latest and latest.signed_by),

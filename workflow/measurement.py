@@ -5,7 +5,7 @@ Pure: a record, a visit and what was found go in, an analysis and the lesions se
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
@@ -76,6 +76,13 @@ def measure_visit(
             new.append(index)
     roles = _roles([findings[i] for i in new], stacks, policies, is_baseline=is_baseline)
     used = labels_in_use(earlier, record.lesions)
+    chosen = {
+        _tracking_uid(record, visit, findings[index], number): role
+        for number, (index, (role, _)) in enumerate(zip(new, roles, strict=True))
+        if role is not None
+    }
+    kept = _kept_labels(record, visit, chosen, used)
+    used |= set(kept.values())
     lesions: dict[str, LesionIdentity] = {}
     equivocal: dict[int, str] = {}
     said, asked = list(notes), list(doubts)
@@ -85,7 +92,12 @@ def measure_visit(
         if role is None:
             said.append(f"{prompt.label or f'prompt {number + 1}'}: {reason}")
             continue
-        lesion = _new_lesion(record, visit, findings[index], number, role, reason, used)
+        uid = _tracking_uid(record, visit, findings[index], number)
+        label = kept.get(uid) or next(
+            text for n in range(1, 1000) if (text := f"{LABEL_PREFIX[role]}{n:02d}") not in used
+        )
+        used.add(label)
+        lesion = _new_lesion(record, visit, findings[index], uid, label, role, reason)
         lesions[lesion.tracking_uid] = lesion
         uids[index] = lesion.tracking_uid
         doubt = "" if role is not LesionRole.NEW else _why_equivocal(record, visit, findings[index], stacks)
@@ -222,30 +234,49 @@ def _seen_before(record: PatientRecord, visit: Visit) -> list[Observation]:
     return list({o.tracking_uid: o for o in reversed(seen)}.values())
 
 
+def _tracking_uid(record: PatientRecord, visit: Visit, finding: Finding, number: int) -> str:
+    """The tracking UID of a lesion that is seen for the first time."""
+    prompt = finding.prompt
+    if prompt is None:
+        raise ValueError("a lesion without a prompt and without a prior has no identity")
+    # Another patient's UID: whoever made it copied it.
+    if prompt.tracking_uid and prompt.tracking_uid not in record.foreign_tracking_uids:
+        return prompt.tracking_uid
+    return own_tracking_uid(_study_of(record, visit, finding), prompt, number)
+
+
+def _kept_labels(
+    record: PatientRecord, visit: Visit, roles: Mapping[str, LesionRole], used: Collection[str]
+) -> dict[str, str]:
+    """The labels of lesions that an earlier analysis of this visit showed: a new mark renames none of them.
+
+    Unless a lesion's role is another now, which its label says, or an earlier visit has come in between.
+    """
+    seen = {o.tracking_uid for analysis in visit.analyses for o in analysis.observations}
+    return {
+        uid: label
+        for uid, role in roles.items()
+        if uid in seen
+        and uid in record.lesions
+        and (label := record.lesions[uid].label) not in used
+        and label.rstrip("0123456789") == LABEL_PREFIX[role]
+    }
+
+
 def _new_lesion(
     record: PatientRecord,
     visit: Visit,
     finding: Finding,
-    number: int,
+    uid: str,
+    label: str,
     role: LesionRole,
     reason: str,
-    used: set[str],
 ) -> LesionIdentity:
-    """A tracking UID and a label for a lesion that is seen for the first time."""
+    """A lesion that is seen for the first time."""
     prompt = finding.prompt
-    if prompt is None:
-        raise ValueError("a lesion without a prompt and without a prior has no identity")
+    assert prompt is not None  # what is new was prompted
     study_uid = _study_of(record, visit, finding)
-    # Another patient's UID: whoever made it copied it.
-    is_foreign = prompt.tracking_uid in record.foreign_tracking_uids
-    uid = (
-        prompt.tracking_uid
-        if prompt.tracking_uid and not is_foreign
-        else own_tracking_uid(study_uid, prompt, number)
-    )
     site = site_of(prompt.finding_site, prompt.finding_site_meaning or prompt.label)
-    label = next(text for n in range(1, 1000) if (text := f"{LABEL_PREFIX[role]}{n:02d}") not in used)
-    used.add(label)
     return LesionIdentity(
         tracking_uid=uid,
         label=label,

@@ -43,18 +43,35 @@ def cancel(context: Context, job_id: int, *, by: str, reason: str) -> None:
 def dismiss(context: Context, entry: int, *, by: str, reason: str) -> None:
     """Take something that was kept for a person off the list; it stays where it is, and unused.
 
-    New instances of such a study have it looked at again.
+    New instances of such a study have it looked at again. Of other content, what came first stays.
 
     Raises
     ------
     UnsuitableInputError
         If nothing of this number is on the list, or no reason is given.
     """
-    kept = {one["id"]: one for one in context.operations.view(context.clock())["kept"]}
-    about = (kept.get(entry) or {}).get("study_instance_uid") or f"quarantine {entry}"
-    detail = {"entry": entry, "reason": _said(reason)}
+    said, kept = _said(reason), _kept(context, entry)
+    if kept["difference"]:
+        context.reception.decide_conflict(entry, take=False, by=by, reason=said)
+        return
+    about = kept["study_instance_uid"] or f"quarantine {entry}"
+    detail = {"entry": entry, "reason": said}
     audit = AuditEntry(actor=by, action="kept entry dismissed", about=about, detail=detail)
     context.operations.dismiss(entry, audit)
+
+
+def take(context: Context, entry: int, *, by: str, reason: str) -> None:
+    """Take other content instead of what was received first; its study is looked at again.
+
+    Raises
+    ------
+    UnsuitableInputError
+        If no other content of this number is on the list, or no reason is given.
+    """
+    said = _said(reason)
+    if not _kept(context, entry)["difference"]:
+        raise UnsuitableInputError(f"number {entry} is no other content for what is here; it can't be taken")
+    context.reception.decide_conflict(entry, take=True, by=by, reason=said)
 
 
 def complete_study(context: Context, study_instance_uid: str, *, by: str, reason: str) -> None:
@@ -109,6 +126,14 @@ def _study(context: Context, study_instance_uid: str) -> KnownStudy:
     found = context.operations.study(study_instance_uid)
     if found is None:
         raise UnsuitableInputError(f"nothing of study {study_instance_uid} was received")
+    return found
+
+
+def _kept(context: Context, entry: int) -> dict[str, Any]:
+    kept: list[dict[str, Any]] = context.operations.view(context.clock())["kept"]
+    found = next((one for one in kept if one["id"] == entry), None)
+    if found is None:
+        raise UnsuitableInputError(f"nothing of number {entry} waits for a decision")
     return found
 
 

@@ -18,7 +18,7 @@ from workflow.domain.states import Priority, ResultState, VisitState
 from workflow.domain.users import User, UserRole
 from workflow.engine.context import Context
 from workflow.ports import AuditEntry, Changed, NewJob
-from workflow.report import tell_visit
+from workflow.report import Told, tell_visit
 
 # While these last, what is seen is about to change.
 _UNDER_WAY = frozenset({VisitState.WAITING, VisitState.PROCESSING})
@@ -204,12 +204,17 @@ def why_not_allowed(user: User, ruling: Ruling, record: PatientRecord) -> str:
     return ""
 
 
-def token_of(record: PatientRecord, visit: Visit, context: Context) -> str:
+def told_of(record: PatientRecord, visit: Visit, context: Context) -> Told | None:
+    """What is to be said about a visit by now, None if it shows no lesions."""
+    return tell_visit(record, visit, context) if visit.observations else None
+
+
+def token_of(record: PatientRecord, told: Told | None) -> str:
     """A digest of what a reader sees of a visit: what is said about it, by whom it is decided and signed.
 
     Who decides sends the token of what they looked at, so that nothing is overwritten unseen.
     """
-    said = tell_visit(record, visit, context).draft if visit.observations else ""
+    said = told.draft if told else ""
     return digest([said, sorted(o.id for o in record.decisions), said in record.signatures])
 
 

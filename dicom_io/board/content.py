@@ -27,6 +27,13 @@ class PatientPages:
         """The patient's name, or the number where there is none."""
         return self.sheet.patient_name or self.sheet.patient_id
 
+    @property
+    def about(self) -> str:
+        """What else tells who it is: number, birth date, sex."""
+        frozen = self.frozen
+        born = f"born {frozen.birth_date}" if frozen.birth_date else ""
+        return " · ".join(part for part in (f"ID {self.sheet.patient_id}", born, frozen.sex) if part)
+
     def picture(self, lesion: SheetLesion, place: int) -> KeyImage | None:
         """A lesion's key image at the visit in a place, None if there is none."""
         folder = self.pictures.get(self.sheet.visits[place].key)

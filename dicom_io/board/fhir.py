@@ -38,6 +38,7 @@ _UCUM = "http://unitsofmeasure.org"
 _DICOM_UID = "urn:dicom:uid"
 _NAMESPACE = uuid.UUID("0d1f6c41-2b7b-5b3f-8f0e-6f6d3f1f9a52")
 
+_GENDERS = {"M": "male", "F": "female", "O": "other"}
 TUMOUR_SIZE = Code("21889-1", "LN", "Size Tumor")
 RESPONSE = Code("88040-1", "LN", "Response to cancer treatment")
 
@@ -111,7 +112,14 @@ class _Patient:
         if self._sheet.issuer_of_patient_id:
             identifier["assigner"] = {"display": self._sheet.issuer_of_patient_id}  # type: ignore[assignment]
         name = [{"text": self._sheet.patient_name}] if self._sheet.patient_name else []
-        return _without_nothing(self._new("Patient") | {"identifier": [identifier], "name": name})
+        frozen = self._pages.frozen
+        resource = self._new("Patient") | {
+            "identifier": [identifier],
+            "name": name,
+            "birthDate": frozen.birth_date,
+            "gender": _GENDERS.get(frozen.sex),
+        }
+        return _without_nothing(resource)
 
     def _studies(self) -> list[Resource]:
         found = []

@@ -56,7 +56,7 @@ def render_pdf(packet: FrozenPacket, pages: Sequence[PatientPages]) -> bytes:
         _MARGIN_MM * mm, _FOOT_MM * mm, _INNER_MM * mm, (_HEIGHT_MM - _HEAD_MM - _FOOT_MM) * mm,
         leftPadding=0, rightPadding=0, topPadding=2, bottomPadding=0,
     )  # fmt: skip
-    heads = [(one.heading, f"ID {one.sheet.patient_id}", one.sheet.warning) for one in pages]
+    heads = [(one.heading, one.about, one.sheet.warning) for one in pages]
     if packet.is_list:
         warned = [one.heading for one in pages if one.sheet.warning]
         warning = f"AI result, unverified, of {len(warned)} of {len(pages)} patients" if warned else ""
@@ -355,7 +355,7 @@ def _agenda(packet: FrozenPacket, pages: Sequence[PatientPages], styles: dict[st
         rows.append(
             [
                 cell(str(number)),
-                cell(f"<b>{markup(one.heading)}</b><br/>{markup(one.sheet.patient_id)}"),
+                cell(f"<b>{markup(one.heading)}</b><br/>{markup(one.about)}"),
                 cell(markup(one.frozen.priority)),
                 cell(markup(one.frozen.question)),
                 cell(f"{latest.day}<br/>{markup(latest.standing)}" if latest else "–"),

@@ -167,7 +167,7 @@ def _name(one: PatientPages) -> str:
 def _verdict(slides: _Deck, one: PatientPages) -> None:
     sheet, latest = one.sheet, one.sheet.latest
     slide = slides.slide(_name(one), sheet.warning)
-    asked = []
+    asked = [one.about] if one.frozen.birth_date or one.frozen.sex else []
     if one.frozen.question:
         asked.append(f"Question: {one.frozen.question}")
     if one.frozen.priority != "normal":

@@ -110,8 +110,8 @@ def _put(sheet: Any, row: int, column: int, value: Any) -> Any:
 
 def _patients(pages: Sequence[PatientPages]) -> list[_Row]:
     rows: list[_Row] = [
-        ("", "Patient", "PatientID", "Priority", "Question", "Latest", "Response", "Best response",
-         "Sum (mm)", "Change from baseline (%)", "Who stands behind it", "Missing")
+        ("", "Patient", "PatientID", "Birth date", "Sex", "Priority", "Question", "Latest", "Response",
+         "Best response", "Sum (mm)", "Change from baseline (%)", "Who stands behind it", "Missing")
     ]  # fmt: skip
     for number, one in enumerate(pages, start=1):
         v = one.sheet.latest
@@ -127,7 +127,8 @@ def _patients(pages: Sequence[PatientPages]) -> list[_Row]:
             ]
             known.append(v.standing)
         rows.append(
-            [number, one.heading, one.sheet.patient_id, one.frozen.priority, one.frozen.question, *known,
+            [number, one.heading, one.sheet.patient_id, one.frozen.birth_date, one.frozen.sex,
+             one.frozen.priority, one.frozen.question, *known,
              "; ".join(one.frozen.missing)]
         )  # fmt: skip
     return rows

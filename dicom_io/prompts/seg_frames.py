@@ -18,7 +18,7 @@ from pydicom.uid import (
     RLELossless,
 )
 
-from dicom_io.parsing import PARSER_FAILURES, Attributes, quiet
+from dicom_io.parsing import Attributes, quiet
 from dicom_io.prompts.image_planes import first_numbers
 from workflow.domain.errors import UnsuitableInputError
 
@@ -134,9 +134,9 @@ def iterate_frames(dataset: Dataset) -> Iterator[NDArray[Any]]:
     try:
         with quiet():
             yield from _frames(dataset, attributes, (rows, columns), count)
-    except UnsuitableInputError:
+    except (UnsuitableInputError, KeyboardInterrupt, SystemExit, GeneratorExit):
         raise
-    except PARSER_FAILURES as error:
+    except BaseException as error:  # as `reading` has it, with the transfer syntax named
         syntax = dataset.file_meta.get("TransferSyntaxUID", "") if hasattr(dataset, "file_meta") else ""
         raise UnsuitableInputError(
             f"its pixel data can't be decoded (transfer syntax {syntax}, {type(error).__name__})"

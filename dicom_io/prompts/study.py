@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 from pydicom import Dataset
 
-from dicom_io.parsing import Attributes, quiet
+from dicom_io.parsing import Attributes, quiet, reading
 from dicom_io.prompts.image_planes import ReferencedImages
 from dicom_io.prompts.placement import ImageIndex
 from dicom_io.prompts.reading import (
@@ -62,8 +62,9 @@ def read_study_prompts(
                 merger.problem(uid, "object", ProblemKind.REPEATED, f"it was replaced by {superseded[uid]}")
                 continue
             try:
-                reading = read_object(entry, images, rules or LesionRules(), segmentations)
-                merger.take(_recognised(reading, uid, recognise) if recognise is not None else reading)
+                with reading(entry.where):
+                    read = read_object(entry, images, rules or LesionRules(), segmentations)
+                merger.take(_recognised(read, uid, recognise) if recognise is not None else read)
             except UnsuitableInputError as error:
                 merger.problem(uid, "object", ProblemKind.UNSUPPORTED, str(error))
         return merger.reading()
@@ -93,6 +94,8 @@ def _open_all(
     for source in sources:
         try:
             entry = open_object(source)
+            with reading(entry.where):
+                _rank(entry), _superseded([entry])  # what order and replacement are read from
             objects.setdefault(entry.text("SOPInstanceUID"), entry)
         except UnsuitableInputError as error:
             name = source if isinstance(source, (str, Path)) else "(in memory)"

@@ -39,6 +39,8 @@ class ResultObjects:
         Grayscale Softcopy Presentation States per study of the visit, if the settings ask for them.
     pictures
         A picture of every lesion that has a place on its volume, by tracking UID, in the report's order.
+    remarks
+        What the settings ask for and could not be made, and why.
     """
 
     visit: Visit
@@ -49,6 +51,7 @@ class ResultObjects:
     key_images: tuple[tuple[Dataset, ...], ...] = ()
     presentation_states: tuple[tuple[Dataset, ...], ...] = ()
     pictures: Mapping[str, KeyImage] = field(default_factory=dict)
+    remarks: tuple[str, ...] = ()
 
     @property
     def report(self) -> TimePointReport:
@@ -130,10 +133,15 @@ def build_results(
         }
         srs = tuple(build_sr(visit, study, by_volume, settings, prior) for study in visit.studies)
         pictures = render_key_images(visit, course)
-        pdf: Dataset | None = None
+        pdf, remarks = None, []
         if settings.writes_pdf:
             page = PictureStrip(visit=visit, now=pictures, earlier=earlier_pictures)
-            pdf = build_pdf(visit, srs, _in_order(report, course), page, settings)
+            try:
+                pdf = build_pdf(visit, srs, _in_order(report, course), page, settings)
+            except Exception as error:  # the page is for people: whatever ails it, SEG and SR leave
+                # Its words may quote the patient; a remark is kept and shown.
+                kind = type(error).__name__
+                remarks.append(f"the PDF could not be made ({kind}); SEG and SR say all of it")
         captures: tuple[tuple[Dataset, ...], ...] = ()
         if settings.writes_key_images:
             captures = tuple(
@@ -151,6 +159,7 @@ def build_results(
         key_images=captures,
         presentation_states=states,
         pictures=pictures,
+        remarks=tuple(remarks),
     )
 
 

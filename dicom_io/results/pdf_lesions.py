@@ -63,7 +63,7 @@ def lesion_table(
 
     shown = shown_columns(course)
     heads = [f"<b>{markup(r.time_point_id)}</b><br/>{r.study_date:%Y-%m-%d}" for r in shown]
-    rows = [[paragraph(words, styles["cell_head"]) for words in ["Lesion", "Site", "Part", *heads]]]
+    rows = [[paragraph(words, styles["cell_head"]) for words in ["Lesion (mm)", "Site", "Part", *heads]]]
     lesions = in_order(course)
     for lesion in lesions:
         struck = "strike" if lesion.is_rejected else "b"
@@ -111,8 +111,8 @@ def in_order(course: Sequence[TimePointReport]) -> list[ReportedLesion]:
     return sorted(lesions.values(), key=lambda lesion: order[lesion.role])
 
 
-def value_of(report: TimePointReport, tracking_uid: str) -> str:
-    """A lesion at a time point: the diameter that counts, and what else is known of it."""
+def value_of(report: TimePointReport, tracking_uid: str, unit: str = "") -> str:
+    """A lesion at a time point: the diameter that counts, mm, and what else is known of it."""
     lesion = next((one for one in report.lesions if one.tracking_uid == tracking_uid), None)
     if lesion is None:
         return "-"
@@ -126,7 +126,7 @@ def value_of(report: TimePointReport, tracking_uid: str) -> str:
     if length is None:
         return words
     state = "" if lesion.state is LesionState.PRESENT else f" {words}"
-    return f"{length:.1f}{state}" + (" (!)" if lesion.flags else "")
+    return f"{length:.1f}{unit}{state}" + (" (!)" if lesion.flags else "")
 
 
 def _sum_rows(shown: Sequence[TimePointReport]) -> list[tuple[str, list[str]]]:
@@ -195,7 +195,8 @@ def _row(
     cells: list[Any] = [first]
     for (word, report), image in zip(points, shown, strict=True):
         said = paragraph(
-            f"<b>{word}</b>, {report.study_date:%Y-%m-%d}: {markup(value_of(report, uid))}", styles["cell"]
+            f"<b>{word}</b>, {report.study_date:%Y-%m-%d}: {markup(value_of(report, uid, ' mm'))}",
+            styles["cell"],
         )
         if image is None:
             cells.append([said, paragraph("no picture", styles["small"])])

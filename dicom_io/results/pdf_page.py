@@ -22,6 +22,7 @@ from workflow.domain.palette import PROGRESSION, RESPONSE, css
 from workflow.domain.report import LesionRole, ReviewStatus, TimePointReport
 
 _SEPARATOR = "  ·  "
+_FOOT_CHARACTERS = 40
 _RESPONSE_COLOURS = {
     "CR": css(RESPONSE), "PR": css(RESPONSE), "SD": "#9a7d0a", "PD": css(PROGRESSION), "NE": MUTED,
 }  # fmt: skip
@@ -92,7 +93,7 @@ def render_pdf(
         canvas.setFont(REGULAR, 7)
         canvas.setFillColor(MUTED)
         left = [
-            header.patient_id,
+            header.patient_id[:_FOOT_CHARACTERS],
             f"{report.study_date:%Y-%m-%d}",
             report.time_point_id,
             f"version {report.version}",
@@ -119,19 +120,15 @@ def _head(report: TimePointReport, header: PatientHeader, styles: dict[str, Any]
         paragraph(markup(_SEPARATOR.join(part for part in person if part)), styles["small"]),
     ]
     study = header.study_description or "Study"
+    when = _SEPARATOR.join([report.time_point_id, _when(report)])
+    accession = f"accession {header.accession_number}" if header.accession_number else ""
+    filed = _SEPARATOR.join(part for part in (accession, header.institution) if part)
     right = [
-        paragraph(f"<b>{markup(study)}</b>, {report.study_date:%Y-%m-%d}", styles["right"]),
-        paragraph(
-            markup(
-                _SEPARATOR.join(
-                    [report.time_point_id, _when(report), f"accession {header.accession_number or '-'}"]
-                )
-            ),
-            styles["small_right"],
-        ),
-        paragraph(markup(header.institution), styles["small_right"]),
+        paragraph(f"<b>{markup(study)}</b>", styles["right"]),
+        paragraph(f"<b>{report.study_date:%Y-%m-%d}</b>{markup(_SEPARATOR + when)}", styles["small_right"]),
+        paragraph(markup(filed), styles["small_right"]),
     ]
-    table = table_of([[left, right]], [0.5, 0.5])
+    table = table_of([[left, right]], [0.5, 0.5], breaks=True)
     return [paragraph("Tumour response report", styles["title"], "H1"), table, Spacer(1, 6)]
 
 
@@ -180,7 +177,7 @@ def _response(report: TimePointReport, styles: dict[str, Any]) -> list[Any]:
         why = f" ({a.best_overall_response_reason})" if a.best_overall_response_reason else ""
         lines.append(markup(f"best overall response: {a.best_overall_response}{why}"))
     body = [paragraph(line, styles["body"]) for line in lines if line]
-    return [table_of([[big, body]], [share, 1 - share], middle=True), Spacer(1, 7)]
+    return [table_of([[big, body]], [share, 1 - share], middle=True, breaks=True), Spacer(1, 7)]
 
 
 def _size_that_fits(words: str, width_mm: float) -> int:

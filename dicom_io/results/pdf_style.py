@@ -19,12 +19,14 @@ def table_of(
     middle: bool = False,
     padding: float = 3,
     repeat: int = 0,
+    breaks: bool = False,
 ) -> Any:
-    """A table as wide as the page, its columns by share."""
+    """A table as wide as the page, its columns by share; `breaks`: a row may go over to the next page."""
     from reportlab.lib.units import mm
     from reportlab.platypus import Table
 
-    table = Table(rows, colWidths=[WIDTH_MM * mm * share for share in shares], repeatRows=repeat)
+    widths = [WIDTH_MM * mm * share for share in shares]
+    table = Table(rows, colWidths=widths, repeatRows=repeat, splitInRow=int(breaks))
     sides = ("LEFT", "RIGHT", "TOP", "BOTTOM")
     table.setStyle(
         [("FONTNAME", (0, 0), (-1, -1), REGULAR)]  # also of empty cells: reportlab's own is not embedded

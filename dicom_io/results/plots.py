@@ -9,6 +9,7 @@ from workflow.domain.palette import PROGRESSION, RESPONSE, css
 from workflow.domain.report import TimePointReport
 
 _SHORTEST_SPAN_DAYS = 28  # so that a single time point is not spread over fractions of a day
+_MOST_UNITS = 6  # of more points the numbers alone stand beside each other; the axis says mm
 _LINE = "#1f4e79"
 
 
@@ -39,8 +40,9 @@ def sum_plot_png(
     days = [report.days_from_baseline for report, _ in points]
     sums = [total for _, total in points]
     axes.plot(days, sums, color=_LINE, marker="o", markersize=5, linewidth=1.8, zorder=3)
+    unit = " mm" if len(points) <= _MOST_UNITS else ""
     for report, total in points:
-        words = f"{total:.1f} mm\n{report.assessment.overall}"
+        words = f"{total:.1f}{unit}\n{report.assessment.overall}"
         axes.annotate(
             words, (report.days_from_baseline, total), textcoords="offset points", xytext=(0, 7),
             ha="center", fontsize=7, zorder=4, bbox={"boxstyle": "square,pad=0.1", "fc": "w", "ec": "none"},

@@ -224,7 +224,8 @@ def _volume_group(
             extend(mean, [code_item(codes.DERIVATION, codes.MEAN, "HAS CONCEPT MOD")]) for mean in means
         ]
     if lesion.model is not None:  # a person's outline has no such number
-        items += optional_num(codes.CONFIDENCE, lesion.confidence, codes.NO_UNITS)
+        percent = None if lesion.confidence is None else 100 * lesion.confidence
+        items += optional_num(codes.CONFIDENCE, percent, codes.PERCENT)
     return extend(container(codes.MEASUREMENT_GROUP, "CONTAINS", template="1411"), items)
 
 

@@ -37,7 +37,10 @@ class Finding:
 
 @dataclass(frozen=True, kw_only=True)
 class ValidationReport:
-    """What the gate found. `skipped` says which check was not made, and what the source has wrong itself."""
+    """What the gate found.
+
+    `skipped` says which check was not made, what could not be written, and what the source has wrong itself.
+    """
 
     findings: tuple[Finding, ...] = ()
     skipped: tuple[str, ...] = ()
@@ -70,7 +73,7 @@ def validate(results: ResultObjects) -> ValidationReport:
     """
     visit = results.visit
     findings: list[Finding] = []
-    skipped: list[str] = []
+    skipped: list[str] = [*results.remarks]
 
     def note(check: Check, result: Dataset, messages: list[str]) -> None:
         uid = str(result.SOPInstanceUID)

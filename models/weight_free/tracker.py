@@ -170,8 +170,8 @@ class WeightFreeTracker:
                 _empty(volume),
                 LesionState.DISAPPEARED,
                 trust * (1 - finding.evidence / settings.gone_evidence / 2),
-                f"nothing like it at its place (evidence {finding.evidence:.2f}, surroundings match with "
-                f"{quality.similarity:.2f})",
+                f"nothing like it at its place (likeness {finding.evidence:.2f} of 1; surroundings match, "
+                f"{quality.similarity:.2f} of 1)",
                 quality,
                 expected,
             )

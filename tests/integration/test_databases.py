@@ -5,7 +5,7 @@ from __future__ import annotations
 import multiprocessing
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from itertools import pairwise
 
 import pytest
@@ -22,11 +22,14 @@ from db.reception import StoredReception
 from db.session import migrate, migrations_folder, open_engine, unit_of_work
 from db.tables import JobRow, PatientRow, StudyRow
 from dicom_io.conflicts import compare_files
+from workflow.board import add_to_board, remove_from_board
+from workflow.domain.board import BoardDay, BoardPriority, PacketState
 from workflow.domain.errors import ConfigurationError, TransientError
 from workflow.engine.jobs import Runner
 from workflow.ports import Changed, Placement
 from workflow.settings import Worker
 from workflow.timeline import plan_patient
+from workflow.use_cases.board import make_packets
 
 pytestmark = pytest.mark.xdist_group("postgresql")
 
@@ -69,6 +72,25 @@ def test_the_course_of_a_patient_is_the_same_on_every_database(database_url, tmp
     objects = [o for point in hospital.time_points() for o in point["objects"]]
     assert {o["sop_instance_uid"] for o in objects} == hospital.archived()
     assert {o["state"] for o in objects} == {"VERIFIED"}
+    _close(hospital)
+
+
+def test_a_board_is_prepared_the_same_on_every_database(database_url, tmp_path):
+    hospital = Hospital(tmp_path, {"database_url": database_url})
+    hospital.process(BASELINE, FOLLOW_UP)
+    boards, day = hospital.context.boards, date(2026, 12, 1)
+    (patient,) = boards.find("test, PERS")
+    for _ in range(2):
+        if boards.days_of(patient.key):
+            remove_from_board(hospital.context, day=day, patient_key=patient.key, by="roe")
+        add_to_board(
+            hospital.context, day=day, patient_key=patient.key, by="roe", priority=BoardPriority.URGENT
+        )
+    assert boards.days() == (BoardDay(day=day, patients=1, urgent=1),)
+    made = make_packets(hospital.context, day=day, by="roe")
+    assert [(p.state, len(p.files)) for p in made] == [(PacketState.READY, 6)] * 2
+    assert [p.id for p in make_packets(hospital.context, day=day, by="roe")] == [p.id for p in made]
+    assert [(v.is_baseline, v.overall) for v in boards.cohort()] == [(True, "baseline"), (False, "PR")]
     _close(hospital)
 
 

@@ -153,8 +153,18 @@ def test_nothing_is_refused_by_our_server_or_our_policy(read: Read):
 
 def test_what_was_drawn_and_stored_becomes_a_lesion_of_that_reader_with_a_new_segmentation(read: Read):
     assert read.answer["stored"]["status"] == 200
-    new = read.lesions["NT01"]
+    new = read.lesions["T03"]
     assert (new["marked_by"], new["state"]) == ("roe", "present")
     # The model's own size: the sphere is 12 mm.
     assert new["diameter_mm"] == pytest.approx(12, abs=2)
-    assert sorted(read.answer["segments"]) == ["NT01", "T01", "T02"]
+    assert sorted(read.answer["segments"]) == ["T01", "T02", "T03"]
+
+
+def test_what_was_changed_is_that_readers_correction_and_the_rest_stays(read: Read):
+    former = {lesion["label"]: lesion for lesion in read.before["report"]["lesions"]}
+    changed, kept = read.lesions["T01"], read.lesions["T02"]
+    assert changed["tracking_uid"] == former["T01"]["tracking_uid"]
+    assert changed["diameter_mm"] == pytest.approx(read.answer["nudged"]["length_mm"], abs=0.1)
+    assert [made["by"] for made in changed["decisions"]] == ["roe"]
+    for name in ("tracking_uid", "diameter_mm", "measurement", "decisions"):
+        assert kept[name] == former["T02"][name]

@@ -48,6 +48,7 @@ def register(app: typer.Typer) -> None:
         from workflow.engine.services import (
             Supervisor,
             check_exposure,
+            is_supervised,
             require_service,
             run_service,
             wanted_services,
@@ -61,7 +62,9 @@ def register(app: typer.Typer) -> None:
         for name in only or []:
             require_service(name)  # refused before any starts
         if only and len(only) == 1:
-            check_ports(only, settings)
+            # A supervisor looked already; a listener that shares its port with others may be one of several.
+            if not is_supervised():
+                check_ports(only, settings)
             run_service(only[0], settings)
             return
         names = only or wanted_services(settings)

@@ -124,11 +124,13 @@ class BoardVisit:
 
 @dataclass(frozen=True, kw_only=True)
 class BoardPatient:
-    """A patient as the list shows one; visits in order."""
+    """A patient as the list shows one; visits in order. `sex` is DICOM's letter (M, F, O) or empty."""
 
     key: int
     patient_id: str
     patient_name: str
+    birth_date: date | None = None
+    sex: str = ""
     visits: tuple[BoardVisit, ...] = ()
 
     @property
@@ -195,6 +197,8 @@ class PacketContent:
 
     patient_id: str
     patient_name: str
+    birth_date: str
+    sex: str
     priority: str
     question: str
     visits: tuple[BoardVisit, ...]
@@ -206,6 +210,8 @@ class PacketContent:
             [
                 self.patient_id,
                 self.patient_name,
+                self.birth_date,
+                self.sex,
                 self.priority,
                 self.question,
                 [
@@ -221,6 +227,8 @@ def content_of(entry: BoardEntry, patient: BoardPatient) -> PacketContent:
     return PacketContent(
         patient_id=patient.patient_id,
         patient_name=patient.patient_name,
+        birth_date=patient.birth_date.isoformat() if patient.birth_date else "",
+        sex=patient.sex,
         priority=entry.priority.value,
         question=entry.question,
         visits=patient.visits,
@@ -271,8 +279,8 @@ def changed_since(then: PacketContent, now: PacketContent) -> tuple[str, ...]:
     if then.sha256 == now.sha256:
         return ()
     found = []
-    if (then.patient_id, then.patient_name) != (now.patient_id, now.patient_name):
-        found.append("name or number of the patient")
+    if _identity(then) != _identity(now):
+        found.append("who the patient is")
     if then.question != now.question:
         found.append("the question")
     if then.priority != now.priority:
@@ -287,6 +295,10 @@ def changed_since(then: PacketContent, now: PacketContent) -> tuple[str, ...]:
         elif difference := _difference(known, visit):
             found.append(f"{visit.named}: {difference}")
     return tuple(found)
+
+
+def _identity(content: PacketContent) -> tuple[str, ...]:
+    return content.patient_id, content.patient_name, content.birth_date, content.sex
 
 
 def _difference(then: BoardVisit, now: BoardVisit) -> str:

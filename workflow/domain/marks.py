@@ -17,7 +17,7 @@ import numpy as np
 
 from workflow.domain.geometry import Point, Volume
 from workflow.domain.lesion import Axis, LesionMeasurement, LesionPrompt, LinePrompt, MaskPrompt, PlacedPrompt
-from workflow.domain.lesion_life import Decision, Override
+from workflow.domain.lesion_life import Decision, Override, in_force
 from workflow.domain.record import PatientRecord, PromptObject, Visit
 from workflow.domain.series import StackKey
 
@@ -210,9 +210,15 @@ class Recogniser:
     def decisions(self, day: str, now: datetime, people: Mapping[str, str]) -> tuple[Override, ...]:
         """The corrections as decisions of who made them, at a time point named by its day.
 
-        `people` has who marked, by SOP Instance UID. The same correction is always the same decision.
+        `people` has who marked, by SOP Instance UID. The same correction is always the same decision, and one
+        that is stored again with everything else decides nothing new.
         """
-        return tuple(
+        standing = {
+            (one.lesion, one.by, one.diameter_um)
+            for one in in_force(self._record.decisions)
+            if one.decision is Decision.SET_DIAMETER and one.time_point == day
+        }
+        made = (
             Override(
                 id=hashlib.sha256(f"{uid}|{one.told.tracking_uid}".encode()).hexdigest()[:32],
                 decision=Decision.SET_DIAMETER,
@@ -223,10 +229,11 @@ class Recogniser:
                 reason=one.words,
                 diameter_um=round(one.diameter_mm * 1000),
             )
-            for uid, made in self.corrections.items()
-            for one in made
+            for uid, found in self.corrections.items()
+            for one in found
             if one.diameter_mm is not None
         )
+        return tuple(one for one in made if (one.lesion, one.by, one.diameter_um) not in standing)
 
 
 def _matches(

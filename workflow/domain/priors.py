@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from enum import StrEnum
@@ -21,6 +21,13 @@ class PriorState(StrEnum):
     WANTED = "WANTED"
     FETCHED = "FETCHED"
     FAILED = "FAILED"
+
+
+PRIOR_WORDS: Mapping[PriorState, str] = {
+    PriorState.WANTED: "asked for",
+    PriorState.FETCHED: "fetched",
+    PriorState.FAILED: "could not be fetched",
+}
 
 
 @dataclass(frozen=True, kw_only=True)

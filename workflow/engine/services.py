@@ -162,6 +162,11 @@ def require_service(name: str) -> Service:
     return SERVICES[name]
 
 
+def is_supervised() -> bool:
+    """Whether this process is a service that a supervisor started."""
+    return bool(os.environ.get(_SUPERVISED))
+
+
 def run_service(name: str, settings: Settings) -> None:
     """Run one service in this process until SIGTERM or SIGINT, or until its supervisor is gone.
 
@@ -173,7 +178,7 @@ def run_service(name: str, settings: Settings) -> None:
     service = require_service(name)
     stop = threading.Event()
     os.umask(_PRIVATE)
-    if os.environ.get(_SUPERVISED):
+    if is_supervised():
         threading.Thread(target=_end_with_supervisor, daemon=True).start()
 
     def told_to_end(*_: object) -> None:

@@ -25,6 +25,8 @@ class FrozenPatient:
         By a visit's key, the folder with the key images of the report that stood then ("<uid>.png").
     missing
         What was missing then, in words.
+    birth_date, sex
+        ISO date and DICOM's letter (M, F, O); empty where not known.
     """
 
     course: Mapping[str, Any]
@@ -32,6 +34,8 @@ class FrozenPatient:
     priority: str
     question: str
     missing: Sequence[str] = ()
+    birth_date: str = ""
+    sex: str = ""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -28,7 +28,8 @@ class Operations(Protocol):
 
         `queues` (each stage: jobs due, due later, running, and since when the longest waits), `workers` (seen
         in the last 24 h), `throughput` (jobs that were done, by stage and hour, of the 24 hours up to this
-        one), `receiving` (studies), `kept` (what waits for a decision; `job` is the stopped one to replay).
+        one), `receiving` (studies), `kept` (what waits for a decision; `job` is the stopped one to
+        replay, `difference` how other content differs from the first, else "").
         """
         ...
 

@@ -534,7 +534,10 @@ class Overview(Protocol):
         ...
 
     def key_image_folders(self, patient_key: int) -> dict[int, Path]:
-        """Where the current pictures of each visit are, each named after its lesion's tracking UID (.png)."""
+        """Where the current pictures of each visit are.
+
+        Each is named after its lesion's tracking UID (.png), the coronal one "overview.png".
+        """
         ...
 
     def result_object(self, sop_instance_uid: str) -> Path | None:

@@ -24,7 +24,7 @@ from workflow.bootstrap import build, open_node
 from workflow.domain.board import BoardPriority
 from workflow.domain.response import Protocol, Timeline, assess
 from workflow.listener import import_files
-from workflow.operations import complete_study, dismiss, plan_study, replay
+from workflow.operations import complete_study, dismiss, plan_study, replay, take
 from workflow.review import decide, sign
 from workflow.settings import Node, Settings, load_settings
 from workflow.use_cases.board import make_packets
@@ -81,5 +81,6 @@ __all__ = [
     "sign",
     "simulate",
     "store_packet",
+    "take",
     "track_images",
 ]

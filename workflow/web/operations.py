@@ -9,7 +9,8 @@ from fastapi.responses import HTMLResponse, JSONResponse, RedirectResponse
 
 from workflow.domain.states import STAGE_WORDS
 from workflow.domain.users import User, UserRole
-from workflow.operations import cancel, complete_study, dismiss, plan_study, replay
+from workflow.operations import cancel, complete_study, dismiss, plan_study, replay, take
+from workflow.web.shapes import Done, OperationsView, StudyPlan
 from workflow.web.site import Key, Site
 from workflow.web.view import page_work
 
@@ -23,6 +24,7 @@ _DONE = {
     "replayed": "The job is queued again.",
     "canceled": "The job is ended within seconds.",
     "dismissed": "It is off the list; the audit says why.",
+    "taken": "The other content is taken; its study is looked at again.",
     "completed": "The study goes on without waiting for more of it.",
 }
 
@@ -68,6 +70,11 @@ def operations_routes(site: Site) -> APIRouter:
         dismiss(context, entry, by=user.name, reason=reason)
         return _back("dismissed")
 
+    @routes.post("/operations/kept/{entry}/take", include_in_schema=False)
+    def taken(entry: Key, user: User = Depends(needed), reason: _Text = "") -> Response:
+        take(context, entry, by=user.name, reason=reason)
+        return _back("taken")
+
     @routes.post("/operations/study/complete", include_in_schema=False)
     def completed(user: User = Depends(needed), uid: _Uid = "", reason: _Text = "") -> Response:
         complete_study(context, uid, by=user.name, reason=reason)
@@ -75,18 +82,18 @@ def operations_routes(site: Site) -> APIRouter:
 
     # ------------------------------------------------------------ JSON
 
-    @routes.get("/api/operations", tags=["operations"])
+    @routes.get("/api/operations", response_model=OperationsView, tags=["operations"])
     def api_operations() -> JSONResponse:
         """Queues, workers, throughput by hour, studies being received, what is kept, and the latest audit."""
         seen = context.operations.view(context.clock())
         return JSONResponse({**seen, "audit": context.operations.audit(_AUDIT_ENTRIES)})
 
-    @routes.get("/api/studies/{study_instance_uid}/plan", tags=["operations"])
+    @routes.get("/api/studies/{study_instance_uid}/plan", response_model=StudyPlan, tags=["operations"])
     def api_plan(study_instance_uid: str) -> JSONResponse:
         """What would be done with a received study now: whose it is, what is measured, and why."""
         return JSONResponse(plan_study(context, study_instance_uid))
 
-    @routes.post("/api/jobs/{job_id}/replay", tags=["operations"])
+    @routes.post("/api/jobs/{job_id}/replay", response_model=Done, tags=["operations"])
     def api_replay(job_id: Key, user: User = Depends(needed)) -> dict[str, str]:
         """Put a stopped job back into the queue."""
         replay(context, job_id, by=user.name)
@@ -98,13 +105,19 @@ def operations_routes(site: Site) -> APIRouter:
         cancel(context, job_id, by=user.name, reason=reason)
         return {"done": _DONE["canceled"]}
 
-    @routes.post("/api/kept/{entry}/dismiss", tags=["operations"])
+    @routes.post("/api/kept/{entry}/dismiss", response_model=Done, tags=["operations"])
     def api_dismiss(entry: Key, reason: _Reason, user: User = Depends(needed)) -> dict[str, str]:
         """Take something that was kept off the list."""
         dismiss(context, entry, by=user.name, reason=reason)
         return {"done": _DONE["dismissed"]}
 
-    @routes.post("/api/studies/{study_instance_uid}/complete", tags=["operations"])
+    @routes.post("/api/kept/{entry}/take", response_model=Done, tags=["operations"])
+    def api_take(entry: Key, reason: _Reason, user: User = Depends(needed)) -> dict[str, str]:
+        """Take other content instead of what was received first."""
+        take(context, entry, by=user.name, reason=reason)
+        return {"done": _DONE["taken"]}
+
+    @routes.post("/api/studies/{study_instance_uid}/complete", response_model=Done, tags=["operations"])
     def api_complete(
         study_instance_uid: str, reason: _Reason, user: User = Depends(needed)
     ) -> dict[str, str]:

@@ -12,16 +12,14 @@ from fastapi.responses import FileResponse, HTMLResponse, JSONResponse, Redirect
 
 from workflow.domain.errors import UnsuitableInputError
 from workflow.domain.events import EVENT_WORDS, LONGEST_TEXT, EventKind, PatientEvent
-from workflow.domain.priors import PriorState
+from workflow.domain.priors import PRIOR_WORDS, PriorState
 from workflow.domain.states import STUDY_WORDS
 from workflow.domain.users import User, UserRole
 from workflow.priors import seek_again
-from workflow.settings import Settings
 from workflow.web.plot import marks_of, plots
 from workflow.web.shapes import Course
 from workflow.web.site import Key, Site, file_answer
 from workflow.web.view import at_same_scale, course_table, signatures, visits_of, without_folders
-from workflow.web.viewer import open_link
 
 # More pictures than that come when somebody asks for a lesion.
 _MOST_PICTURES_AT_ONCE = 24
@@ -131,14 +129,23 @@ def patient_routes(site: Site) -> APIRouter:
         folders = overview.key_image_folders(key)
         return lambda visit_key, uid: context.result_reader.field_mm(folders[visit_key] / f"{uid}.png")
 
+    def _overviews(key: int, columns: list[dict[str, Any]]) -> list[dict[str, str]]:
+        """The coronal picture of each visit that has one."""
+        folders = overview.key_image_folders(key)
+        return [
+            {"date": point["study_date"], "address": f"/overviews/{point['key']}/1.png"}
+            for point in columns
+            if (folders[point["key"]] / "overview.png").is_file()
+        ]
+
     def _page(request: Request, course: dict[str, Any], status_code: int = 200, **values: Any) -> Response:
         table = course_table(course, context.limits_of)
         pictures = sum(cell is not None for row in table["rows"] for cell in row["cells"])
         if shows_pictures := pictures <= _MOST_PICTURES_AT_ONCE:
             at_same_scale(table["rows"], _fields(course["patient_key"]))
         marks = marks_of(course, EVENT_WORDS)
-        user = getattr(request.state, "user", None)
-        may_note = user is not None and user.may(UserRole.READER)
+        user: User | None = getattr(request.state, "user", None)
+        may_read = user is not None and user.may(UserRole.READER)
         return site.render(
             request,
             "patient.html",
@@ -149,16 +156,15 @@ def patient_routes(site: Site) -> APIRouter:
             plots=plots(course, marks),
             marks=marks,
             shows_pictures=shows_pictures,
+            overviews=_overviews(course["patient_key"], table["columns"]),
+            prior_words=PRIOR_WORDS,
             signatures=signatures(table["columns"]),
             event_words=EVENT_WORDS,
             study_words=STUDY_WORDS,
             longest_text=LONGEST_TEXT,
-            may_note=may_note,
-            actions=_actions(course, table["columns"], site.settings),
+            may_read=may_read,
             priors=_priors(course),
-            may_seek_priors=context.prior_source is not None
-            and user is not None
-            and user.may(UserRole.READER),
+            may_seek_priors=context.prior_source is not None and may_read,
             **values,
         )
 
@@ -170,22 +176,6 @@ def _day(text: str) -> date:
         return date.fromisoformat(text)
     except ValueError as error:
         raise ValueError(f"{text!r} is no day: write it as 2026-03-01") from error
-
-
-def _actions(
-    course: dict[str, Any], columns: list[dict[str, Any]], settings: Settings
-) -> list[tuple[str, str]]:
-    """What can be done with the latest visit: words and address."""
-    if not columns:
-        return []
-    latest = columns[-1]
-    has_prior = latest["prior_study_instance_uid"] is not None
-    offered = (
-        ("Review and sign", f"/review/{latest['key']}"),
-        ("Open in OHIF", open_link(settings, latest["key"], prior=has_prior)),
-        ("Add to a board", f"/board/add?patient_key={course['patient_key']}"),
-    )
-    return [(words, address) for words, address in offered if address is not None]
 
 
 def _priors(course: dict[str, Any]) -> str:

@@ -15,10 +15,10 @@ from workflow.domain.errors import UnsuitableInputError
 from workflow.domain.lesion_life import Decision
 from workflow.domain.reading import LesionToRead, Standing, diameter_um, lesions_to_read
 from workflow.domain.record import PatientRecord, Visit
+from workflow.domain.report import LesionRole
 from workflow.domain.response import millimetres
 from workflow.domain.series import SeriesDescription
 from workflow.domain.users import User, UserRole
-from workflow.report import tell_visit
 from workflow.response import placed_decisions, protocol_of
 from workflow.review import (
     NotAllowedError,
@@ -27,6 +27,7 @@ from workflow.review import (
     record_rulings,
     sign_visit,
     token_of,
+    told_of,
     undo,
     why_not_allowed,
 )
@@ -64,11 +65,11 @@ def review_routes(site: Site) -> APIRouter:
     @routes.get("/review/{visit_key}/state", dependencies=[Depends(reader)])
     def state(visit_key: Key) -> JSONResponse:
         record, visit = record_of(context, visit_key)
-        told = tell_visit(record, visit, context) if visit.observations else None
+        told = told_of(record, visit, context)
         jobs = [j for j in context.overview.status()["running"] if _is_about(j, record, visit_key)]
         return JSONResponse(
             {
-                "seen": token_of(record, visit, context),
+                "seen": token_of(record, told),
                 "analysis": visit.current_analysis or "",
                 "state": visit.state.value,
                 "busy_with": why_busy(record, visit, told),
@@ -87,9 +88,11 @@ def review_routes(site: Site) -> APIRouter:
             ruling = body.ruling(record.day_of(visit))
             if reason_against := why_not_allowed(user, ruling, record):
                 raise NotAllowedError(reason_against)
+            wanted = [o for o in _to_read(record, visit) if o.lesion.tracking_uid == body.lesion]
+            if reason_against := _why_without_effect(ruling, wanted):
+                raise UnsuitableInputError(reason_against)
             if ruling.decision is not Decision.CONFIRM:
                 return [ruling]
-            wanted = [o for o in _to_read(record, visit) if o.lesion.tracking_uid == body.lesion]
             return [_confirmation(one, str(body.id), record.day_of(visit)) for one in wanted]
 
         return _decide(request, record, visit, visit_key, user, body.seen, rulings)
@@ -193,13 +196,11 @@ def review_routes(site: Site) -> APIRouter:
         return _panel(request, saved, saved.visit(visit.anchor), visit_key, user)
 
     def _to_read(record: PatientRecord, visit: Visit) -> tuple[LesionToRead, ...]:
-        if not visit.observations:
-            return ()
-        report = tell_visit(record, visit, context).report
-        return lesions_to_read(record, visit, report, placed_decisions(record))
+        told = told_of(record, visit, context)
+        return lesions_to_read(record, visit, told.report, placed_decisions(record)) if told else ()
 
     def _token(record: PatientRecord, anchor: str) -> str:
-        return token_of(record, record.visit(anchor), context)
+        return token_of(record, told_of(record, record.visit(anchor), context))
 
     def _panel(request: Request, record: PatientRecord, visit: Visit, visit_key: Key, user: User) -> Response:
         view = review_view(record, visit, visit_key, context, user)
@@ -212,6 +213,14 @@ def _is_about(job: dict[str, Any], record: PatientRecord, visit_key: Key) -> boo
     if job["stage"] == "infer":
         return bool(job["subject"] == str(visit_key))
     return job["stage"] in ("timeline", "report") and job["subject"] == str(record.key)
+
+
+def _why_without_effect(ruling: Ruling, about: Sequence[LesionToRead]) -> str:
+    """Why a decision would be recorded and change nothing, or ""."""
+    if ruling.decision is not Decision.UNEQUIVOCAL_PROGRESSION:
+        return ""
+    targets = [one.lesion.label for one in about if one.lesion.role is LesionRole.TARGET]
+    return f"{targets[0]} is a target: its progression is measured; correct its diameter" if targets else ""
 
 
 def _part_of(action: uuid.UUID, one: LesionToRead) -> str:

@@ -16,9 +16,9 @@ from workflow.domain.states import LESION_WORDS, VISIT_WORDS, StudyState, VisitS
 from workflow.domain.users import User
 from workflow.domain.visit import roster_of
 from workflow.engine.context import Context
-from workflow.report import Told, tell_visit
+from workflow.report import Told
 from workflow.response import placed_decisions
-from workflow.review import Ruling, token_of, why_not_allowed
+from workflow.review import Ruling, token_of, told_of, why_not_allowed
 from workflow.web.colours import colour_class
 from workflow.web.slices import shown_stacks, volume_id
 
@@ -31,7 +31,7 @@ def review_view(
     Everything that is said of the disease comes from the report that is to be written: the same words and
     numbers as timeline.json will have.
     """
-    told = tell_visit(record, visit, context) if visit.observations else None
+    told = told_of(record, visit, context)
     report = report_to_json(told.report) if told else None
     decisions = placed_decisions(record)
     day = record.day_of(visit)
@@ -55,7 +55,7 @@ def review_view(
         "state_reason": visit.reason,
         "time_point_id": told.report.time_point_id if told else "",
         "is_baseline": bool(told and told.report.is_baseline),
-        "seen": token_of(record, visit, context),
+        "seen": token_of(record, told),
         "analysis": visit.current_analysis or "",
         "assessment": report["assessment"] if report else None,
         "attention": report["attention"] if report else list(visit.attention),

@@ -237,3 +237,98 @@ class Course(_Shape):
     studies_on_no_visit: list[OtherStudy]
     priors: list[PriorStudy]
     events: list[Event]
+
+
+class Queue(_Shape):
+    """The jobs of a stage that wait or run."""
+
+    stage: str
+    due: int
+    later: int
+    running: int
+    since: str | None = Field(description="Since when the longest due one waits.")
+
+
+class Worker(_Shape):
+    """A worker that took a job in the last 24 hours."""
+
+    worker: str
+    last_job_at: str
+    done: int
+    running: int
+
+
+class Throughput(_Shape):
+    """Jobs that were done, by stage, in each of 24 hours, the present one last."""
+
+    hours: list[str]
+    stages: dict[str, list[int]]
+
+
+class StudyInReception(_Shape):
+    """A study that is being received."""
+
+    study_instance_uid: str
+    study_description: str
+    accession_number: str
+    instances: int
+    pacs_count: int | None
+    first_received_at: str
+    last_received_at: str
+    waits_for: str
+
+
+class KeptEntry(_Shape):
+    """What waits for a person's decision; `job` is the stopped one that would look at it again."""
+
+    id: int
+    what: str
+    reason: str
+    path: str
+    study_instance_uid: str | None
+    kept_at: str
+    difference: str = Field(description="How other content differs from what came first; else empty.")
+    job: int | None
+
+
+class AuditLine(_Shape):
+    """Who did what to which object."""
+
+    at: str
+    actor: str
+    action: str
+    object: str
+    detail: dict[str, Any]
+
+
+class OperationsView(_Shape):
+    """What goes on in the installation."""
+
+    queues: list[Queue]
+    workers: list[Worker]
+    throughput: Throughput
+    receiving: list[StudyInReception]
+    kept: list[KeptEntry]
+    audit: list[AuditLine]
+
+
+class StudyPlan(_Shape):
+    """What would be done with a received study now. `refusal` would keep it for a person."""
+
+    study_instance_uid: str
+    state: StudyState
+    instances: int
+    patient_id: str
+    is_known_patient: bool
+    study_date: str | None
+    dated_by: str
+    refusal: str
+    choice: str
+    series: list[SeriesLine]
+    doubts: list[str]
+
+
+class Done(_Shape):
+    """That something was done, in words."""
+
+    done: str

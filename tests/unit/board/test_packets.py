@@ -322,6 +322,16 @@ def test_no_text_becomes_a_formula(words):
             assert not [cell.value for cell in row if cell.data_type == "f"]
 
 
+def test_who_the_patient_is_is_told_by_more_than_the_name(files):
+    assert all("ID P-1 · born 1960-01-02 · F" in page for page in pdf_text(files["pdf"]).split("\f")[:-1])
+    first = pptx.Presentation(files["pptx"]).slides[0]
+    assert any("born 1960-01-02" in s.text_frame.text for s in first.shapes if s.has_text_frame)
+    (row,) = sheets(files["xlsx"])["Patients"]
+    assert (row["Birth date"], row["Sex"]) == ("1960-01-02", "F")
+    (patient,) = resources(files["fhir.json"], "Patient")
+    assert (patient["birthDate"], patient["gender"]) == ("1960-01-02", "female")
+
+
 def test_markup_in_a_question_is_shown_as_it_is_written(tmp_path, course):
     written = write(packet_of(frozen(course, question="<b>R0</b> & 5 < 6?")), tmp_path)
     assert "<b>R0</b> & 5 < 6?" in pdf_text(written["pdf"])

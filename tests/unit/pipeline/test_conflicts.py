@@ -14,7 +14,7 @@ from sqlalchemy import select
 from test_course_of_a_patient import BASELINE, FOLLOW_UP
 from typer.testing import CliRunner
 
-from db.tables import AuditRow, InstanceRow
+from db.tables import AuditRow, InstanceRow, StudyRow
 from workflow.cli import app
 from workflow.domain.errors import UnsuitableInputError
 
@@ -116,6 +116,19 @@ def test_no_sender_can_empty_another_patients_baseline(hospital, tmp_path):
     assert states(before) == ["DRAFT", "DRAFT"]
     (kept,) = hospital.context.reception.conflicts()
     assert (kept.difference, len(kept.files)) == ("another patient", 2)
+
+
+def test_a_study_that_a_former_version_received_is_its_patients(hospital, tmp_path):
+    hospital.process(ONE_LESION)
+    with rows(hospital.context) as session:
+        for study in session.scalars(select(StudyRow)):
+            study.identity = None
+    foreign = _slice(hospital)
+    _other_patient(foreign)
+    foreign.SOPInstanceUID = foreign.file_meta.MediaStorageSOPInstanceUID = "1.2.3.4"
+    _send(hospital, foreign, tmp_path)
+    (kept,) = hospital.context.reception.conflicts()
+    assert kept.difference == "another patient"
 
 
 def test_a_corrected_name_is_taken_by_a_person_audited_and_asked_about_once(received, tmp_path):

@@ -142,6 +142,16 @@ def test_a_changed_measurement_is_the_readers_correction_of_that_lesion(
     assert reading.lesions["T02"]["decisions"] == []
 
 
+def test_a_correction_that_is_stored_again_decides_nothing_new(reading):
+    drawn = reading.loaded("T01")
+    changed = replace(drawn, long_axis_lps=longer(drawn.long_axis_lps, 3.0))
+    other = reading.loaded("T02")
+    for _ in range(2):
+        reading.store(changed, other)
+    assert len(reading.lesions["T01"]["decisions"]) == 1
+    assert reading.point["attention"] == []
+
+
 def test_a_correction_that_was_withdrawn_stays_so(reading):
     before = reading.lesions["T01"]["diameter_mm"]
     drawn = reading.loaded("T01")
@@ -189,6 +199,19 @@ def test_what_is_drawn_beside_ours_is_a_new_lesion(reading):
     assert {label: after[label] for label in before} == before
     assert reading.lesions["NT01"]["marked_by"] == "dr.reader"
     assert set(after) == {"T01", "T02", "NT01"}
+
+
+def test_a_new_mark_that_is_read_first_renames_no_lesion(reading):
+    """Newer objects are read first, and a patient's labels are for life."""
+    before = {lesion["tracking_uid"]: label for label, lesion in reading.lesions.items()}
+    x, y, z = UNMARKED
+    reading.store(reading.loaded(
+        "T01", label="seen too", tracking_uid="1.2.3.4", slice_index=round(z / 4),
+        long_axis_lps=((x - 6, y, z), (x + 6, y, z)), short_axis_lps=((x, y - 6, z), (x, y + 6, z)),
+    ))  # fmt: skip
+    after = {lesion["tracking_uid"]: label for label, lesion in reading.lesions.items()}
+    assert {uid: after[uid] for uid in before} == before
+    assert len(set(after.values())) == 3
 
 
 def test_a_lesion_that_was_drawn_far_off_is_asked_about(reading):

@@ -58,7 +58,7 @@ def test_the_worklist_has_the_patient_with_the_latest_response(page):
     assert re.search(r'class="response r-pd">PD<', text)
 
 
-@pytest.mark.parametrize(("path", "most"), [("/api/worklist", 5), ("/patients/1", 12)])
+@pytest.mark.parametrize(("path", "most"), [("/api/worklist", 5), ("/patients/1", 13)])
 def test_pages_ask_a_few_statements_and_load_no_mask(page, hospital, path, most):
     statements: list[str] = []
 

@@ -13,8 +13,10 @@ from workflow.domain.lesion_life import (
     Override,
     Passage,
     apply_overrides,
+    confirmation_of,
     doubtful_transitions,
     in_force,
+    last_of,
     refusal,
     transition,
 )
@@ -150,6 +152,58 @@ def test_later_decisions_go_over_earlier_ones_and_can_be_withdrawn():
     again = decide(Decision.WITHDRAW, number=4, other="D3")
     assert in_force([withdrawal, second, first]) == (first,)
     assert in_force([again, withdrawal, second, first]) == (first, second)
+
+
+def _confirm(number=1, um=30_000, **what):
+    at = datetime.datetime(2024, 6, 1, 12, number, tzinfo=datetime.UTC)
+    return Override(
+        id=f"D{number}",
+        decision=Decision.CONFIRM,
+        lesion="A",
+        by="reader",
+        at=at,
+        reason="",
+        time_point="V1",
+        state=S.PRESENT,
+        diameter_um=um,
+        **what,
+    )
+
+
+def test_a_confirmation_needs_no_reason_and_changes_nothing():
+    seen = timeline({"A": 30_000}, {"A": 30_000})
+    confirmed = apply_overrides(seen, [_confirm()])
+    assert (confirmed.timeline, confirmed.notes) == (seen, ())
+    with pytest.raises(ValueError, match="no 'reason'"):
+        Override(**{**vars(_confirm()), "decision": Decision.SET_STATE})
+    assert Override.from_dict(json.loads(json.dumps(_confirm().to_dict()))) == _confirm()
+
+
+@pytest.mark.parametrize(
+    ("state", "um", "holds"),
+    [(S.PRESENT, 30_000, True), (S.PRESENT, 30_001, False), (S.MERGED, 30_000, False)],
+)
+def test_a_confirmation_holds_for_the_state_and_size_that_were_seen(state, um, holds):
+    found = confirmation_of([_confirm()], lesion="A", time_point="V1", state=state, diameter_um=um)
+    assert (found is not None) is holds
+    assert confirmation_of([_confirm()], lesion="A", time_point="V2", state=state, diameter_um=um) is None
+
+
+def test_undo_takes_back_what_a_reader_did_last_in_one_go_at_a_time_point():
+    first = decide(Decision.SET_ROLE, number=1, role=LesionRole.NON_TARGET)
+    at_once = [decide(Decision.NOT_A_LESION, lesion=name, number=2) for name in "AB"]
+    elsewhere = decide(Decision.NOT_EVALUABLE, number=3, time_point="V2")
+    made = [first, *at_once, elsewhere]
+    assert last_of(made, by="reader", time_point="V1") == tuple(at_once)
+    assert last_of(made, by="reader", time_point="V2") == (elsewhere,)
+    assert last_of(made, by="another", time_point="V1") == ()
+
+
+def test_only_what_holds_can_be_withdrawn():
+    made, withdrawal = decide(Decision.NOT_A_LESION), decide(Decision.WITHDRAW, number=2, other="D1")
+    assert refusal(withdrawal, [made]) == ""
+    assert "there is no decision D9" in refusal(decide(Decision.WITHDRAW, number=3, other="D9"), [made])
+    assert "already" in refusal(decide(Decision.WITHDRAW, number=3, other="D1"), [made, withdrawal])
 
 
 def test_a_decision_waits_for_its_lesion_and_survives_a_run_without_it():

@@ -15,6 +15,7 @@ from phantoms import LESION_CENTRES, Phantom, reported_lesion, sphere, three_les
 from PIL import Image
 from result_cases import SPHERES, Case, program
 
+from dicom_io.parsing import quiet
 from dicom_io.results import KeyImage, ResultObjects, ResultSettings, build_results, to_bytes, validate
 from dicom_io.results.fonts import can_show, visual_order
 from dicom_io.results.key_images import direction_letter, render_key_image
@@ -349,3 +350,31 @@ def test_the_axis_of_days_begins_at_the_first_time_point(make_case: Callable[[st
     report = make_case("axial").report
     assert sum_plot_png([baseline_of(report), report])
     assert min(ticks[-1]) == 0
+
+
+def test_what_is_long_wraps_and_goes_over_to_the_next_page(tmp_path):
+    said = {"AccessionNumber": "A" * 200, "PatientID": "P" * 500, "PatientName": "N" * 300}
+    with quiet():
+        source = Phantom(spheres=SPHERES, attributes=said).write(tmp_path / "images")
+        report = time_point_report(source, three_lesions(source.volume), notes=("x" * 5000, "note " * 2000))
+        reason = replace(report.assessment, reason="because " * 2000)
+        results = build_results(replace(report, assessment=reason), [source])
+        words = "".join(pages(results, tmp_path).split())
+    assert results.remarks == ()
+    assert words.count("because") == 2000
+    assert words.count("note") == 2000
+    assert [words.count(letter * 30) > 0 for letter in "ANPx"] == [True] * 4
+
+
+def test_seg_and_sr_leave_where_the_page_cannot_be_made(make_case: Callable[[str], Case], monkeypatch):
+    def fail(*_: object) -> None:
+        raise MemoryError("a picture of 9 TB")
+
+    monkeypatch.setattr("dicom_io.results.objects.build_pdf", fail)
+    case = make_case("axial")
+    results = build_results(case.report, [case.source], settings=EVERYTHING)
+    assert {"seg", "sr", "key01"} <= set(results.by_role)
+    assert "pdf" not in results.by_role
+    checked = validate(results)
+    assert checked.is_valid
+    assert "the PDF could not be made (MemoryError); SEG and SR say all of it" in checked.skipped

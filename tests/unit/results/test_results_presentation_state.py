@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 from dataclasses import replace
 from pathlib import Path
@@ -19,7 +20,10 @@ from dicom_io.results.sr_lesions import has_axes
 from workflow.domain.lesion import LinePrompt
 from workflow.domain.palette import colour_of
 
-DRAWN = ["axial", "signed", "multi-frame", "overlapping lesions", "sagittal MR", "anisotropic oblique"]
+DRAWN = [
+    "axial", "signed", "multi-frame", "overlapping lesions", "sagittal MR", "anisotropic oblique",
+    "gantry tilt",
+]  # fmt: skip
 
 
 def made_of(name: str, folder: Path) -> tuple[ResultObjects, object, list[Path]]:
@@ -49,6 +53,34 @@ def test_our_reader_finds_every_lesion_with_its_end_points_and_label(name: str, 
         short_axis = [axes.short_axis.start_lps, axes.short_axis.end_lps]
         assert np.abs(np.subtract(line.short_axis_lps, short_axis)).max() < 0.01
         assert prompt.label == lesion.label
+
+
+@pytest.mark.reads("dcmtk", "presentation state")
+@pytest.mark.parametrize("name", ["axial", "sagittal MR", "anisotropic oblique", "gantry tilt"])
+def test_dcmtk_applies_it_to_the_measured_image_and_lists_axes_and_label(name: str, tmp_path: Path):
+    results, source, (path,) = made_of(name, tmp_path)
+    checked = subprocess.run([program("dcmpschk"), str(path)], capture_output=True, text=True, check=False)
+    assert [line for line in checked.stderr.splitlines() if "W:" in line] == [
+        f"W: Testing: {path}", "W: Test passed.",
+    ]  # fmt: skip
+    for lesion in (one for one in results.report.lesions if has_axes(one)):
+        image = source.slices[lesion.measurement.slice_index].path
+        command = [program("dcmp2pgm"), "-v", "-p", path, image, tmp_path / "rendered.pgm"]
+        done = subprocess.run([str(c) for c in command], capture_output=True, text=True, check=True)
+        assert f'"{lesion.label}"' in done.stdout + done.stderr
+        lines = re.findall(r"coordinates: (.*), $", done.stdout + done.stderr, re.MULTILINE)
+        drawn = [[[float(v) for v in end.split("\\")] for end in line.split(", ")] for line in lines]
+        for axis in (lesion.measurement.long_axis, lesion.measurement.short_axis):
+            wanted = column_row(dcmread(image), [axis.start_lps, axis.end_lps])
+            assert any(np.abs(np.array(line) - wanted).max() < 0.01 for line in drawn)
+
+
+def column_row(image: Dataset, points_lps: list) -> np.ndarray:
+    """(column, row) of points in an image's plane, with the first pixel's centre at (0.5, 0.5)."""
+    cosines = np.array(image.ImageOrientationPatient, float).reshape(2, 3)
+    row_mm, column_mm = map(float, image.PixelSpacing)
+    aside = np.array(points_lps) - np.array(image.ImagePositionPatient, float)
+    return aside @ cosines.T / (column_mm, row_mm) + 0.5
 
 
 @pytest.mark.reads("dciodvfy", "presentation state")

@@ -209,6 +209,9 @@ def test_a_packet_holds_the_timeline_and_the_pictures_as_they_were(packets, page
     reports = [point["report"] for point in told["time_points"]]
     assert [r["identity"] for r in reports] == [r["identity"] for r in packet["reports"]]
     assert told["patient_id"] == "P-1"
+    bundle = page.get(f"/board/packets/{packet['id']}/{files['fhir.json']}").json()
+    assert bundle["entry"][0]["resource"]["birthDate"] == "1960-01-02"
+    assert "born 1960-01-02" in page.get(f"/board/{DAY}").text
     deck = page.get(f"/board/packets/{packet['id']}/{files['pptx']}").content
     assert deck.count(b".png") >= 2 * len(reports[1]["lesions"])
 

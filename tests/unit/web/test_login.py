@@ -536,7 +536,8 @@ def _with(path: str, keys: Sequence[str] = (), key: object = 1) -> str:
     return re.sub(r"\{(\w+)\}", lambda part: str(key if part[1] in keys else 1), path)
 
 
-PUBLIC = {("GET", "/login"), ("POST", "/login"), ("GET", "/health"), ("GET", "/palette.css")}
+MACHINES = {("GET", path) for path in ("/health", "/healthz", "/readyz", "/metrics")}
+PUBLIC = {("GET", "/login"), ("POST", "/login"), ("GET", "/palette.css")} | MACHINES
 
 
 def test_no_route_but_the_login_answers_a_stranger(context):

@@ -7,8 +7,10 @@ import re
 import sqlite3
 from dataclasses import replace
 from datetime import date, timedelta
+from pathlib import Path
 from typing import Any
 
+import pydicom
 import pytest
 from browser import open_as, open_browser
 from fastapi.testclient import TestClient
@@ -222,6 +224,45 @@ def test_what_is_left_out_is_off_the_list_with_the_reason_in_the_audit(hospital,
         assert (two.object, two.detail["reason"]) == ("quarantine 2", "a brochure")
     hospital.work()
     assert len(hospital.time_points()) == 1  # and it is still not used
+
+
+def other_pixels(hospital: Hospital, folder: Path, number: int) -> str:
+    """A slice of the baseline arrives again with other pixels; give its SOP Instance UID."""
+    image = pydicom.dcmread(next((hospital.home / "sent").glob(f"P-1-2024-03-04*/ct_{number:04d}.dcm")))
+    image.PixelData = bytes(len(image.PixelData))
+    image.save_as(folder / f"again-{number}.dcm")
+    hospital.receive_folder(folder / f"again-{number}.dcm")
+    return image.SOPInstanceUID
+
+
+def test_other_content_is_taken_or_left_with_a_reason_and_under_the_operators_name(
+    hospital, operator, tmp_path
+):
+    hospital.receive(BASELINE)
+    first = hospital.context.reception.study(1).files
+    (uid,) = {other_pixels(hospital, tmp_path, 3)}
+    (kept,) = operator.get("/api/operations").json()["kept"]
+    assert (kept["difference"], kept["job"]) == ("other pixels", None)
+    page = operator.get("/operations").text
+    assert "Leave what came first" in page
+    assert "Try again" not in page
+    address = f"/operations/kept/{kept['id']}"
+    assert operator.post(f"{address}/take", data={"reason": ""}).status_code == 422
+    assert operator.post(f"{address}/dismiss", data={"reason": "sent by mistake"}).status_code == 303
+    assert hospital.context.reception.study(1).files == first
+    assert hospital.context.reception.conflicts() == []
+    other = other_pixels(hospital, tmp_path, 4)
+    (kept,) = operator.get("/api/operations").json()["kept"]
+    assert operator.post(f"/api/kept/{kept['id']}/take", json={"reason": "corrected"}).status_code == 200
+    now = {file.sop_instance_uid: file.sha256 for file in hospital.context.reception.study(1).files}
+    then = {file.sop_instance_uid: file.sha256 for file in first}
+    assert {one for one in then if now[one] != then[one]} == {other}
+    assert audited(hospital)[-1] == ("otto", "other content taken", other)
+    assert ("otto", "other content left", uid) in audited(hospital)
+    hospital.context.reception.reject("CT1", "it is no DICOM")
+    (kept,) = operator.get("/api/operations").json()["kept"]
+    refused = operator.post(f"/api/kept/{kept['id']}/take", json={"reason": "x"})
+    assert (refused.status_code, "can't be taken" in refused.text) == (422, True)
 
 
 def _in_reception(hospital: Hospital) -> str:

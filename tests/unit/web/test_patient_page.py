@@ -100,12 +100,16 @@ def test_a_lesion_that_is_gone_has_no_confidence(pages_of):
 
 
 def test_each_series_says_whether_it_was_measured_or_why_not(pages_of):
+    prior = {"study_instance_uid": "1.8", "study_date": "2023-02-01", "study_description": "CT before",
+             "state": "FAILED", "reason": "the same region", "error": "no answer"}  # fmt: skip
     beside = {"study_instance_uid": "1.9", "study_date": "2024-02-01", "study_description": "CT head",
               "state": "INGESTED", "reason": "no series can be measured"}  # fmt: skip
     points = [point(1, [lesion("T01", 20)])]
-    text = _words(pages_of(course(points, studies_on_no_visit=[beside])).get("/patients/1").text)
+    page = pages_of(course(points, studies_on_no_visit=[beside], priors=[prior]))
+    text = _words(page.get("/patients/1").text)
     assert "CT abdomen measured 7.5 axial" in text
     assert "Scout not used a localizer is not measured" in text
+    assert "CT before 1.8 could not be fetched the same region no answer" in text
     assert "CT head 1.9 not used no series can be measured" in text
 
 
@@ -149,6 +153,9 @@ def test_a_millimetre_is_as_long_in_every_picture_of_a_lesion(pages_of, tmp_path
     widths = [int(w) for w in re.findall(r'<img [^>]*width="(\d+)"', page.get("/patients/1").text)]
     assert widths == [128, 192]
     assert "no picture" in page.get("/patients/1").text
+    assert "/overviews/" not in page.get("/patients/1").text
+    _picture(tmp_path / "3", "overview", 80.0)
+    assert 'src="/overviews/3/1.png"' in page.get("/patients/1").text
     assert re.findall(
         r'<img [^>]*width="(\d+)"', page.get(f"/patients/1/lesions/{seen['tracking_uid']}").text
     )

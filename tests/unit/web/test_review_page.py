@@ -19,8 +19,9 @@ import pytest
 from fastapi.testclient import TestClient
 from hospital import Hospital, Sphere, Study
 
-from workflow.domain.lesion_life import Decision
+from workflow.domain.lesion_life import Decision, in_force
 from workflow.domain.users import User, UserRole
+from workflow.response import assess_visit, placed_decisions, protocol_of
 from workflow.review import decide
 from workflow.web import make_app
 from workflow.web.access import DEMO_USER
@@ -197,29 +198,45 @@ def test_every_form_records_its_decision_and_the_answer_is_what_the_engine_says(
     if "other" in values:
         values["other"] = reader.uid(values["other"])
     if form.about == "lesion":
-        values["lesion"] = reader.uid("T01")
+        of_target = form.decision is not Decision.UNEQUIVOCAL_PROGRESSION
+        values["lesion"] = reader.uid("T01" if of_target else "NT01")
+    before = reader.view["assessment"]
     assert reader.decide(form.decision, **values).status_code == 200
     at_once = reader.view["assessment"]
-    shown = {one["label"]: (one["diameter_mm"], one["state"]) for one in reader.view["lesions"]}
     (made,) = reader.view["decisions"]
     assert (made["by"], made["reason"]) == ("demo", "seen on MR")
-    kept.work()
-    report = _point(kept)["report"]
+    record = kept.context.records.load(1)
+    judged = assess_visit(
+        record, record.standing[1], protocol_of(kept.settings.response), placed_decisions(record)
+    )
     assert reader.post("undo", of=reader.view["undo"]).status_code == 200
+    assert at_once == judged.to_json()
+    assert at_once != before
+
+
+def test_the_numbers_at_once_are_those_that_timeline_json_will_have(hospital):
+    reader = Reader(hospital)
+    reader.decide(Decision.SET_DIAMETER, lesion=reader.uid("T01"), diameter_mm=30)
+    reader.decide(Decision.SET_STATE, lesion=reader.uid("T02"), state="too_small")
+    reader.decide(Decision.NOT_A_LESION, lesion=reader.uid("NT02"))
+    at_once = reader.view["assessment"]
+    shown = {one["label"]: (one["diameter_mm"], one["state"]) for one in reader.view["lesions"]}
+    hospital.work()
+    report = _point(hospital)["report"]
     assert at_once == report["assessment"]
     assert shown == {one["label"]: (one["diameter_mm"], one["state"]) for one in report["lesions"]}
 
 
-def test_every_decision_of_the_domain_can_be_reached(hospital):
-    text = Reader(hospital).page()
+def test_every_decision_of_the_domain_can_be_reached(kept):
+    text = Reader(kept).page()
     offered = {Decision(value) for value in re.findall(r'data-decision="([^"]+)"', text)}
     assert offered | {Decision.CONFIRM} == set(Decision)
     keys = re.findall(r'<dialog[^>]* data-key="(.)"', text)
     assert len(keys) == len(set(keys)) == len(FORMS)
 
 
-def test_a_baseline_is_not_asked_for_what_only_a_follow_up_has(hospital):
-    text = Reader(hospital, visit=1).page()
+def test_a_baseline_is_not_asked_for_what_only_a_follow_up_has(kept):
+    text = Reader(kept, visit=1).page()
     assert 'data-decision="set diameter"' in text
     assert 'data-decision="unequivocal progression"' not in text
 
@@ -283,20 +300,20 @@ def test_only_an_adjudicator_sets_a_response_over_the_rules(hospital):
     assert judge.view["assessment"]["computed_overall"] != "SD"
 
 
-def test_who_is_no_reader_sees_no_review(hospital):
+def test_who_is_no_reader_sees_no_review(kept):
     operator = _user("Ops", UserRole.OPERATOR)
-    reader = Reader(hospital)
+    reader = Reader(kept)
     reader.user = operator
     for path in ("/review/2", "/review/2/panel", "/review/2/state", "/slices/2/abc", "/slices/2/abc/0.bin"):
         assert reader._as_me(lambda path=path: reader.client.get(path)).status_code == 403
     assert reader.post("sign").status_code == 403
 
 
-def test_without_the_pages_token_nothing_is_decided(hospital):
-    reader = Reader(hospital)
+def test_without_the_pages_token_nothing_is_decided(kept):
+    reader = Reader(kept)
     reader.token = "another"
     assert reader.decide(Decision.SET_DIAMETER, lesion=reader.uid("T01"), diameter_mm=20).status_code == 403
-    assert hospital.context.records.load(1).decisions == ()
+    assert in_force(kept.context.records.load(1).decisions) == ()
 
 
 def test_what_is_signed_is_what_is_said_though_no_report_holds_it_yet(hospital):
@@ -333,11 +350,12 @@ def _under_way(record):
         ({"decision": "set diameter", "diameter_mm": 12, "reason": " "}, "no 'reason'"),
         ({"decision": "set diameter"}, "needs 'diameter_um'"),
         ({"decision": "merge"}, "needs 'other'"),
+        ({"decision": "unequivocal progression"}, "T01 is a target"),
         ({"decision": "withdraw", "other": "nothing"}, "there is no decision"),
     ],
 )
-def test_a_decision_that_lacks_something_says_what(hospital, values, message):
-    reader = Reader(hospital)
+def test_a_decision_that_lacks_something_says_what(kept, values, message):
+    reader = Reader(kept)
     answer = reader.post(
         "decisions",
         **{"id": str(uuid.uuid4()), "reason": "seen on MR", "lesion": reader.uid("T01"), **values},
@@ -347,8 +365,8 @@ def test_a_decision_that_lacks_something_says_what(hospital, values, message):
 
 
 @pytest.mark.parametrize("wrong", [{"diameter_mm": -1}, {"diameter_mm": 5000}, {"who": "me"}])
-def test_a_number_that_is_no_diameter_and_a_field_that_is_not_known_are_refused(hospital, wrong):
-    reader = Reader(hospital)
+def test_a_number_that_is_no_diameter_and_a_field_that_is_not_known_are_refused(kept, wrong):
+    reader = Reader(kept)
     assert reader.decide(Decision.SET_DIAMETER, lesion=reader.uid("T01"), **wrong).status_code == 422
 
 
@@ -359,8 +377,8 @@ def test_a_visit_without_marks_opens_for_marking(tmp_path):
     assert (view["state"], view["lesions"], len(view["volumes"])) == ("AWAITING_PROMPTS", [], 1)
 
 
-def test_there_is_no_review_of_a_visit_that_is_not_there(hospital):
-    assert Reader(hospital).client.get("/review/99").status_code == 404
+def test_there_is_no_review_of_a_visit_that_is_not_there(kept):
+    assert Reader(kept).client.get("/review/99").status_code == 404
 
 
 # ---------------------------------------------------------------- slices
@@ -372,14 +390,14 @@ def _volume(reader: Reader, visit: int, label: str, *, earlier: bool = False) ->
     return name, reader.client.get(f"/slices/{visit}/{name}").json()
 
 
-def test_a_slice_is_the_volumes_voxels(hospital):
-    reader = Reader(hospital)
+def test_a_slice_is_the_volumes_voxels(kept):
+    reader = Reader(kept)
     name, about = _volume(reader, 2, "T01")
-    record = hospital.context.records.load(1)
+    record = kept.context.records.load(1)
     series = record.standing[1].observations[0].measured_on
     (stack,) = [s for s in record.stacks_of(record.standing[1]).values() if s.key == series]
-    files = hospital.context.records.files([stack.study_instance_uid])
-    array = hospital.context.images.read_volume([f.path for f in files], stack).volume.array
+    files = kept.context.records.files([stack.study_instance_uid])
+    array = kept.context.images.read_volume([f.path for f in files], stack).volume.array
     for index in (0, 3, about["shape"][0] - 1):
         answer = reader.client.get(f"/slices/2/{name}/{index}.bin")
         sent = np.frombuffer(answer.content, dtype="<i2").reshape(about["shape"][1:])
@@ -389,10 +407,10 @@ def test_a_slice_is_the_volumes_voxels(hospital):
     assert reader.client.get("/slices/2/0123/0.bin").status_code == 404
 
 
-def test_an_outline_encloses_its_lesion_and_the_axes_have_the_reported_lengths(hospital):
-    reader = Reader(hospital)
+def test_an_outline_encloses_its_lesion_and_the_axes_have_the_reported_lengths(kept):
+    reader = Reader(kept)
     _, about = _volume(reader, 2, "T01")
-    reported = {one["label"]: one for one in _point(hospital)["report"]["lesions"]}
+    reported = {one["label"]: one for one in _point(kept)["report"]["lesions"]}
     for lesion in about["lesions"]:
         ends = np.array(lesion["long_axis"]) * about["spacing_mm"]
         length = np.linalg.norm(ends[1] - ends[0])
@@ -407,8 +425,8 @@ def test_an_outline_encloses_its_lesion_and_the_axes_have_the_reported_lengths(h
         assert outline[0] == outline[-1]
 
 
-def test_the_earlier_visit_is_shown_where_the_registration_puts_the_lesion(hospital):
-    reader = Reader(hospital)
+def test_the_earlier_visit_is_shown_where_the_registration_puts_the_lesion(kept):
+    reader = Reader(kept)
     _, here = _volume(reader, 2, "NT01")
     _, there = _volume(reader, 1, "NT01", earlier=True)
     now = next(one for one in here["lesions"] if one["label"] == "NT01")

@@ -21,6 +21,7 @@ from workflow.settings import load_settings
 from workflow.use_cases import viewer
 from workflow.web.viewer import app_config, open_link, viewer_link
 
+SPHERE = Sphere(centre_lps=RIGHT, diameter_mm=16, is_prompted=True)
 INDEX = (
     '<!doctype html><head><script>window.PUBLIC_URL="/"</script><link rel="manifest" href="/manifest.json">'
     '<script type="module" src="/init-service-worker.js"></script><script src="/app-config.js"></script>'
@@ -115,9 +116,8 @@ def test_without_npm_it_is_said_how_to_go_on(tmp_path, monkeypatch):
 @pytest.fixture(scope="module")
 def hospital(tmp_path_factory) -> Hospital:
     hospital = Hospital(tmp_path_factory.mktemp("viewer"))
-    sphere = Sphere(centre_lps=RIGHT, diameter_mm=16, is_prompted=True)
     hospital.process(
-        Study(day=date(2026, 3, 2), spheres=(sphere,)), Study(day=date(2026, 6, 1), spheres=(sphere,))
+        Study(day=date(2026, 3, 2), spheres=(SPHERE,)), Study(day=date(2026, 6, 1), spheres=(SPHERE,))
     )
     return hospital
 
@@ -213,8 +213,22 @@ def test_a_study_is_opened_on_its_own(installed, browser):
     assert browser.get("/open/studies/1.2.3").status_code == 404
 
 
+def test_the_patients_page_links_every_visit_study_and_lesion(installed, browser):
+    page = browser.get("/patients/1").text
+    first, second = installed.time_points()
+    uid = first["report"]["lesions"][0]["tracking_uid"]
+    for key in (first["key"], second["key"]):
+        assert f'href="/open/visits/{key}"' in page
+        assert f'href="/open/visits/{key}/lesions/{uid}"' in page
+    assert f'href="/open/visits/{second["key"]}/with-prior"' in page
+    assert f'href="/open/visits/{first["key"]}/with-prior"' not in page
+    assert page.count('href="/open/studies/') == 2
+
+
 def test_without_the_viewer_there_are_no_links_and_the_address_says_why(tmp_path):
     hospital = Hospital(tmp_path)
     assert viewer_link(hospital.settings, ["1.2"]) is None
     assert open_link(hospital.settings, 1) is None
+    hospital.process(Study(day=date(2026, 3, 2), spheres=(SPHERE,)))
+    assert "/open/" not in open_as(hospital.context, UserRole.READER).get("/patients/1").text
     assert "tumorline viewer install" in open_as(hospital.context, UserRole.READER).get("/viewer/").text

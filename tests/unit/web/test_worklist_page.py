@@ -93,11 +93,19 @@ def test_the_most_urgent_patient_comes_first_and_says_what_it_waits_for(hospital
     assert [line["text"] for line in page["patients"][3]["attention"]] == ["a size that cannot be"]
 
 
-@pytest.mark.parametrize("waiting", list(Waiting))
-def test_each_filter_shows_exactly_those_that_it_counts(hospital, waiting):
+@pytest.fixture(scope="module")
+def every_state(tmp_path_factory) -> Hospital:
+    """A patient for each state that a latest visit can have."""
+    hospital = Hospital(tmp_path_factory.mktemp("states"))
     with rows(hospital.context) as session:
         for number, state in enumerate(VisitState, start=1):
             _patient(session, number, VisitState.SIGNED, state)
+    return hospital
+
+
+@pytest.mark.parametrize("waiting", list(Waiting))
+def test_each_filter_shows_exactly_those_that_it_counts(every_state, waiting):
+    hospital = every_state
     everybody = hospital.context.worklist.page(_query())
     expected = [line["patient_key"] for line in everybody["patients"] if waiting in line["waits_for"]]
     filtered = hospital.context.worklist.page(_query(waiting=waiting))
@@ -116,17 +124,23 @@ def test_pages_hold_fifty_and_nobody_is_left_out_or_twice(hospital):
     assert (beyond["page"], _numbers(beyond)) == (3, _numbers(pages[2]))
 
 
+@pytest.fixture(scope="module")
+def three_names(tmp_path_factory) -> Hospital:
+    hospital = Hospital(tmp_path_factory.mktemp("names"))
+    with rows(hospital.context) as session:
+        _patient(session, 1, VisitState.SIGNED, name="Doe^Jane")
+        _patient(session, 2, VisitState.SIGNED, name="Doe^John")
+        _patient(session, 3, VisitState.SIGNED, name="Roe^Jane")
+    return hospital
+
+
 @pytest.mark.parametrize(
     ("search", "found"),
     [("doe jane", [1]), ("Doe, Jane", [1]), ("jane", [1, 3]), ("P002", [2]), ("doe p001", [1]), ("100%", []),
      ("_", []), ("nobody", [])],
 )  # fmt: skip
-def test_every_word_of_a_search_is_in_the_name_or_the_number(hospital, search, found):
-    with rows(hospital.context) as session:
-        _patient(session, 1, VisitState.SIGNED, name="Doe^Jane")
-        _patient(session, 2, VisitState.SIGNED, name="Doe^John")
-        _patient(session, 3, VisitState.SIGNED, name="Roe^Jane")
-    page = hospital.context.worklist.page(_query(search=search, order=WorklistOrder.NUMBER))
+def test_every_word_of_a_search_is_in_the_name_or_the_number(three_names, search, found):
+    page = three_names.context.worklist.page(_query(search=search, order=WorklistOrder.NUMBER))
     assert _numbers(page) == found
     assert page["counts"]["all"] == len(found)
 
@@ -184,8 +198,8 @@ def test_a_filter_a_search_and_a_sorting_are_kept_from_page_to_page(hospital, pa
 
 
 @pytest.mark.parametrize("wrong", ["waiting=nobody", "sort=size", "page=0", "page=x"])
-def test_a_query_that_means_nothing_is_refused(page, wrong):
-    assert page.get(f"/api/worklist?{wrong}").status_code == 422
+def test_a_query_that_means_nothing_is_refused(empty_context, open_pages, wrong):
+    assert open_pages(empty_context).get(f"/api/worklist?{wrong}").status_code == 422
 
 
 def test_no_folder_of_the_server_is_on_the_page_and_the_rest_of_the_message_is(hospital, page):

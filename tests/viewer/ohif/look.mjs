@@ -1,7 +1,8 @@
-// Opens one study in the real OHIF and tells what a reader would see; JSON on the last line.
-// Usage: node look.mjs '{"url", "study", "prior", "series": {"seg", "sr", "course"}, "lesions": [{"label", "points": [[x, y, z], ...]}]}'
+// Opens a study, or two dates side by side, in the real OHIF and tells what a reader would see; JSON on the last line.
+// On stdin: {"url", "dates": [{"study", "series": {"seg", "sr", "course"}, "lesions": [{"label", "points": [[x, y, z], ...]}]}],
+// "picture": a file for how it looked}.
 // A series is named by its Series Description; what is not asked for is not opened. The colours of a mask are
-// told at the points given, with the mask shown and hidden. With a prior study both are opened side by side.
+// told at the points given, with the mask shown and hidden.
 import fs from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
@@ -10,7 +11,13 @@ import puppeteer from 'puppeteer-core';
 const PATIENCE_MS = Number(process.env.TUMORLINE_OHIF_PATIENCE_S ?? 180) * 1000;
 // A mask that is drawn has gone from the screen within this, or it was not drawn.
 const REDRAWN_MS = 10_000;
-const pause = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
+const QUESTION_MS = 1500;
+let waited_ms = 0;
+
+async function pause(ms) {
+  waited_ms += ms;
+  await new Promise((resolve) => setTimeout(resolve, ms));
+}
 
 async function until(what, ask) {
   const end = Date.now() + PATIENCE_MS;
@@ -18,19 +25,26 @@ async function until(what, ask) {
     const answer = await ask().catch(() => null);
     if (answer) return answer;
     if (Date.now() > end) throw new Error(`waited in vain until ${what}`);
-    await pause(500);
+    await pause(200);
   }
 }
 
+// The viewports of the dates' images: the first ones, in the order that the dates are asked for.
 async function open(browser, job) {
   const page = await browser.newPage();
-  await page.goto(`${job.url}/viewer?StudyInstanceUIDs=${job.study}`, { timeout: PATIENCE_MS });
-  await until('the images are drawn', () =>
-    page.evaluate(() =>
-      window.services.cornerstoneViewportService.getRenderingEngine()?.getViewports()[0]?.getCurrentImageId()
-    )
+  const studies = job.dates.map((date) => `StudyInstanceUIDs=${date.study}`).join('&');
+  const protocol = job.dates.length > 1 ? '&hangingprotocolId=@ohif/hpCompare' : '';
+  await page.goto(`${job.url}/viewer?${studies}${protocol}`, { timeout: PATIENCE_MS });
+  const viewports = await until('the images of every date are drawn', () =>
+    page.evaluate((wanted) => {
+      const { viewportGridService, cornerstoneViewportService } = window.services;
+      const ids = [...viewportGridService.getState().viewports.keys()].slice(0, wanted.length);
+      const shown = ids.map((id) => cornerstoneViewportService.getCornerstoneViewport(id)?.getCurrentImageId?.());
+      return shown.length === wanted.length && shown.every((image, n) => image?.includes(wanted[n])) && ids;
+    }, job.dates.map((date) => date.study))
   );
-  return page;
+  await until('OHIF offers its tour', () => press(page, 'Skip all'));
+  return { page, viewports };
 }
 
 async function press(page, words) {
@@ -44,105 +58,144 @@ async function press(page, words) {
 }
 
 // A double click on the series in the panel; where OHIF asks whether to load it, the answer is yes.
-async function load(page, description, isThere) {
+async function load(page, viewport, study, description, isThere) {
   const thumbnail = await until(`${description} is in the panel`, async () => {
-    const found = await page.evaluateHandle((wanted) => {
-      const all = [...document.querySelectorAll('[data-cy^="study-browser-thumbnail"]')];
-      return all.find((element) => element.textContent.includes(wanted)) ?? null;
-    }, description);
+    const found = await page.evaluateHandle(
+      (uid, words) => {
+        const series = window.services.displaySetService
+          .getActiveDisplaySets()
+          .find((one) => one.StudyInstanceUID === uid && one.SeriesDescription === words);
+        return series ? document.getElementById(`thumbnail-${series.displaySetInstanceUID}`) : null;
+      },
+      study,
+      description
+    );
     return found.asElement();
   });
-  await press(page, 'Skip all');
+  await page.evaluate((id) => window.services.viewportGridService.setActiveViewportId(id), viewport);
+  await thumbnail.scrollIntoView();
   await thumbnail.click({ count: 2 });
-  await until(`${description} is loaded`, async () => {
-    await press(page, 'Yes');
-    return isThere();
+  // OHIF asks a moment after it has shown what it asks about.
+  let answered = Date.now();
+  await until(`${description} of ${study} is loaded`, async () => {
+    if ((await press(page, 'Yes')) || !(await isThere())) answered = Date.now();
+    return Date.now() - answered > QUESTION_MS;
   });
 }
 
-async function segments(browser, job) {
-  const page = await open(browser, job);
-  await load(page, job.series.seg, () =>
-    page.evaluate(() =>
-      window.services.segmentationService
-        .getSegmentations()
-        .some((one) => Object.values(one.segments).some((s) => s.cachedStats?.namedStats?.count))
-    )
-  );
-  const found = await page.evaluate(() =>
-    window.services.segmentationService.getSegmentations().flatMap((one) =>
-      Object.values(one.segments).map((segment) => ({
-        segmentation: one.segmentationId,
-        index: segment.segmentIndex,
-        label: segment.label,
-        voxels: segment.cachedStats?.namedStats?.count?.value ?? null,
-        centre: segment.cachedStats?.namedStats?.center?.value ?? null,
-      }))
-    )
-  );
+// The segments that the panel lists, with the voxels that OHIF has in memory and draws: the numbers that the
+// panel can show beside them are not made where two dates stand side by side.
+async function segments(page, viewport, date) {
+  const found = () =>
+    page.evaluate((id) => {
+      const { segmentationService } = window.services;
+      const shown = segmentationService.getSegmentationRepresentations(id).map((one) => one.segmentationId);
+      return [...new Set(shown)].flatMap((uid) => {
+        const { segments: listed, representationData } = segmentationService.getSegmentation(uid);
+        const voxels = {};
+        for (const image of representationData.Labelmap.imageIds) {
+          for (const value of window.cornerstone.cache.getImage(image).voxelManager.getScalarData()) {
+            if (value) voxels[value] = (voxels[value] ?? 0) + 1;
+          }
+        }
+        return Object.values(listed).map((segment) => ({
+          segmentation: uid,
+          index: segment.segmentIndex,
+          label: segment.label,
+          voxels: voxels[segment.segmentIndex] ?? 0,
+        }));
+      });
+    }, viewport);
+  await load(page, viewport, date.study, date.series.seg, async () => (await found()).length);
+  const listed = await found();
   const drawn = {};
-  for (const lesion of job.lesions) {
-    const segment = found.find((one) => one.label === lesion.label);
-    if (segment) drawn[lesion.label] = await colours(page, segment, lesion.points);
+  let isVisible = true;
+  for (const lesion of date.lesions) {
+    const segment = listed.find((one) => one.label === lesion.label);
+    if (!segment) continue;
+    await page.evaluate(
+      ({ segmentation, index }) => window.services.segmentationService.jumpToSegmentCenter(segmentation, index),
+      segment
+    );
+    await until(`${date.study} is shown where ${lesion.label} is`, () => isOn(page, viewport, lesion.points[0]));
+    // Each picture with its own places: OHIF opens a panel beside the viewports while it is looked at.
+    const look = async (before) => {
+      const picture = await settled(page, viewport, before);
+      const at = await places(page, viewport, lesion.points);
+      drawn[lesion.label] = { ...drawn[lesion.label], [isVisible ? 'shown' : 'hidden']: await sampled(page, picture, at) };
+      return picture;
+    };
+    const before = await look(null);
+    isVisible = !isVisible;
+    await show(page, viewport, segment, isVisible);
+    await look(before);
   }
-  await page.close();
-  return { segments: found, drawn };
+  return { segments: listed, drawn };
 }
 
-// What is on the screen at points of the patient, with the mask and without it.
-async function colours(page, segment, points) {
-  await page.evaluate(({ segmentation, index }) => {
-    window.services.segmentationService.jumpToSegmentCenter(segmentation, index);
-  }, segment);
-  const shown = await settled(page);
-  const at = await page.evaluate((wanted) => {
-    const { viewportGridService, cornerstoneViewportService } = window.services;
-    const viewport = cornerstoneViewportService.getCornerstoneViewport(viewportGridService.getActiveViewportId());
-    const box = viewport.canvas.getBoundingClientRect();
-    return wanted.map((point) => {
-      const [x, y] = viewport.worldToCanvas(point);
-      return [box.left + x, box.top + y];
-    });
-  }, points);
-  await visible(page, segment, false);
-  const hidden = await settled(page, shown);
-  await visible(page, segment, true);
-  await settled(page, hidden);
-  return { shown: await sampled(page, shown, at), hidden: await sampled(page, hidden, at) };
+// Whether a point of the patient lies on the slice that is shown.
+async function isOn(page, viewport, point) {
+  return page.evaluate(
+    (wanted, id) => {
+      const { focalPoint, viewPlaneNormal } = window.services.cornerstoneViewportService
+        .getCornerstoneViewport(id)
+        .getCamera();
+      const off = wanted.reduce((sum, value, axis) => sum + (value - focalPoint[axis]) * viewPlaneNormal[axis], 0);
+      return Math.abs(off) < 0.1;
+    },
+    point,
+    viewport
+  );
 }
 
-async function visible(page, segment, isVisible) {
+// Where points of the patient are in a picture of the viewport.
+async function places(page, viewport, points) {
+  return page.evaluate(
+    (wanted, id) => {
+      const shownIn = window.services.cornerstoneViewportService.getCornerstoneViewport(id);
+      return wanted.map((point) => shownIn.worldToCanvas(point));
+    },
+    points,
+    viewport
+  );
+}
+
+async function show(page, viewport, segment, isVisible) {
   await page.evaluate(
-    ({ segmentation }, wanted) => {
-      const { segmentationService, viewportGridService } = window.services;
-      const viewportId = viewportGridService.getActiveViewportId();
-      for (const representation of segmentationService.getSegmentationRepresentations(viewportId, {
+    ({ segmentation }, id, wanted) => {
+      const { segmentationService } = window.services;
+      for (const representation of segmentationService.getSegmentationRepresentations(id, {
         segmentationId: segmentation,
       })) {
         // Not 0, the background that a label map describes: where it is among the hidden, the others stay.
         for (const key of Object.keys(representation.segments).map(Number).filter((number) => number > 0)) {
-          segmentationService.setSegmentVisibility(viewportId, segmentation, key, wanted);
+          segmentationService.setSegmentVisibility(id, segmentation, key, wanted);
         }
       }
     },
     segment,
+    viewport,
     isVisible
   );
 }
 
-// A picture of the page that no longer changes, and is another than the one before where one is given.
-async function settled(page, before = null) {
+// A picture of the viewport that no longer changes, and is another than the one before where one is given.
+async function settled(page, viewport, before = null) {
+  const clip = await page.evaluate((id) => {
+    const box = window.services.cornerstoneViewportService.getCornerstoneViewport(id).canvas.getBoundingClientRect();
+    return { x: box.left, y: box.top, width: box.width, height: box.height };
+  }, viewport);
   const end = Date.now() + REDRAWN_MS;
   let last = null;
   for (;;) {
-    await pause(400);
-    const picture = await page.screenshot({ encoding: 'base64', type: 'png' });
+    await pause(250);
+    const picture = await page.screenshot({ encoding: 'base64', type: 'png', clip });
     if (picture === last && (picture !== before || Date.now() > end)) return picture;
     last = picture;
   }
 }
 
-// Screen colours out of a picture of the page: what a reader sees, whatever draws it.
+// Screen colours out of a picture: what a reader sees, whatever draws it.
 async function sampled(page, picture, at) {
   return page.evaluate(
     async (data, places) => {
@@ -159,70 +212,60 @@ async function sampled(page, picture, at) {
   );
 }
 
-// The studies of the images that the viewports show side by side.
-async function compared(browser, job) {
-  const page = await browser.newPage();
-  const studies = `${job.study}&StudyInstanceUIDs=${job.prior}`;
-  await page.goto(`${job.url}/viewer?StudyInstanceUIDs=${studies}&hangingprotocolId=@ohif/hpCompare`, {
-    timeout: PATIENCE_MS,
-  });
-  const shown = () =>
-    page.evaluate(() => {
-      const viewports = window.services.cornerstoneViewportService.getRenderingEngine()?.getViewports() ?? [];
-      return viewports.map((viewport) => viewport.getCurrentImageId?.()).filter(Boolean);
-    });
-  await until('two viewports show images', async () => (await shown()).length > 1);
-  const ids = await shown();
-  await page.close();
-  return ids.map((id) => /studies\/([^/]+)/.exec(id)?.[1] ?? id);
-}
-
-async function measurements(browser, job) {
-  const page = await open(browser, job);
-  await load(page, job.series.sr, () =>
-    page.evaluate(() => window.services.measurementService.getMeasurements().length)
+// The words that stand beside each measurement, and the image that the viewport shows with it. OHIF makes the
+// measurements of the first report editable; a second study's it shows locked, one after the other.
+async function measurements(page, viewport, date) {
+  const editable = () =>
+    page.evaluate(
+      (study) =>
+        window.services.measurementService
+          .getMeasurements()
+          .filter((one) => one.referenceStudyUID === study)
+          .map((one) => one.uid),
+      date.study
+    );
+  const look = (uid) =>
+    page.evaluate(
+      (id, wanted) => {
+        const shownIn = window.services.cornerstoneViewportService.getCornerstoneViewport(id);
+        const texts = [...shownIn.element.querySelectorAll('[data-annotation-uid]')];
+        const own = texts.find((one) => !wanted || one.dataset.annotationUid === wanted);
+        const lines = own ? [...own.querySelectorAll('tspan')].map((line) => line.textContent.trim()) : [];
+        return { lines, image: shownIn.getCurrentImageId?.() };
+      },
+      viewport,
+      uid
+    );
+  await load(page, viewport, date.study, date.series.sr, async () =>
+    (await editable()).length || (await look(null)).lines.length
   );
-  const found = await page.evaluate(() =>
-    window.services.measurementService.getMeasurements().map((one) => {
-      const shown = Object.values(one.data ?? {})[0] ?? {};
-      return {
-        uid: one.uid,
-        label: one.label,
-        image: one.SOPInstanceUID,
-        length_mm: shown.length ?? null,
-        width_mm: shown.width ?? null,
-      };
-    })
-  );
-  for (const one of found) {
-    await page.evaluate((uid) => {
-      const { measurementService, viewportGridService } = window.services;
-      measurementService.jumpToMeasurement(viewportGridService.getActiveViewportId(), uid);
-    }, one.uid);
-    await settled(page);
-    one.jumped_to = await page.evaluate(() => {
-      const { viewportGridService, cornerstoneViewportService } = window.services;
-      const id = viewportGridService.getActiveViewportId();
-      return cornerstoneViewportService.getCornerstoneViewport(id).getCurrentImageId();
-    });
+  const uids = await editable();
+  const found = [];
+  for (const uid of uids) {
+    await page.evaluate((id, wanted) => window.services.measurementService.jumpToMeasurement(id, wanted), viewport, uid);
+    await settled(page, viewport);
+    found.push({ ...(await look(uid)), is_editable: true });
   }
-  await page.close();
+  const next = uids.length ? null : await page.$('[data-cy="viewport-action-arrows-right"]');
+  for (let number = 0; next && number < date.lesions.length; number += 1) {
+    if (number) await next.click();
+    await settled(page, viewport);
+    found.push({ ...(await look(null)), is_editable: false });
+  }
   return found;
 }
 
-async function text(browser, job) {
-  const page = await open(browser, job);
-  await load(page, job.series.course, () =>
+async function text(page, viewport, date) {
+  await load(page, viewport, date.study, date.series.course, () =>
     page.evaluate(() => document.body.innerText.includes('Oncology Measurement Report'))
   );
-  const words = await page.evaluate(() => document.body.innerText);
-  await page.close();
-  return words;
+  return page.evaluate(() => document.body.innerText);
 }
 
 async function main() {
-  const job = JSON.parse(process.argv[2]);
+  const job = JSON.parse(fs.readFileSync(0, 'utf8'));
   const profile = fs.mkdtempSync(path.join(os.tmpdir(), 'ohif-profile-'));
+  let pictured = () => {};
   const browser = await puppeteer.launch({
     executablePath: process.env.CHROMIUM ?? '/usr/bin/chromium',
     userDataDir: profile,
@@ -232,12 +275,22 @@ async function main() {
     args: ['--no-sandbox', '--use-gl=angle', '--use-angle=swiftshader', '--enable-unsafe-swiftshader'],
   });
   try {
-    const seen = {};
-    if (job.series.seg) Object.assign(seen, await segments(browser, job));
-    if (job.series.sr) seen.measurements = await measurements(browser, job);
-    if (job.series.course) seen.course = await text(browser, job);
-    if (job.prior) seen.compared = await compared(browser, job);
-    console.log(JSON.stringify(seen));
+    const { page, viewports } = await open(browser, job);
+    pictured = () => job.picture && page.screenshot({ path: job.picture });
+    const seen = job.dates.map(() => ({}));
+    const each = async (series, look) => {
+      for (const [number, date] of job.dates.entries()) {
+        if (date.series[series]) Object.assign(seen[number], await look(viewports[number], date));
+      }
+    };
+    await each('seg', (viewport, date) => segments(page, viewport, date));
+    await each('sr', async (viewport, date) => ({ measurements: await measurements(page, viewport, date) }));
+    await pictured();
+    await each('course', async (viewport, date) => ({ course: await text(page, viewport, date) }));
+    console.log(JSON.stringify({ dates: seen, waited_s: waited_ms / 1000 }));
+  } catch (error) {
+    await pictured();
+    throw error;
   } finally {
     await browser.close();
     fs.rmSync(profile, { recursive: true, force: true });

@@ -3,9 +3,10 @@
 // Usage: node read.mjs '{"url", "study", "address", "cookies", "sr": SERIES DESCRIPTION or "hydrated": true,
 //                        "nudge": {"label", "by": [x, y, z]}, "remove": LABEL,
 //                        "draw": [{"tool", "image", "points": [[x, y, z], ...], "label"}], "store": NAME,
-//                        "segments": COUNT, "picture": FILE}'
+//                        "segments": COUNT, "seg": SERIES DESCRIPTION, "erase": LABEL, "picture": FILE}'
 // Points are in the patient, mm: those that the mouse is dragged through. What is not asked for is not done.
 // "hydrated": the address loads the measurements by itself. "segments": wait for a SEG with so many of them.
+// "seg": it is loaded, half of the voxels of the segment "erase" are taken away, and it is exported.
 import fs from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
@@ -179,21 +180,15 @@ async function nudge(page, { label, by }) {
   return (await measurements(page)).find((m) => m.uid === one.uid);
 }
 
-async function store(page, name) {
-  const before = Date.now();
+async function saved(page, name) {
   const answered = new Promise((resolve, reject) => {
-    setTimeout(() => reject(new Error('nothing was stored')), 60000);
+    setTimeout(() => reject(new Error('nothing was stored')), 60000).unref();
     page.on('response', async (r) => {
       if (r.request().method() === 'POST' && /\/studies/.test(r.url())) {
         resolve({ status: r.status(), text: (await r.text().catch(() => '')).slice(0, 3000), type: r.headers()['content-type'] });
       }
     });
   });
-  await until('"Create SR" is pressed', async () => {
-    if (await press(page, 'Create SR')) return true;
-    await page.evaluate(() => document.querySelector('[data-cy="trackedMeasurements-btn"]')?.click());
-    return false;
-  }, 20000);
   await pause(1500);
   const field = await page.$('[role=dialog] input[type=text], [role=dialog] input:not([type])');
   if (field) {
@@ -201,7 +196,46 @@ async function store(page, name) {
     await page.keyboard.type(name);
   }
   await until('it is saved', () => press(page, 'Save'), 10000);
-  return { ...(await answered), ms: Date.now() - before };
+  return answered;
+}
+
+async function store(page, name) {
+  await until('"Create SR" is pressed', async () => {
+    if (await press(page, 'Create SR')) return true;
+    await page.evaluate(() => document.querySelector('[data-cy="trackedMeasurements-btn"]')?.click());
+    return false;
+  }, 20000);
+  return saved(page, name);
+}
+
+// The right half of a segment is taken away where the brush would do it, and OHIF exports what is left.
+async function exported(page, job) {
+  await load(page, job.seg, () =>
+    page.evaluate(() => window.services.segmentationService.getSegmentations().length)
+  );
+  await pause(2000);
+  const erased = await page.evaluate((label) => {
+    const { segmentationService } = window.services;
+    const [one] = segmentationService.getSegmentations();
+    const segment = Object.values(one.segments).find((s) => s.label === label);
+    let count = 0;
+    for (const imageId of one.representationData.Labelmap.imageIds) {
+      const image = window.cornerstone.cache.getImage(imageId);
+      const voxels = image.voxelManager.getScalarData();
+      const columns = [];
+      voxels.forEach((value, i) => value === segment?.segmentIndex && columns.push(i % image.columns));
+      const middle = (Math.min(...columns) + Math.max(...columns)) / 2;
+      voxels.forEach((value, i) => {
+        if (value === segment?.segmentIndex && i % image.columns > middle) {
+          image.voxelManager.setAtIndex(i, 0);
+          count += 1;
+        }
+      });
+    }
+    window.commandsManager.run('storeSegmentation', { segmentationId: one.segmentationId, modality: 'SEG' });
+    return count;
+  }, job.erase ?? null);
+  return { erased, ...(await saved(page, 'edited')) };
 }
 
 // The newest SEG of the study, once it has so many segments: asked again and again, as a reader reloads.
@@ -258,6 +292,7 @@ async function main() {
     seen.drawn = [];
     for (const one of job.draw ?? []) seen.drawn.push(await draw(page, one));
     if (job.store) seen.stored = await store(page, job.store);
+    if (job.seg) seen.exported = await exported(page, job);
     if (job.picture) await page.screenshot({ path: job.picture });
     if (job.segments) seen.segments = await segments(page, job);
     console.log(JSON.stringify(seen));

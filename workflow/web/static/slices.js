@@ -287,14 +287,16 @@ export class Pane {
     const wanted = 100 / this.scale;
     const mm = [1, 2, 5, 10, 20, 50, 100, 200].filter((step) => step <= wanted).pop() ?? 1;
     const length = mm * this.scale;
-    pen.strokeStyle = "#fff";
-    pen.lineWidth = 2;
     pen.beginPath();
     pen.moveTo(10, height - 18);
     pen.lineTo(10, height - 12);
     pen.lineTo(10 + length, height - 12);
     pen.lineTo(10 + length, height - 18);
-    pen.stroke();
+    for (const [colour, thick] of [["#000", 4], ["#fff", 2]]) { // on black as on white tissue
+      pen.strokeStyle = colour;
+      pen.lineWidth = thick;
+      pen.stroke();
+    }
     this.text(pen, `${mm} mm`, 14 + length, height - 14);
   }
 }
