@@ -6,7 +6,7 @@ DEV := $(VENV)/.dev-installed
 APP := $(VENV)/.app-installed
 INPUTS := pyproject.toml constraints.txt
 
-.PHONY: demo test viewer-test lint fuzz mutants clean
+.PHONY: demo test viewer-test faults lint fuzz mutants clean
 
 demo: $(APP)
 	$(BIN)/tumorline demo $(if $(KEEP),--keep)
@@ -18,6 +18,10 @@ test: $(DEV) lint
 # Every kind of result in the real OHIF; what is missing for it is said, and .ci/run installs it.
 viewer-test: $(DEV)
 	TUMORLINE_VIEWER=all OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/viewer $(PYTEST)
+
+# Services killed, disks filled, clocks set back: all of it, with real processes.
+faults: $(DEV)
+	TUMORLINE_FAULTS=all OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/faults $(PYTEST)
 
 lint: $(DEV)
 	$(BIN)/ruff format --check .

@@ -73,6 +73,30 @@ class StoredExamination:
             )
         return JobFacts(clock_ahead_s=ahead, silent=silent or 0, waiting_s=waiting_s, stopped=stopped or 0)
 
+    def counts(self) -> dict[str, list[tuple[dict[str, str], float]]]:
+        """See `workflow.ports.Examination.counts`."""
+        with self.reading() as session:
+            jobs = session.execute(
+                select(JobRow.stage, JobRow.state, JobRow.outcome, func.count()).group_by(
+                    JobRow.stage, JobRow.state, JobRow.outcome
+                )
+            )
+            counts: dict[str, list[tuple[dict[str, str], float]]] = {
+                "jobs": [
+                    ({"stage": stage, "state": state, "outcome": outcome}, count)
+                    for stage, state, outcome, count in jobs
+                ]
+            }
+            for name, column in (
+                ("studies", StudyRow.state),
+                ("visits", TimePointRow.state),
+                ("result_objects", ResultObjectRow.state),
+            ):
+                found = session.execute(select(column, func.count()).group_by(column))
+                counts[name] = [({"state": state}, count) for state, count in found]
+            counts["instances"] = [({}, session.scalar(select(func.count(InstanceRow.id))) or 0)]
+        return counts
+
     def schema(self) -> tuple[str, str]:
         """See `workflow.ports.Examination.schema`."""
         with self.reading() as session:

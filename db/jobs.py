@@ -380,6 +380,15 @@ class StoredJobs:
             ]
         return tuple(ending)
 
+    def hurry(self, lanes: Collection[str], priority: Priority) -> None:
+        """See `workflow.ports.Jobs.hurry`."""
+        with self.unit() as session:
+            session.execute(
+                update(JobRow)
+                .where(JobRow.state == SCHEDULED, JobRow.lane.in_(lanes), JobRow.priority > priority)
+                .values(priority=int(priority))
+            )
+
     def cancel(self, job_id: int, reason: str) -> None:
         """See `workflow.ports.Jobs.cancel`."""
         with self.unit() as session:

@@ -156,6 +156,22 @@ class StoredReception:
             if not session.scalar(select(is_kept)):  # senders try again
                 session.add(QuarantineRow(what=what, reason=reason, path=path, kept_at=self.clock()))
 
+    def was_rejected(self, source: str) -> bool:
+        """See `workflow.ports.Reception.was_rejected`."""
+        with self.reading() as session:
+            kept = select(QuarantineRow.id).where(QuarantineRow.what == f"object from {source}")
+            return session.scalar(kept.limit(1)) is not None
+
+    def unknown(self, sop_instance_uids: Collection[str]) -> frozenset[str]:
+        """See `workflow.ports.Reception.unknown`."""
+        with self.reading() as session:
+            known = session.scalars(
+                select(InstanceRow.sop_instance_uid).where(
+                    InstanceRow.sop_instance_uid.in_(sop_instance_uids)
+                )
+            )
+            return frozenset(sop_instance_uids) - frozenset(known)
+
     def receiving(self) -> list[int]:
         """See `workflow.ports.Reception.receiving`."""
         with self.reading() as session:

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Engine, create_engine, event
-from sqlalchemy.engine import make_url
-from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError, NoSuchModuleError, OperationalError
 from sqlalchemy.orm import Session, sessionmaker
 
 from workflow.domain.errors import ConfigurationError, ConflictError, TransientError
@@ -22,7 +22,7 @@ UnitOfWork = Callable[[], AbstractContextManager[Session]]
 
 def open_engine(url: str) -> Engine:
     """Open the database; SQLite in WAL mode with real transactions and a patient lock wait."""
-    parsed = make_url(url)
+    parsed = _usable(url)
     # RFC 8259 knows no NaN and no infinity: none is written, and what an older version wrote is "not known".
     options: dict[str, Any] = {
         "hide_parameters": True,  # errors quote no patient
@@ -32,7 +32,12 @@ def open_engine(url: str) -> Engine:
     if parsed.get_backend_name() != "sqlite":
         return create_engine(url, pool_pre_ping=True, **options)
     if parsed.database and parsed.database != ":memory:":
-        Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
+        try:
+            Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise ConfigurationError(
+                f"the folder of {parsed.database} can't be made: {error.strerror}"
+            ) from error
     engine = create_engine(url, connect_args={"timeout": 30}, **options)
 
     @event.listens_for(engine, "connect")
@@ -49,6 +54,31 @@ def open_engine(url: str) -> Engine:
         connection.exec_driver_sql("BEGIN" if reads else "BEGIN IMMEDIATE")
 
     return engine
+
+
+def _usable(url: str) -> URL:
+    """A database URL as SQLAlchemy takes it. The URL itself is not repeated: a password may be in it.
+
+    Raises
+    ------
+    ConfigurationError
+        If it is none, or of a database that is not spoken to.
+    """
+    write = "write sqlite:///FILE, or postgresql+psycopg://USER:PASSWORD@HOST/NAME"
+    try:
+        parsed = make_url(url)
+    except (ArgumentError, ValueError) as error:  # a port that is no number
+        raise ConfigurationError(f"database_url is no database's URL; {write}") from error
+    if parsed.get_backend_name() not in ("sqlite", "postgresql"):
+        raise ConfigurationError(f"database_url: there is no {parsed.drivername}://; {write}")
+    try:
+        parsed.get_dialect().import_dbapi()
+    except (NoSuchModuleError, ImportError) as error:
+        raise ConfigurationError(
+            f"database_url: {parsed.drivername}:// needs a driver that is not installed; {write} "
+            "(pip install 'tumorline[postgres]')"
+        ) from error
+    return parsed
 
 
 def reading(engine: Engine) -> UnitOfWork:
@@ -143,6 +173,7 @@ def migrate(url: str, revision: str = "head") -> None:
 
     from alembic import command
 
+    _usable(url)
     config = Config()
     config.set_main_option("script_location", str(migrations_folder()))
     config.attributes["url"] = url

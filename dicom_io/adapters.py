@@ -10,7 +10,7 @@ import json
 import re
 import threading
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from datetime import date
 from pathlib import Path
@@ -23,7 +23,7 @@ from workflow.domain.patient import PatientIdentity
 from workflow.domain.report import TimePointReport
 from workflow.domain.series import SeriesDescription
 from workflow.domain.study_facts import InstanceDate, StudyFacts, study_facts
-from workflow.ports import ImageStack, WrittenObject, WrittenResults
+from workflow.ports import ImageStack, Recognise, WrittenObject, WrittenResults
 from workflow.settings import Settings
 
 if TYPE_CHECKING:
@@ -120,17 +120,24 @@ class DicomPrompts:
 
         return referenced_uids(path)
 
-    def read(self, objects: Sequence[Path], images: Sequence[Path]) -> PromptsRead:
+    def read(
+        self,
+        objects: Sequence[Path],
+        images: Sequence[Path],
+        *,
+        recognise: Recognise | None = None,
+        labels: Collection[str] = (),
+    ) -> PromptsRead:
         """See `workflow.ports.PromptReader.read`."""
         from dicom_io.prompts import LesionRules, read_visit_prompts
 
         rules = LesionRules(
-            always=frozenset(self._settings.always),
+            always=frozenset(self._settings.always) | frozenset(labels),
             never=frozenset(self._settings.never),
             nodes_are_lesions=self._settings.nodes_are_lesions,
             fraction=self._settings.fraction,
         )
-        read = read_visit_prompts(objects, images, rules=rules)
+        read = read_visit_prompts(objects, images, rules=rules, recognise=recognise)
         notes = list(read.notes)
         prompts = tuple(replace(one, prompt=_with_valid_uid(one.prompt, notes)) for one in read.prompts)
         return replace(read, prompts=prompts, notes=tuple(notes))

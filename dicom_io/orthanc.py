@@ -64,6 +64,17 @@ class OrthancClient:
         new = [change["ID"] for change in page["Changes"] if change["ChangeType"] == "NewInstance"]
         return ChangePage(instance_ids=tuple(new), last=int(page["Last"]), is_done=bool(page["Done"]))
 
+    def held_instances(self, since: int, limit: int) -> dict[str, str]:
+        """A page of everything that Orthanc holds: SOP Instance UIDs by its own ids; empty after the last.
+
+        Raises
+        ------
+        TransientError
+            If Orthanc is not there.
+        """
+        page = self._call(self._orthanc.get_instances, expand=True, since=since, limit=limit)
+        return {one["ID"]: str(one["MainDicomTags"].get("SOPInstanceUID", "")) for one in page}
+
     def instance_file(self, instance_id: str) -> bytes:
         """The bytes of an instance, as Orthanc holds them.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import socket
 import ssl
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
@@ -299,7 +300,12 @@ class RemoteNode:
         ae.connection_timeout = ae.acse_timeout = self.timeout_s
         ae.dimse_timeout = ae.network_timeout = dimse_timeout_s or self.timeout_s
         tls = (self.tls, self.server_name or self.host) if self.tls else None
-        association = ae.associate(self.host, self.port, ae_title=self.ae_title, tls_args=tls, **options)
+        try:
+            association = ae.associate(self.host, self.port, ae_title=self.ae_title, tls_args=tls, **options)
+        except socket.gaierror as error:  # also while a name server is away
+            raise TransientError(f"{self.name} is not there: the name {self.host} is not known") from error
+        except UnicodeError as error:  # a part of it is empty or has more than 63 characters
+            raise UnsuitableInputError(f"{self.host} is no host's name") from error
         if association.is_rejected:
             raise TransientError(
                 f"{self.name} refuses the calling AE title {self.calling_ae_title}; let it be allowed there"

@@ -8,7 +8,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import date
 from pathlib import Path
 
@@ -36,10 +36,23 @@ FOLLOW_UP = Study(
 )
 
 
+TESTS = Path(__file__).resolve().parent
+
+
+def with_poison(gate: Path) -> dict[str, str]:
+    """An environment in which the model is tests/faults/site; what waits there waits for the file `gate`."""
+    return {
+        "PYTHONPATH": os.pathsep.join((str(TESTS / "faults" / "site"), str(TESTS))),
+        "POISON_GATE": str(gate),
+        "TUMORLINE_MODELS__SEGMENTER": "poison",
+        "TUMORLINE_MODELS__TRACKER": "poison",
+    }
+
+
 class Stack:
     """`tumorline up` in a process of its own, on free ports, in a home folder of its own."""
 
-    def __init__(self, home: Path) -> None:
+    def __init__(self, home: Path, environment: Mapping[str, str] | None = None) -> None:
         self.environment = {
             "TUMORLINE_HOME": str(home),
             "TUMORLINE_LISTENER__PORT": str(free_port()),
@@ -53,10 +66,14 @@ class Stack:
             "TUMORLINE_WORKER__RECONCILE_S": "0.2",
             "TUMORLINE_RESULTS__ENCAPSULATED_PDF": "false",
             "OMP_NUM_THREADS": "1",
+            **(environment or {}),
         }
         self.settings = load_settings(
             None,
             home=home,
+            database_url=self.environment.get("TUMORLINE_DATABASE_URL", ""),
+            broker_url=self.environment.get("TUMORLINE_BROKER_URL", ""),
+            archive={"port": int(self.environment["TUMORLINE_ARCHIVE__PORT"])},
             listener={"port": int(self.environment["TUMORLINE_LISTENER__PORT"])},
             web={"port": int(self.environment["TUMORLINE_WEB__PORT"])},
         )
@@ -96,6 +113,9 @@ class Stack:
 
     def kill(self, service: str) -> None:
         os.kill(self.pid(service), signal.SIGKILL)
+
+    def terminate(self, service: str) -> None:
+        os.kill(self.pid(service), signal.SIGTERM)
 
     def send(self, *studies: Study, folder: Path) -> None:
         for study in studies:

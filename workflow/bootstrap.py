@@ -6,6 +6,7 @@ needs them.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Collection, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import cache
@@ -30,6 +31,7 @@ from db.worklist import StoredWorklist
 from dicom_io.adapters import DicomImages, DicomMarks, DicomPrompts, DicomResultReader, DicomResults
 from dicom_io.board import BoardPackets
 from workflow.domain.conflict import Comparison
+from workflow.domain.errors import ConfigurationError
 from workflow.engine.context import Context
 from workflow.ports import (
     ChangeFeed,
@@ -60,8 +62,7 @@ def utc_now() -> datetime:
 def build(settings: Settings, *, destination: Destination | None = None) -> Context:
     """Open the database (migrated to the newest schema) and connect the adapters."""
     protocol_of(settings.response)  # refused at start, not when the first report is due
-    settings.home.mkdir(parents=True, exist_ok=True)
-    settings.home.chmod(0o700)  # patients' images and names lie in it
+    _make_home(settings.home)
     migrate(settings.resolved_database_url)
     engine = open_engine(settings.resolved_database_url)
     unit, read = unit_of_work(engine), reading(engine)
@@ -105,6 +106,21 @@ def build(settings: Settings, *, destination: Destination | None = None) -> Cont
         limits_of=limits_of,
         pacs_instance_count=_instance_count(settings),
     )
+
+
+def _make_home(home: Path) -> None:
+    try:
+        home.mkdir(parents=True, exist_ok=True)
+        home.chmod(0o700)  # patients' images and names lie in it
+        is_writable = os.access(home, os.W_OK | os.X_OK)
+    except OSError as error:
+        raise ConfigurationError(
+            f"the folder {home} can't be made: {error.strerror}; choose another (TUMORLINE_HOME, --out)"
+        ) from error
+    if not is_writable:
+        raise ConfigurationError(
+            f"the folder {home} can't be written to: let this user, or choose another (TUMORLINE_HOME, --out)"
+        )
 
 
 # ---------------------------------------------------------------- DICOM

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import importlib
 import pkgutil
 import traceback
@@ -43,6 +44,22 @@ for _module in sorted(m.name for m in pkgutil.iter_modules(commands.__path__)):
         importlib.import_module(f"workflow.commands.{_module}").register(app)
 
 
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
+_NOT_ALLOWED = (
+    errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG, errno.EEXIST,
+)  # fmt: skip
+
+
+def _of_the_machine(error: OSError) -> str | None:
+    """What stands in the way on this machine, and what helps; None if it is no such thing."""
+    where = f" {error.filename}" if error.filename else ""
+    if error.errno in _NO_ROOM:
+        return f"no room is left to write{where}: make some, or choose another folder, and try again"
+    if error.errno in _NOT_ALLOWED:
+        return f"{error.strerror}:{where or ' a file'}; let this user, or choose another path"
+    return None
+
+
 def main() -> None:
     """Run the command line; the process ends with a code of `workflow.commands._exit`."""
     try:
@@ -50,6 +67,14 @@ def main() -> None:
     except WorkflowError as error:
         typer.echo(f"tumorline: {error}", err=True)
         raise SystemExit(exit_code_of(error)) from None
+    except OSError as error:
+        reason = _of_the_machine(error)
+        if reason is None:
+            traceback.print_exc()
+            raise SystemExit(ExitCode.DEFECT) from None
+        typer.echo(f"tumorline: {reason}", err=True)
+        is_room = error.errno in _NO_ROOM
+        raise SystemExit(ExitCode.TRY_AGAIN if is_room else ExitCode.WRONG_USE) from None
     except Exception:  # the edge of the process
         traceback.print_exc()
         raise SystemExit(ExitCode.DEFECT) from None

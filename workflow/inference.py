@@ -24,6 +24,7 @@ from workflow.domain.lesion import (
     SegmentedLesion,
     TrackedLesion,
 )
+from workflow.domain.marks import Recogniser, new_among
 from workflow.domain.measurement import measure
 from workflow.domain.parts import separate
 from workflow.domain.record import PatientRecord, PromptObject, Visit
@@ -100,6 +101,7 @@ def _with_analysis(record: PatientRecord, anchor: str, measured: Measured, conte
     if visit is None or not is_wanted or any(a.identity == analysis.identity for a in visit.analyses):
         return Changed(record=record, jobs=_look_again)
     lesions = {**record.lesions, **{one.tracking_uid: one for one in measured.new_lesions}}
+    decided = new_among(measured.decisions, record.decisions)
     visit = replace(
         visit,
         analyses=(*visit.analyses, analysis),
@@ -107,7 +109,7 @@ def _with_analysis(record: PatientRecord, anchor: str, measured: Measured, conte
         failed_identity="",
         failure="",
     )
-    record = replace(record, lesions=lesions)
+    record = replace(record, lesions=lesions, decisions=(*record.decisions, *decided))
     record = record.with_visit(settle(visit, record))
     audit = AuditEntry(
         actor="inference",
@@ -119,7 +121,11 @@ def _with_analysis(record: PatientRecord, anchor: str, measured: Measured, conte
             "lesions": len(analysis.observations),
         },
     )
-    return Changed(record=record, jobs=_look_again, audit=(audit,))
+    drawn = [
+        AuditEntry(actor=one.by, action=f"decision: {one.decision}", about=one.subject, detail=one.to_dict())
+        for one in decided
+    ]
+    return Changed(record=record, jobs=_look_again, audit=(audit, *drawn))
 
 
 def give_up(job: Job, reason: str, context: Context) -> None:
@@ -175,7 +181,8 @@ def analyse(
     started = time.monotonic()
     progress(0.05, "reading marks")
     images = _Images(record=record, context=context)
-    read = _read_prompts(record, visit, images, context)
+    recogniser = Recogniser(record, visit, prompt_objects_of(record, visit))
+    read = _read_prompts(record, visit, images, recogniser, context)
     record = replace(
         record,
         foreign_tracking_uids=context.records.foreign_tracking_uids(
@@ -190,7 +197,8 @@ def analyse(
         raise UnsuitableInputError("; ".join((*images.unreadable.values(), *tracking.refused)))
     progress(0.95, "measuring")
     notes, asked = images.remarks()
-    return measure_visit(
+    people = {p.sop_instance_uid: p.stored_by for p in recogniser.objects}
+    measured = measure_visit(
         record,
         visit,
         join(roster, tracked, prompted, tracking.unseen),
@@ -200,8 +208,10 @@ def analyse(
         now=context.clock(),
         seconds=time.monotonic() - started,
         notes=[*notes, *read.notes, *tracking.notes],
-        doubts=[*asked, *read.doubts, *tracking.refused, *tracking.doubts, *doubts],
+        doubts=[*asked, *read.doubts, *recogniser.doubts, *tracking.refused, *tracking.doubts, *doubts],
     )
+    day = record.day_of(visit).isoformat()
+    return replace(measured, decisions=recogniser.decisions(day, context.clock(), people))
 
 
 class _Images:
@@ -285,8 +295,10 @@ def part_of(report: Progress, start: float, stop: float) -> Progress:
 # ---------------------------------------------------------------- prompts
 
 
-def _read_prompts(record: PatientRecord, visit: Visit, images: _Images, context: Context) -> PromptsRead:
-    """The marks on a visit's images.
+def _read_prompts(
+    record: PatientRecord, visit: Visit, images: _Images, recogniser: Recogniser, context: Context
+) -> PromptsRead:
+    """The marks on a visit's images, without those that only repeat what we told.
 
     An object that speaks of other visits too is not asked why some of its marks are not here.
     """
@@ -303,21 +315,26 @@ def _read_prompts(record: PatientRecord, visit: Visit, images: _Images, context:
             if (p.study_instance_uid, p.sop_instance_uid) in paths
         ],
         study_images,
+        recognise=recogniser,
+        labels=recogniser.labels,
     )
     shared = [p for p in objects if _is_shared(record, visit, p)]
     elsewhere = [d for d in read.doubts if any(p.sop_instance_uid in d for p in shared)]
     people = {p.sop_instance_uid: p.stored_by for p in objects if p.stored_by}
     return replace(
         read,
-        prompts=tuple(_marked_by(one, people) for one in read.prompts),
+        prompts=tuple(_marked_by(one, people, recogniser.outlined_by) for one in read.prompts),
         doubts=tuple(d for d in read.doubts if d not in elsewhere),
-        notes=(*read.notes, *elsewhere),
+        notes=(*read.notes, *elsewhere, *recogniser.notes),
     )
 
 
-def _marked_by(placed: PlacedPrompt, people: Mapping[str, str]) -> PlacedPrompt:
-    """The mark as that of the user who stored its object here, whoever the object names."""
-    user = people.get(placed.prompt.sop_instance_uid or "")
+def _marked_by(
+    placed: PlacedPrompt, people: Mapping[str, str], outlined_by: Mapping[str, str]
+) -> PlacedPrompt:
+    """The mark as that of the user who stored it here, or its lesion's outline, whoever the object names."""
+    prompt = placed.prompt
+    user = outlined_by.get(prompt.tracking_uid or "") or people.get(prompt.sop_instance_uid or "")
     return replace(placed, prompt=replace(placed.prompt, created_by=user)) if user else placed
 
 

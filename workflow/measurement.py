@@ -5,14 +5,15 @@ Pure: a record, a visit and what was found go in, an analysis and the lesions se
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
 from workflow.domain.anatomy import site_of
 from workflow.domain.findings import Finding, Grid, similarity
-from workflow.domain.lesion import Flag, LesionPrompt, LesionState
+from workflow.domain.lesion import Flag, LesionState
+from workflow.domain.lesion_life import Override
+from workflow.domain.marks import own_tracking_uid
 from workflow.domain.record import Analysis, LesionIdentity, Observation, PatientRecord, Visit, labels_in_use
 from workflow.domain.report import LesionRole
 from workflow.domain.response import Lesion, Policies, micrometres
@@ -31,10 +32,11 @@ _DOUBTFUL = frozenset(
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Measured:
-    """A visit's analysis with the lesions that are seen for the first time in it."""
+    """A visit's analysis, the lesions seen first in it, and what readers decided by drawing."""
 
     analysis: Analysis
     new_lesions: tuple[LesionIdentity, ...]
+    decisions: tuple[Override, ...] = ()
 
 
 def measure_visit(
@@ -237,7 +239,9 @@ def _new_lesion(
     # Another patient's UID: whoever made it copied it.
     is_foreign = prompt.tracking_uid in record.foreign_tracking_uids
     uid = (
-        prompt.tracking_uid if prompt.tracking_uid and not is_foreign else _own_uid(study_uid, prompt, number)
+        prompt.tracking_uid
+        if prompt.tracking_uid and not is_foreign
+        else own_tracking_uid(study_uid, prompt, number)
     )
     site = site_of(prompt.finding_site, prompt.finding_site_meaning or prompt.label)
     label = next(text for n in range(1, 1000) if (text := f"{LABEL_PREFIX[role]}{n:02d}") not in used)
@@ -263,13 +267,6 @@ def _study_of(record: PatientRecord, visit: Visit, finding: Finding) -> str:
     """The study that holds the stack of a finding."""
     stack = record.stacks_of(visit).get(finding.measured_on) if finding.measured_on else None
     return stack.study_instance_uid if stack else visit.anchor
-
-
-def _own_uid(study_instance_uid: str, prompt: LesionPrompt, number: int) -> str:
-    """A UID that the same prompt always gets (PS3.5 B.2: 2.25 and a number of 128 bits)."""
-    item = prompt.item if prompt.item is not None else number
-    told = f"{study_instance_uid}|{prompt.sop_instance_uid}|{item}"
-    return f"2.25.{int.from_bytes(hashlib.sha256(told.encode()).digest()[:16], 'big')}"
 
 
 def _observation(finding: Finding, tracking_uid: str, number: int, doubt: str) -> Observation:

@@ -26,6 +26,20 @@ def replay(context: Context, job_id: int, *, by: str) -> None:
     context.operations.record([audit])
 
 
+def cancel(context: Context, job_id: int, *, by: str, reason: str) -> None:
+    """End a job that waits or runs, within seconds; its study or visit shows who did it, and why.
+
+    Raises
+    ------
+    UnsuitableInputError
+        If there is no such job, it ended already, or no reason is given.
+    """
+    said = _said(reason)
+    context.jobs.cancel(job_id, f"{said} ({by})")
+    audit = AuditEntry(actor=by, action="job canceled", about=f"job {job_id}", detail={"reason": said})
+    context.operations.record([audit])
+
+
 def dismiss(context: Context, entry: int, *, by: str, reason: str) -> None:
     """Take something that was kept for a person off the list; it stays where it is, and unused.
 

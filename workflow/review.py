@@ -28,6 +28,10 @@ class SeenOtherwiseError(UnsuitableInputError):
     """The record says something else by now than what the reader looked at; nothing was recorded."""
 
 
+class NotAllowedError(UnsuitableInputError):
+    """The decision is not this user's to make."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Ruling:
     """A decision as a person puts it: lesions by label or tracking UID, the visit by a day of it.

@@ -6,9 +6,12 @@ variables `TUMORLINE_<NAME>` (nested names with two underscores, e.g. TUMORLINE_
 
 from __future__ import annotations
 
+import difflib
+import json
 import os
+import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from ipaddress import ip_network
 from pathlib import Path
 from typing import Any, Literal
@@ -23,9 +26,13 @@ from pydantic import (
     model_validator,
 )
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic_settings.exceptions import SettingsError
 
 from workflow.domain.errors import ConfigurationError
 from workflow.domain.licences import DEFAULT_ALLOWED_LICENCES
+
+# Where the pages serve the viewer OHIF, which has to be told when it is installed.
+VIEWER_PATH = "/viewer"
 
 
 class _Section(BaseModel):
@@ -126,6 +133,9 @@ class Orthanc(_Section):
     username: str = Field(default="", description="Empty: no login.")
     password: SecretStr = Field(default=SecretStr(""), description="Best given as an environment variable.")
     poll_s: float = Field(default=2.0, gt=0, description="Pause between two looks at the changes.")
+    compare_s: float = Field(
+        default=3600.0, gt=0, description="Pause between two comparisons of all that it holds with ours."
+    )
 
 
 class Dicomweb(_Section):
@@ -293,6 +303,17 @@ class Web(_Section):
     session_hours: float = Field(default=12.0, gt=0, description="A login ends so long after it began.")
 
 
+class Viewer(_Section):
+    """The viewer OHIF (`tumorline viewer install`), and where it gets its images from."""
+
+    folder: Path | None = Field(default=None, description="OHIF's files. Unset: viewer in the home folder.")
+    dicomweb_url: str = Field(
+        default="",
+        pattern="^(https?://.+)?$",
+        description="DICOMweb of the PACS, as browsers reach it (CORS allowed). Empty: our own, /dicom-web.",
+    )
+
+
 # What is neither inference nor short of it: uploads, reports and delivery never wait for a model.
 PIPELINE_QUEUE = "pipeline"
 
@@ -301,8 +322,10 @@ class TimeLimits(_Section):
     """How long a stage may take, in seconds; what takes longer is ended, and its job names that."""
 
     ingest: float = Field(default=900.0, gt=0, description="Reading a study's headers and marks.")
+    fetch: float = Field(default=3600.0, gt=0, description="Having one earlier study sent.")
     infer: float = Field(default=3600.0, gt=0, description="All lesions of one visit.")
     report: float = Field(default=1800.0, gt=0, description="All of a patient's reports that are to be made.")
+    board: float = Field(default=1800.0, gt=0, description="A board's packet.")
 
 
 class Worker(_Section):
@@ -382,6 +405,7 @@ class Settings(BaseSettings):
     results: Results = Results()
     delivery: Delivery = Delivery()
     web: Web = Web()
+    viewer: Viewer = Viewer()
     worker: Worker = Worker()
 
     @classmethod
@@ -450,10 +474,69 @@ def load_settings(config: Path | None = None, **overrides: Any) -> Settings:
             raise ConfigurationError(f"there is no configuration file {path}") from error
         except tomllib.TOMLDecodeError as error:
             raise ConfigurationError(f"{path} is not TOML: {error}") from error
+    _refuse_unknown_variables(os.environ)
     try:
         return Settings(**{**values, **overrides})
+    except SettingsError as error:  # its own words name the section alone
+        raise ConfigurationError(_which_is_not_json(os.environ)) from error
     except ValidationError as error:
         wrong = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
         raise ConfigurationError(
             f"settings do not fit: {wrong} (see `tumorline config --explain`)"
         ) from error
+
+
+# ---------------------------------------------------------------- variables of the environment
+
+_PREFIX = "TUMORLINE_"
+# Read elsewhere than here: where the file is, and what the tests use.
+_OTHER_VARIABLES = frozenset(
+    f"{_PREFIX}{name}"
+    for name in ("CONFIG", "SHARED", "VIEWER", "SCREENSHOTS", "OHIF_PATIENCE_S", "OHIF_DIST")
+)
+# Kubernetes and Docker make these up for a service that is called tumorline, or tumorline-web.
+_OF_A_CLUSTER = re.compile(r"(_SERVICE_HOST|_SERVICE_PORT(_\w+)?|_PORT(_\d+_(TCP|UDP)(_\w+)?)?)$")
+
+
+def _sections(kind: Any) -> list[type[BaseModel]]:
+    kinds = (kind, *getattr(kind, "__args__", ()))
+    return [k for k in kinds if isinstance(k, type) and issubclass(k, BaseModel)]
+
+
+def _variables(model: type[BaseModel], prefix: str = _PREFIX) -> Iterator[tuple[str, Any]]:
+    """Every variable that is a setting or a section of them, with the type of what it holds."""
+    for name, field in model.model_fields.items():
+        variable = f"{prefix}{name.upper()}"
+        yield variable, field.annotation
+        for section in _sections(field.annotation):
+            yield from _variables(section, f"{variable}__")
+
+
+def _refuse_unknown_variables(environment: Mapping[str, str]) -> None:
+    """Refuse a variable that looks like a setting and is none: what was meant would not be set."""
+    known = dict(_variables(Settings))
+    tables = tuple(f"{name}__" for name, kind in known.items() if getattr(kind, "__origin__", None) is dict)
+    for given in sorted(environment):
+        name = given.upper()
+        if not name.startswith(_PREFIX) or name in known or name in _OTHER_VARIABLES:
+            continue
+        if name.startswith(tables) or ("__" not in name and _OF_A_CLUSTER.search(name)):
+            continue
+        # Without what they all begin with, which would make any two of them alike.
+        settings = [one.removeprefix(_PREFIX) for one in known]
+        near = difflib.get_close_matches(name.removeprefix(_PREFIX), settings, n=1, cutoff=0.5)
+        hint = f"did you mean {_PREFIX}{near[0]}?" if near else "`tumorline config --explain` lists them all"
+        raise ConfigurationError(f"{given} is no setting; {hint}")
+
+
+def _which_is_not_json(environment: Mapping[str, str]) -> str:
+    given = {name.upper(): value for name, value in environment.items()}
+    for name, kind in _variables(Settings):
+        is_list = getattr(kind, "__origin__", None) is tuple
+        if name in given and (is_list or getattr(kind, "__origin__", None) is dict or _sections(kind)):
+            try:
+                json.loads(given[name])
+            except ValueError:
+                example = '["CT1", "CT2"]' if is_list else '{"name": "value"}'
+                return f"{name} has to be JSON, as in {name}='{example}'"
+    return "a variable that holds a list or a table is not JSON (see `tumorline config --explain`)"

@@ -26,7 +26,7 @@ from workflow.ports.board import FrozenPacket
 _WIDTH, _HEIGHT, _MARGIN = 13.333, 7.5, 0.45
 _INNER = _WIDTH - 2 * _MARGIN
 _TOP, _BOTTOM = 1.35, 0.45
-_ROWS = 14
+_ROWS = 17
 _LESIONS_WITH_PICTURES = 2
 _PICTURE = 2.35
 _REMARKS = 12
@@ -209,15 +209,20 @@ def _lesions(slides: _Deck, one: PatientPages) -> None:
         rows = [
             [_lesion_words(lesion), *(_value(lesion, place) for place in group)] for lesion in sheet.lesions
         ]
-        rows += [[name, *values] for name, values in sum_rows(visits)]
-        rows.append(["Who stands behind it", *(visit.standing for visit in visits)])
+        below = [[name, *values] for name, values in sum_rows(visits)]
+        below.append(["Who stands behind it", *(visit.standing for visit in visits)])
+        parts = [rows[start : start + _ROWS] for start in range(0, len(rows), _ROWS)] or [[]]
+        # Sums and responses are read together: they stay on one slide.
+        if len(parts[-1]) + len(below) <= _ROWS:
+            parts[-1] += below
+        else:
+            parts.append(below)
         label = 3.0
         width = min((_INNER - label) / len(group), 1.8)
         size = 12.0 if len(group) <= 6 else 9.0
-        for start in range(0, len(rows), _ROWS):
+        for part in parts:
             slide = slides.slide(f"{_name(one)}: lesions, mm", sheet.warning)
-            part = [["Lesion", *head], *rows[start : start + _ROWS]]
-            _table(slide, part, [label, *([width] * len(group))], _TOP, size=size)
+            _table(slide, [["Lesion", *head], *part], [label, *([width] * len(group))], _TOP, size=size)
 
 
 def _lesion_words(lesion: SheetLesion) -> str:

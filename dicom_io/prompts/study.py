@@ -30,7 +30,8 @@ from dicom_io.prompts.rules import LesionRules
 from dicom_io.prompts.single import open_object, read_object
 from workflow.domain.errors import UnsuitableInputError
 from workflow.domain.geometry import Volume
-from workflow.domain.lesion import LesionPrompt, LinePrompt, MaskPrompt
+from workflow.domain.lesion import LesionPrompt, LinePrompt, MaskPrompt, PlacedPrompt
+from workflow.ports import Recognise
 
 _ORDER = {"SR": 0, "PR": 1, "RTSTRUCT": 2, "SEG": 3, "KO": 4}
 # Two masks of two objects that overlap this much are one lesion, drawn or exported twice.
@@ -43,6 +44,7 @@ def read_study_prompts(
     images: ImageIndex | Sequence[ReferencedImages],
     *,
     rules: LesionRules | None = None,
+    recognise: Recognise | None = None,
 ) -> PromptReading:
     """Read every object that may hold prompts, in a fixed order, and give each lesion once.
 
@@ -62,10 +64,26 @@ def read_study_prompts(
             try:
                 with reading(entry.where):
                     read = read_object(entry, images, rules or LesionRules(), segmentations)
-                merger.take(read)
+                merger.take(_recognised(read, uid, recognise) if recognise is not None else read)
             except UnsuitableInputError as error:
                 merger.problem(uid, "object", ProblemKind.UNSUPPORTED, str(error))
         return merger.reading()
+
+
+def _recognised(reading: PromptReading, uid: str, recognise: Recognise) -> PromptReading:
+    """The reading with what is left of each prompt once it was compared with what is known."""
+    placed = [
+        PlacedPrompt(prompt=prompt, drawn_on=placement.drawn_on, by=placement.by)
+        for prompt, placement in zip(reading.prompts, reading.placements, strict=True)
+    ]
+    kept = [
+        (prompt, placement)
+        for prompt, placement in zip(recognise(uid, placed), reading.placements, strict=True)
+        if prompt is not None
+    ]
+    return replace(
+        reading, prompts=tuple(prompt for prompt, _ in kept), placements=tuple(place for _, place in kept)
+    )
 
 
 def _open_all(

@@ -10,10 +10,15 @@ from dicom_io.prompts.reading import ProblemKind, PromptReading
 from dicom_io.prompts.rules import LesionRules
 from dicom_io.prompts.study import read_study_prompts
 from workflow.domain.lesion import PlacedPrompt, PromptsRead
+from workflow.ports import Recognise
 
 
 def read_visit_prompts(
-    objects: Sequence[Path], images: Iterable[Path], *, rules: LesionRules | None = None
+    objects: Sequence[Path],
+    images: Iterable[Path],
+    *,
+    rules: LesionRules | None = None,
+    recognise: Recognise | None = None,
 ) -> PromptsRead:
     """Read every object that speaks of a visit against the headers of all its images.
 
@@ -24,10 +29,12 @@ def read_visit_prompts(
     images
         All image files of these studies: any number of series and frames of reference. Only their headers
         are read.
+    recognise
+        See `workflow.ports.PromptReader.read`.
     """
     if not objects:
         return PromptsRead()
-    reading = read_study_prompts(objects, images_at_hand(images), rules=rules)
+    reading = read_study_prompts(objects, images_at_hand(images), rules=rules, recognise=recognise)
     prompts = tuple(
         PlacedPrompt(prompt=prompt, drawn_on=placement.drawn_on, by=placement.by)
         for prompt, placement in zip(reading.prompts, reading.placements, strict=True)

@@ -160,37 +160,56 @@ class OrthancServer:
 @contextmanager
 def postgresql(folder: Path) -> Iterator[str]:
     """A PostgreSQL server; gives the URL of an empty database, which `new_database` makes more of."""
-    programs = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
-    if not programs:
-        pytest.skip("initdb is not installed; the Debian package is postgresql")
-    binaries, port = programs[-1].parent, free_port()
-    data, log = folder / "pg", folder / "pg.log"
-    as_server = ["su", "postgres", "-c"] if os.getuid() == 0 else ["sh", "-c"]
-    if os.getuid() == 0:  # PostgreSQL refuses to run as root
-        for part in [folder, *folder.parents]:
-            if part == Path("/tmp") or part.parent == part:
-                break
-            part.chmod(part.stat().st_mode | 0o111)
-        data.mkdir()
-        shutil.chown(data, "postgres", "postgres")
-    subprocess.run(
-        [*as_server, f"{binaries}/initdb -D {data} -A trust -U postgres --no-sync -E UTF8 --locale=C"],
-        check=True, capture_output=True, timeout=60, cwd="/",
-    )  # fmt: skip
-    options = f"-p {port} -c listen_addresses=127.0.0.1 -c unix_socket_directories='' -c fsync=off"
-    with log.open("ab") as output:
-        process = subprocess.Popen(
-            [*as_server, f"exec {binaries}/postgres -D {data} {options}"],
-            stdin=subprocess.DEVNULL, stdout=output, stderr=output, cwd="/",
-        )  # fmt: skip
-    pid_file = data / "postmaster.pid"
+    server = PostgresqlServer(folder)
+    server.start()
     try:
-        wait_until(lambda: accepts(port) and "ready" in pid_file.read_text(), f"PostgreSQL, see {log}")
-        yield f"postgresql+psycopg://postgres@127.0.0.1:{port}/postgres"
+        yield server.url
     finally:
+        server.stop()
+
+
+class PostgresqlServer:
+    """A PostgreSQL server that can be stopped and started again on the same data."""
+
+    def __init__(self, folder: Path) -> None:
+        programs = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
+        if not programs:
+            pytest.skip("initdb is not installed; the Debian package is postgresql")
+        self._binaries, self._port = programs[-1].parent, free_port()
+        self._data, self._log = folder / "pg", folder / "pg.log"
+        self._as_server = ["su", "postgres", "-c"] if os.getuid() == 0 else ["sh", "-c"]
+        if os.getuid() == 0:  # PostgreSQL refuses to run as root
+            for part in [folder, *folder.parents]:
+                if part == Path("/tmp") or part.parent == part:
+                    break
+                part.chmod(part.stat().st_mode | 0o111)
+            self._data.mkdir()
+            shutil.chown(self._data, "postgres", "postgres")
+        made = f"{self._binaries}/initdb -D {self._data} -A trust -U postgres --no-sync -E UTF8 --locale=C"
+        subprocess.run([*self._as_server, made], check=True, capture_output=True, timeout=60, cwd="/")
+
+    @property
+    def url(self) -> str:
+        return f"postgresql+psycopg://postgres@127.0.0.1:{self._port}/postgres"
+
+    def start(self) -> None:
+        options = f"-p {self._port} -c listen_addresses=127.0.0.1 -c unix_socket_directories='' -c fsync=off"
+        with self._log.open("ab") as output:
+            self._process = subprocess.Popen(
+                [*self._as_server, f"exec {self._binaries}/postgres -D {self._data} {options}"],
+                stdin=subprocess.DEVNULL, stdout=output, stderr=output, cwd="/",
+            )  # fmt: skip
+        pid_file = self._data / "postmaster.pid"
+        wait_until(
+            lambda: accepts(self._port) and "ready" in pid_file.read_text(), f"PostgreSQL, see {self._log}"
+        )
+
+    def stop(self, number: int = signal.SIGINT) -> None:
+        """End it: SIGINT ends its connections in order, SIGQUIT at once."""
+        pid_file = self._data / "postmaster.pid"
         if pid_file.exists():
-            os.kill(int(pid_file.read_text().split()[0]), signal.SIGINT)  # fast shutdown
-        process.wait(30)
+            os.kill(int(pid_file.read_text().split()[0]), number)
+        self._process.wait(30)
 
 
 def new_database(url: str, name: str) -> str:
@@ -207,17 +226,38 @@ def new_database(url: str, name: str) -> str:
 @contextmanager
 def redis(folder: Path) -> Iterator[str]:
     """A Redis server that keeps nothing; gives its URL."""
-    program, port = needs("redis-server"), free_port()
-    process = _start(
-        [program, "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no",
-         "--dir", str(folder)],
-        folder / "redis.log",
-    )  # fmt: skip
+    server = RedisServer(folder)
+    server.start()
     try:
-        wait_until(lambda: accepts(port), "Redis")
-        yield f"redis://127.0.0.1:{port}/0"
+        yield server.url
     finally:
-        end(process)
+        server.stop()
+
+
+class RedisServer:
+    """A Redis server that keeps nothing: started again it is empty."""
+
+    def __init__(self, folder: Path) -> None:
+        self._program, self._port, self._folder = needs("redis-server"), free_port(), folder
+
+    @property
+    def url(self) -> str:
+        return f"redis://127.0.0.1:{self._port}/0"
+
+    def start(self) -> None:
+        self._process = _start(
+            [self._program, "--port", str(self._port), "--bind", "127.0.0.1", "--save", "",
+             "--appendonly", "no", "--dir", str(self._folder)],
+            self._folder / "redis.log",
+        )  # fmt: skip
+        wait_until(lambda: accepts(self._port), "Redis")
+
+    def kill(self) -> None:
+        self._process.kill()
+        self._process.wait()
+
+    def stop(self) -> None:
+        end(self._process)
 
 
 @contextmanager

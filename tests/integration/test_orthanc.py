@@ -21,8 +21,8 @@ from dicom_io.acceptor import Callers
 from dicom_io.listener import serve_listener
 from dicom_io.orthanc import OrthancClient
 from workflow.bootstrap import build
-from workflow.domain.errors import TransientError
-from workflow.engine.orthanc_feed import read_changes
+from workflow.domain.errors import TransientError, UnsuitableInputError
+from workflow.engine.orthanc_feed import CURSOR, compare_all, read_changes
 from workflow.ingest import close_quiet_studies
 from workflow.settings import Node
 from workflow.use_cases.demo import free_port
@@ -179,6 +179,39 @@ def test_a_crash_in_the_middle_of_a_page_loses_and_doubles_nothing(orthanc, hosp
     hospital = _restarted(hospital)
     _follow(hospital, client)
     assert sorted(row.sop_instance_uid for row in _rows(hospital)) == _held_by(orthanc)
+
+
+def test_what_the_change_log_does_not_tell_is_found_by_comparing_everything(
+    orthanc, hospital, client, tmp_path
+):
+    _upload(orthanc, BASELINE, tmp_path / "a")
+    # An Orthanc that was replaced by one with more changes looks as if all of them had been read.
+    hospital.context.cursors.move(CURSOR, orthanc.get("/changes?last")["Last"])
+    assert _follow(hospital, client) == 0
+    count = len(list((tmp_path / "a").glob("*.dcm")))
+    assert compare_all(client, hospital.context) == count
+    assert compare_all(client, hospital.context) == 0
+    assert sorted(row.sop_instance_uid for row in _rows(hospital)) == _held_by(orthanc)
+    hospital.work()
+    jobs = hospital.status()["jobs"]
+    assert compare_all(client, hospital.context) == 0  # our SEG and SR lie there too, and are known
+    _follow(hospital, client)
+    hospital.work()
+    assert hospital.status()["jobs"] == jobs
+
+
+def test_what_was_refused_is_not_asked_for_again(orthanc, hospital, client, tmp_path):
+    _upload(orthanc, BASELINE, tmp_path / "a", stop=2)
+
+    def refuse(content: bytes, source: str) -> None:
+        raise UnsuitableInputError("no DICOM instance")
+
+    context = replace(hospital.context, keep=refuse)
+    assert read_changes(client, context) == 0
+    hospital.context.cursors.move(CURSOR, 0)
+    assert read_changes(client, context) == 0
+    assert compare_all(client, context) == 0
+    assert [k["reason"] for k in hospital.status()["quarantine"]] == ["no DICOM instance"] * 2
 
 
 def test_an_orthanc_that_is_away_is_waited_for(orthanc, hospital, client, tmp_path):

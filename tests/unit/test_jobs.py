@@ -18,8 +18,8 @@ from workflow.domain.errors import GoneError, ProcessLostError, TransientError, 
 from workflow.domain.states import Priority
 from workflow.engine import jobs as engine_jobs
 from workflow.engine.jobs import Runner
-from workflow.engine.reconciler import Reconciler
-from workflow.settings import Worker, load_settings
+from workflow.engine.reconciler import LIGHT_STAGES, Reconciler, queues, stages
+from workflow.settings import TimeLimits, Worker, load_settings
 
 START = datetime(2024, 1, 1, tzinfo=UTC)
 SETTINGS = Worker(lease_s=60, maximum_losses=3, retry_base_s=10, retry_at_most_s=60)
@@ -279,14 +279,19 @@ def test_a_stage_with_much_to_do_keeps_no_other_from_being_announced(unit, clock
         _enqueue(unit, subject=str(number), lane=f"patient:{number}")
     _enqueue(unit, "ingest", subject="99", lane="study:99")
     told = []
-    context = SimpleNamespace(
-        settings=load_settings(None), jobs=_jobs(unit, clock), reception=SimpleNamespace(receiving=list)
-    )
-    reconciler = Reconciler(context, lambda queue, count: told.append((queue, count)))
+    reconciler = Reconciler(_context(unit, clock), lambda queue, count: told.append((queue, count)))
     reconciler.tick()
     assert sorted(told) == [("inference", 16), ("pipeline", 1)]
     reconciler.tick()
     assert len(told) == 2  # not again at once
+
+
+def test_every_stage_has_a_queue_and_what_runs_apart_has_a_time_limit():
+    settings = load_settings(None)
+    known = set(stages(SimpleNamespace()))
+    queued = [stage for of_queue in queues(settings).values() for stage in of_queue]
+    assert sorted(queued) == sorted(known)
+    assert known - LIGHT_STAGES == set(TimeLimits.model_fields)
 
 
 def test_what_is_urgent_is_done_first_then_what_waits_longest(unit, clock):
@@ -300,6 +305,38 @@ def test_what_is_urgent_is_done_first_then_what_waits_longest(unit, clock):
     while runner.run_next(["infer"]):
         pass
     assert done == ["3", "4", "2", "1"]
+
+
+def _context(unit, clock, agendas=None) -> SimpleNamespace:
+    """As much of the world as a reconciler looks at; `agendas` are the patients of boards by day."""
+    agendas = agendas or {}
+    boards = SimpleNamespace(
+        days=lambda: [SimpleNamespace(day=day) for day in agendas],
+        agenda=lambda day: SimpleNamespace(entries=[SimpleNamespace(patient_key=k) for k in agendas[day]]),
+    )
+    return SimpleNamespace(
+        settings=load_settings(None),
+        jobs=_jobs(unit, clock),
+        reception=SimpleNamespace(receiving=list),
+        boards=boards,
+        clock=clock,
+    )
+
+
+def test_whom_a_board_looks_at_soon_comes_before_the_others_and_after_a_reader(unit, clock):
+    for number in range(1, 5):
+        _enqueue(unit, subject=str(number), lane=f"patient:{number}")
+    _enqueue(unit, subject="1", lane="patient:1", priority=Priority.READER)
+    days = {START.date() + timedelta(days=n): [key] for n, key in ((-1, 2), (1, 3), (30, 4))}
+    days[START.date() + timedelta(days=1)].append(1)
+    Reconciler(_context(unit, clock, days), lambda queue, count: None).tick()
+    urgencies = {_row(unit, number).subject: _row(unit, number).priority for number in range(1, 5)}
+    assert urgencies == {
+        "1": Priority.READER,
+        "2": Priority.NORMAL,
+        "3": Priority.BOARD,
+        "4": Priority.NORMAL,
+    }
 
 
 def test_what_is_asked_for_again_by_somebody_in_a_hurry_becomes_urgent(unit, clock):

@@ -21,7 +21,7 @@ WORDS = {
     ExitCode.DONE: "done",
     ExitCode.NEEDS_A_PERSON: "done, but something needs a person",
     ExitCode.WRONG_USE: "wrong use, input or configuration; the same call fails again",
-    ExitCode.TRY_AGAIN: "something was not there (PACS, database, port): try again",
+    ExitCode.TRY_AGAIN: "something was not there (PACS, database, port, room on the disk): try again",
     ExitCode.DEFECT: "a defect of the software; its traceback is on stderr",
 }
 EPILOG = "Exit codes: " + "; ".join(f"**{code:d}** {words}" for code, words in WORDS.items()) + "."

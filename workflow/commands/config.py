@@ -84,8 +84,9 @@ _PAGE = """# Settings
 
 Made from the code by `tumorline config --markdown`; do not edit. A setting comes from the TOML file
 (`--config` or TUMORLINE_CONFIG) or from an environment variable, which wins: `quiet_s` under `[readiness]`
-is TUMORLINE_READINESS__QUIET_S. Values that are lists or tables are JSON in a variable. `tumorline config`
-shows what is in force.
+is TUMORLINE_READINESS__QUIET_S. Values that are lists or tables are JSON in a variable. A variable that
+begins with TUMORLINE_ and is no setting is refused, with the nearest that is one. `tumorline config` shows
+what is in force.
 """
 
 

@@ -42,6 +42,24 @@ def register(app: typer.Typer) -> None:
         replay(_context(config), job, by=by or who())
         messages.print(f"job {job} is queued again")
 
+    @operate.command("cancel")
+    def cancel_command(
+        job: Annotated[int, typer.Argument(help="Number of the job.")],
+        reason: _Reason,
+        by: _By = "",
+        config: ConfigOption = None,
+    ) -> None:
+        """End a job that waits or runs; its study or visit shows who did it, and why.
+
+        Examples:
+
+            tumorline operate cancel 18 --reason "the wrong patient"
+        """
+        from workflow.operations import cancel
+
+        cancel(_context(config), job, by=by or who(), reason=reason)
+        messages.print(f"job {job} is ended within seconds, by its worker or by the reconciler")
+
     @operate.command("dismiss")
     def dismiss_command(
         entry: Annotated[int, typer.Argument(help="Number of what was kept, as `status --json` has it.")],

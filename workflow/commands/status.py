@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from typing import Annotated
 
 import typer
@@ -25,7 +26,7 @@ def register(app: typer.Typer) -> None:
         ] = None,
         reason: Annotated[
             str, typer.Option("--reason", help="Why; its study or visit shows it.")
-        ] = "by the operator",
+        ] = "not wanted any more",
     ) -> None:
         """Show the worklist, and what waits, runs, stopped or was kept for a person.
 
@@ -43,6 +44,7 @@ def register(app: typer.Typer) -> None:
         """
         from workflow.bootstrap import build
         from workflow.domain.states import RESULT_WORDS, VISIT_WORDS, ResultState, VisitState
+        from workflow.operations import cancel as end_job
         from workflow.operations import replay as put_back
         from workflow.settings import load_settings
         from workflow.use_cases.attention import needs_a_person
@@ -53,7 +55,7 @@ def register(app: typer.Typer) -> None:
             messages.print(f"job {replay} is queued again")
             return
         if cancel is not None:
-            context.jobs.cancel(cancel, reason)
+            end_job(context, cancel, by=who(), reason=reason)
             messages.print(f"job {cancel} is ended within seconds, by its worker or by the reconciler")
             return
         status, patients = context.overview.status(), context.overview.worklist()
@@ -85,6 +87,13 @@ def register(app: typer.Typer) -> None:
         for job in status["stopped"]:
             last = job["error"].strip().splitlines()[-1:] or [""]
             results.print(f"stopped: job {job['id']} ({job['stage']}): {last[0]}", markup=False)
+        if status["stopped"]:
+            with_config = f" --config {shlex.quote(str(config))}" if config else ""
+            messages.print(
+                f"Once its cause is gone, run one again: tumorline status{with_config} --replay JOB",
+                markup=False,
+                soft_wrap=True,
+            )
         for line in status["attention"]:
             results.print(f"look at: study {line['study_instance_uid']}: {line['text']}", markup=False)
         for kept in status["quarantine"]:

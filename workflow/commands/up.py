@@ -52,6 +52,7 @@ def register(app: typer.Typer) -> None:
             service_of,
             wanted_services,
         )
+        from workflow.engine.start import alone, check_ports
         from workflow.settings import load_settings
 
         settings = load_settings(config)
@@ -60,6 +61,7 @@ def register(app: typer.Typer) -> None:
         for name in only or []:
             service_of(name, settings)  # refused by name before any starts
         if only and len(only) == 1:
+            check_ports(only, settings)
             run_service(only[0], settings)
             return
         names = only or wanted_services(settings)
@@ -68,16 +70,22 @@ def register(app: typer.Typer) -> None:
         stop = threading.Event()
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: stop.set())
-        try:
-            supervisor.start()
-            supervisor.wait_until_ready(stop=stop)
-            for what, where in addresses(settings, build(settings).users):
-                messages.print(f"{what:<15} {where}", markup=False, soft_wrap=True)
-            messages.print("Ctrl-C ends all services.")
-            while not stop.wait(1.0):
-                supervisor.check()
-        finally:
-            supervisor.stop()
+        context = build(settings)
+        with alone(settings.home):
+            check_ports(names, settings)
+            try:
+                supervisor.start()
+                supervisor.wait_until_ready(stop=stop)
+                for what, where in addresses(settings, context.users):
+                    messages.print(f"{what:<15} {where}", markup=False, soft_wrap=True)
+                messages.print("Ctrl-C ends all services.")
+                while not stop.wait(1.0):
+                    supervisor.check()
+            finally:
+                supervisor.stop()
+
+
+NOBODY_MAY_SEND = "nobody, every sender is refused: set listener.allowed_calling_ae_titles"
 
 
 def addresses(settings: Settings, users: Users) -> list[tuple[str, str]]:
@@ -88,6 +96,7 @@ def addresses(settings: Settings, users: Users) -> list[tuple[str, str]]:
     over_tls = " over TLS" if listener.tls_certificate else ""
     lines = [
         ("DICOM listener", f"{listener.ae_title}@{listener.host}:{listener.port}{over_tls}"),
+        ("who may send", ", ".join(listener.allowed_calling_ae_titles) or NOBODY_MAY_SEND),
         ("web page", f"http://{web.host}:{web.port}/"),
     ]
     if web.login:

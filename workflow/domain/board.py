@@ -9,6 +9,7 @@ from enum import StrEnum
 
 from workflow.domain.errors import UnsuitableInputError
 from workflow.domain.record import digest
+from workflow.domain.sheet import person_words
 from workflow.domain.states import VISIT_WORDS, VisitState
 
 
@@ -156,10 +157,14 @@ def missing(patient: BoardPatient) -> tuple[str, ...]:
     elif all(visit.is_baseline for visit in reported):
         found.append("no follow-up, only a baseline")
     if unsigned := [visit.named for visit in reported if not visit.signed_by]:
-        found.append(f"not signed: {', '.join(unsigned)}")
+        found.append(f"not signed: {_in_short(unsigned)}")
     if count := sum(len(visit.attention) for visit in patient.visits):
         found.append(f"{count} to be looked at")
     return tuple(found)
+
+
+def _in_short(days: Sequence[str], most: int = 4) -> str:
+    return ", ".join(days) if len(days) <= most else f"{len(days)} visits, {days[0]} to {days[-1]}"
 
 
 # ---------------------------------------------------------------- packets
@@ -286,7 +291,7 @@ def changed_since(then: PacketContent, now: PacketContent) -> tuple[str, ...]:
 
 def _difference(then: BoardVisit, now: BoardVisit) -> str:
     if then.signed_by != now.signed_by:
-        return f"signed by {now.signed_by}" if now.signed_by else "no longer signed"
+        return f"signed by {person_words(now.signed_by)}" if now.signed_by else "no longer signed"
     if then.report_identity != now.report_identity:
         return f"report version {then.report_version or 'none'} → {now.report_version or 'none'}"
     if then.attention != now.attention:

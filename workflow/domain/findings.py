@@ -266,6 +266,8 @@ def _better(first: Prompted, second: Prompted, known: set[str]) -> Prompted:
 
 def _prompted_finding(prompted: Prompted) -> Finding:
     lesion, prompt = prompted.lesion, prompted.prompt
+    who = " ".join((prompt.created_by or "").replace("^", " ").split())
+    said = f"{prompt.source}, marked by {who}" if who else f"{prompt.source}"
     is_empty = lesion.mask.is_empty
     return Finding(
         mask=lesion.mask,
@@ -274,7 +276,7 @@ def _prompted_finding(prompted: Prompted) -> Finding:
         state=LesionState.NOT_EVALUABLE if is_empty else LesionState.PRESENT,
         confidence=lesion.confidence,
         model=lesion.model,
-        reason=f"no voxel found at the prompt ({prompt.source})" if is_empty else f"shown by {prompt.source}",
+        reason=f"no voxel found at the prompt ({said})" if is_empty else f"shown by {said}",
         flags=lesion.flags | ({Flag.EMPTY} if is_empty else set()),
         prompt=prompt,
     )

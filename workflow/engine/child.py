@@ -47,6 +47,11 @@ class Order:
     attempts: int
 
 
+@dataclass(frozen=True)
+class Begun:
+    """That everything is imported and open: the stage's time begins."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Progress:
     """How far it is (0 to 1), and what it does."""
@@ -107,8 +112,10 @@ class Child:
                 message: Any = connection.recv() if connection.poll(_LOOK_S) else None
                 if isinstance(message, Ended):
                     return message
+                if isinstance(message, Begun):
+                    limits = _Limits(job.stage, self._settings.worker)
                 if isinstance(message, Progress):
-                    share, doing = message.share, message.doing or doing
+                    share, doing = message.share, message.doing
                 job.report_progress(share, doing)
                 limits.check(process.pid, doing)
         except (EOFError, ConnectionError) as error:

@@ -6,10 +6,12 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Mapping
+from datetime import timedelta
 from typing import Any
 
 from workflow import board, delivery, inference, ingest, priors, report, timeline
 from workflow.domain.errors import TransientError
+from workflow.domain.states import Priority
 from workflow.engine.context import Context
 from workflow.engine.jobs import Failure, Runner, Stage
 from workflow.ports import Jobs
@@ -22,6 +24,9 @@ Announce = Callable[[str, int], None]
 # A message that was not answered by a claim for this long is taken for lost and sent again.
 _ANNOUNCE_AGAIN_S = 10.0
 _ANNOUNCE_AT_LEAST_EVERY_S = 300.0
+# The next one, over a weekend too.
+_BOARD_IS_SOON = timedelta(days=3)
+_LOOK_AT_BOARDS_EVERY_S = 10.0
 # Of each queue; more than any site's workers take at once: each goes on until nothing is left.
 _ANNOUNCED_AT_ONCE = 16
 
@@ -81,11 +86,11 @@ class Reconciler:
             queue: _Announcements(queue, stages, announce)
             for queue, stages in queues(context.settings).items()
         }
-        self._trusts_leases_from = 0.0
+        self._trusts_leases_from = self._boards_at = 0.0
 
     def tick(self) -> None:
         """Look once at everything; what goes wrong with one part stops no other."""
-        for look in (self._close_studies, self._take_over, self._end, self._announce):
+        for look in (self._close_studies, self._take_over, self._end, self._hurry, self._announce):
             try:
                 look()
             except TransientError as error:
@@ -106,6 +111,17 @@ class Reconciler:
         if time.monotonic() >= self._trusts_leases_from:
             for ending in self._context.jobs.to_be_ended():
                 self._runner.end(ending)
+
+    def _hurry(self) -> None:
+        """Whoever a board looks at soon comes before the others."""
+        if time.monotonic() < self._boards_at:
+            return
+        self._boards_at = time.monotonic() + _LOOK_AT_BOARDS_EVERY_S
+        boards, today = self._context.boards, self._context.clock().date()
+        soon = [one.day for one in boards.days() if today <= one.day <= today + _BOARD_IS_SOON]
+        lanes = {f"patient:{entry.patient_key}" for day in soon for entry in boards.agenda(day).entries}
+        if lanes:
+            self._context.jobs.hurry(lanes, Priority.BOARD)
 
     def _announce(self) -> None:
         for announcements in self._announcements.values():

@@ -18,6 +18,7 @@ from workflow.bootstrap import build, open_change_feed, start_archive, start_lis
 from workflow.domain.errors import ConfigurationError, TransientError
 from workflow.engine.orthanc_feed import follow
 from workflow.engine.reconciler import Reconciler
+from workflow.engine.start import places
 from workflow.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -124,7 +125,7 @@ def follow_orthanc(settings: Settings, stop: threading.Event) -> None:
     if orthanc is None:
         raise ConfigurationError("no Orthanc is set: set orthanc.url")
     feed = open_change_feed(orthanc.url, orthanc.username, orthanc.password.get_secret_value())
-    follow(feed, build(settings), orthanc.poll_s, stop)
+    follow(feed, build(settings), orthanc.poll_s, orthanc.compare_s, stop)
 
 
 Service = Callable[[Settings, threading.Event], None]
@@ -288,19 +289,21 @@ class Supervisor:
         """
         import socket
 
-        s = self._settings
-        ports = {"archive": s.archive.port, "listener": s.listener.port, "web": s.web.port}
+        known = places(self._settings)
         end = time.monotonic() + timeout_s
-        for name in (n for n in self._names if n in ports):
+        for name in (n for n in self._names if n in known):
+            host, port = known[name]
             while stop is None or not stop.is_set():
                 try:
-                    socket.create_connection(("127.0.0.1", ports[name]), timeout=1).close()
+                    # Who listens on all addresses listens on the loopback's too.
+                    here = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104
+                    socket.create_connection((here, port), timeout=1).close()
                     break
                 except OSError as error:
                     ended = self._children[name].poll() is not None
                     if ended or time.monotonic() > end:
                         raise TransientError(
-                            f"{name} did not start on port {ports[name]}: {last_line(self.log_file(name))}"
+                            f"{name} did not start on port {port}: {last_line(self.log_file(name))}"
                         ) from error
                     time.sleep(0.05)
 

@@ -15,7 +15,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 
 from workflow.domain.errors import ProcessLostError, WorkflowError
-from workflow.engine.child import Ended, Order, Progress
+from workflow.engine.child import Begun, Ended, Order, Progress
 from workflow.engine.jobs import Stage
 from workflow.ports import Job
 
@@ -51,6 +51,7 @@ def serve(connection: Connection, open_stages: Callable[[], Mapping[str, Stage]]
         ended = Ended()
         try:
             stages = stages or open_stages()
+            connection.send(Begun())
             stages[order.stage](_job(order, connection))
         except WorkflowError as error:
             ended = Ended(error=type(error).__name__, message=str(error))

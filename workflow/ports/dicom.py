@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -11,7 +11,7 @@ from typing import Protocol
 from workflow.domain.commitment import Commitment
 from workflow.domain.drawing import MarkedLesion
 from workflow.domain.geometry import Volume
-from workflow.domain.lesion import PromptsRead
+from workflow.domain.lesion import LesionPrompt, PlacedPrompt, PromptsRead
 from workflow.domain.patient import PatientIdentity
 from workflow.domain.record import kind_of_role
 from workflow.domain.report import TimePointReport
@@ -72,6 +72,10 @@ class ImageReader(Protocol):
         ...
 
 
+Recognise = Callable[[str, Sequence[PlacedPrompt]], Sequence[LesionPrompt | None]]
+"""Says of the prompts of an object (SOP Instance UID) what to read of each; None leaves it out."""
+
+
 class PromptReader(Protocol):
     """Reads prompts out of the objects that a PACS holds."""
 
@@ -79,7 +83,14 @@ class PromptReader(Protocol):
         """Every UID that an object names: studies, series, instances, frames of reference."""
         ...
 
-    def read(self, objects: Sequence[Path], images: Sequence[Path]) -> PromptsRead:
+    def read(
+        self,
+        objects: Sequence[Path],
+        images: Sequence[Path],
+        *,
+        recognise: Recognise | None = None,
+        labels: Collection[str] = (),
+    ) -> PromptsRead:
         """Prompts on a visit's images, each on its own stack, in a fixed order.
 
         Parameters
@@ -88,6 +99,10 @@ class PromptReader(Protocol):
             Every object that speaks of the visit.
         images
             All image files of the visit's studies; headers are read, no pixels.
+        recognise
+            Is asked for each object, before lesions that several objects show become one.
+        labels
+            Names of segments that are lesions here.
         """
         ...
 
@@ -259,6 +274,10 @@ class ChangeFeed(Protocol):
 
     def changes(self, since: int) -> ChangePage:
         """New instances after a sequence number."""
+        ...
+
+    def held_instances(self, since: int, limit: int) -> Mapping[str, str]:
+        """A page of everything that it holds: SOP Instance UIDs by its own ids; empty after the last."""
         ...
 
     def instance_file(self, instance_id: str) -> bytes:

@@ -54,6 +54,10 @@ class Examination(Protocol):
         """How the job table stands."""
         ...
 
+    def counts(self) -> dict[str, list[tuple[dict[str, str], float]]]:
+        """Counts by what is counted: labels (states and stages, nobody's data), and how many."""
+        ...
+
     def schema(self) -> tuple[str, str]:
         """The database with its version, and the revision of its schema."""
         ...

@@ -291,6 +291,14 @@ class Reception(Protocol):
         """Keep what could not be read in view of a person."""
         ...
 
+    def was_rejected(self, source: str) -> bool:
+        """Whether something of a source is in view of a person already."""
+        ...
+
+    def unknown(self, sop_instance_uids: Collection[str]) -> frozenset[str]:
+        """Those of some SOP Instance UIDs that never came."""
+        ...
+
     def receiving(self) -> list[int]:
         """Keys of the studies that are being received."""
         ...
@@ -439,6 +447,10 @@ class Jobs(Protocol):
 
         Who asks shows the reason where people look, then calls `give_up`; if it dies before, another does.
         """
+        ...
+
+    def hurry(self, lanes: Collection[str], priority: Priority) -> None:
+        """Make waiting jobs of some lanes at least as urgent as this."""
         ...
 
     def cancel(self, job_id: int, reason: str) -> None:

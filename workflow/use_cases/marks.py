@@ -11,7 +11,9 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from workflow.domain.errors import UnsuitableInputError, WorkflowError
+from workflow.domain.marks import Recogniser
 from workflow.domain.patient import why_not_same
+from workflow.domain.record import PromptObject
 from workflow.domain.series import PROMPT_MODALITIES
 from workflow.domain.users import User
 from workflow.engine.context import Context
@@ -39,7 +41,7 @@ class Taken(StrEnum):
 class TakenObject:
     """One object: what became of it, and why, for the person who stored it.
 
-    The UIDs are "" where the bytes are no DICOM. `lesions` are the labels of known lesions that it names.
+    The UIDs are "" where the bytes are no DICOM. `lesions` are the labels of our lesions that it corrects.
     """
 
     outcome: Taken
@@ -100,10 +102,47 @@ def _take(context: Context, content: bytes, user: User, source: str) -> TakenObj
         return _told(received, Taken.KNOWN, "it is here already, or is one of our own results")
     if not is_mark:
         return _told(received, Taken.IMAGES, "received; the study is processed when it is quiet")
-    return _told(received, Taken.MARKS, "received as your marks; the study is being processed")
+    meaning, lesions = _meaning(context, received, user)
+    return _told(received, Taken.MARKS, f"received: {meaning}; the study is being processed", lesions)
 
 
-def _told(received: ReceivedInstance, outcome: Taken, said: str) -> TakenObject:
+def _meaning(context: Context, received: ReceivedInstance, user: User) -> tuple[str, tuple[str, ...]]:
+    """What the pipeline will take a measurement report for, in words, and the lesions that it corrects."""
+    study = context.reception.known_study(received.header.study_instance_uid)
+    if received.header.modality != "SR" or study is None or study.patient is None:
+        return "marks", ()
+    record = context.records.load(study.patient.key)
+    visit = next((v for v in record.standing if received.header.study_instance_uid in v.studies), None)
+    if visit is None:
+        return "marks", ()
+    stored = PromptObject(
+        sop_instance_uid=received.header.sop_instance_uid,
+        study_instance_uid=received.header.study_instance_uid,
+        modality=received.header.modality,
+        sha256=received.sha256,
+        stored_by=user.name,
+        received_at=context.clock(),
+    )
+    recogniser = Recogniser(record, visit, [stored])
+    files = context.records.files(visit.studies)
+    read = context.prompts.read(
+        [received.path],
+        [f.path for f in files if f.modality not in PROMPT_MODALITIES],
+        recognise=recogniser,
+        labels=recogniser.labels,
+    )
+    lesions = tuple(one.told.label for made in recogniser.corrections.values() for one in made)
+    parts = [f"a correction of {', '.join(lesions)}"] if lesions else []
+    new = len(read.prompts) - len(lesions)
+    parts += [f"{new} new mark{'s' if new > 1 else ''}"] if new else []
+    as_told = len(recogniser.notes)
+    parts += [f"{as_told} as we told {'them' if as_told > 1 else 'it'}"] if as_told else []
+    return " and ".join(parts) or "nothing that shows a lesion", lesions
+
+
+def _told(
+    received: ReceivedInstance, outcome: Taken, said: str, lesions: tuple[str, ...] = ()
+) -> TakenObject:
     header = received.header
     return TakenObject(
         outcome=outcome,
@@ -112,6 +151,7 @@ def _told(received: ReceivedInstance, outcome: Taken, said: str) -> TakenObject:
         sop_class_uid=header.sop_class_uid,
         study_instance_uid=header.study_instance_uid,
         series_instance_uid=header.series_instance_uid,
+        lesions=lesions,
     )
 
 
@@ -125,8 +165,8 @@ def _refusal(context: Context, received: ReceivedInstance) -> tuple[Taken, str] 
     known = study.patient.identity
     try:
         named = context.images.patient(received.path)
-    except UnsuitableInputError as error:
-        return Taken.NOT_DICOM, str(error)
+    except UnsuitableInputError:
+        return Taken.NOT_DICOM, "it says nothing of its patient that can be read"
     # Viewers copy the patient from the image, and leave the issuer out.
     named = replace(named, issuer_of_patient_id=named.issuer_of_patient_id or known.issuer_of_patient_id)
     reason = why_not_same(known, named)

@@ -15,24 +15,39 @@ API_SUMMARY = (
     "JSON of the pages. Dates are 2026-03-01, instants ISO 8601 in UTC, lengths mm, volumes mm³, "
     "positions LPS mm. What is not known is null; there is no NaN and no infinity."
 )
+_FOR_BROWSERS = ("text/html", "text/css")
 
 
 def api_routes(site: Site) -> APIRouter:
     """The OpenAPI document and a page that shows it."""
     routes = APIRouter(dependencies=[Depends(site.access.user)])
 
-    @routes.get("/api/openapi.json", include_in_schema=False)
+    @routes.get("/api/openapi.json")
     def openapi(request: Request) -> JSONResponse:
-        return JSONResponse(request.app.openapi())
+        return JSONResponse(documented(request.app.openapi()))
 
-    @routes.get("/api", response_class=HTMLResponse, include_in_schema=False)
+    @routes.get("/api", response_class=HTMLResponse)
     def show_api(request: Request) -> Response:
-        document = request.app.openapi()
+        document = documented(request.app.openapi())
         return site.render(
             request, "api.html", document=document, parts=operations(document), shapes=shapes(document)
         )
 
     return routes
+
+
+def documented(document: Mapping[str, Any]) -> dict[str, Any]:
+    """An OpenAPI document without what only a browser asks for: pages, style sheets, and itself."""
+    paths = {
+        path: {
+            method: said
+            for method, said in item.items()
+            if method != "get" or _answer(said) not in _FOR_BROWSERS
+        }
+        for path, item in document["paths"].items()
+        if path != "/api/openapi.json"
+    }
+    return {**document, "paths": {path: item for path, item in paths.items() if item}}
 
 
 @dataclass(frozen=True, kw_only=True)

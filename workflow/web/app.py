@@ -16,13 +16,21 @@ from workflow.web.colours import palette_css
 from workflow.web.dicomweb import dicomweb
 from workflow.web.errors import answer_errors
 from workflow.web.gate import Gate, allowed_hosts
+from workflow.web.health import health_routes
 from workflow.web.live import live_routes
 from workflow.web.login import login_routes
 from workflow.web.operations import operations_routes
 from workflow.web.patient import patient_routes
 from workflow.web.review import review_routes
 from workflow.web.site import FOLDER, open_site
+from workflow.web.viewer import viewer_routes
 from workflow.web.worklist import worklist_routes
+
+
+class StyleSheet(Response):
+    """CSS."""
+
+    media_type = "text/css"
 
 
 def make_app(context: Context, settings: Settings) -> FastAPI:
@@ -48,22 +56,18 @@ def make_app(context: Context, settings: Settings) -> FastAPI:
     app.add_middleware(Gate, hosts=allowed_hosts(settings.web))
     answer_errors(app, site)
 
-    @app.get("/health", tags=["operations"])
-    def health() -> dict[str, str]:
-        """Whether the database answers; needs no login."""
-        context.overview.check()
-        return {"status": "ok"}
+    @app.get("/palette.css", response_class=StyleSheet, include_in_schema=False)
+    def palette() -> StyleSheet:
+        return StyleSheet(palette_css())
 
-    @app.get("/palette.css", include_in_schema=False)
-    def palette() -> Response:
-        return Response(palette_css(), media_type="text/css")
-
+    app.include_router(health_routes(context))
     app.include_router(login_routes(site))
     app.include_router(worklist_routes(site))
     app.include_router(patient_routes(site))
     app.include_router(dicomweb(site))
     app.include_router(board_routes(site))
     app.include_router(cohort_routes(site))
+    app.include_router(viewer_routes(site))
     app.include_router(live_routes(site))
     app.include_router(review_routes(site))
     app.include_router(operations_routes(site))

@@ -9,7 +9,7 @@ from xml.sax.saxutils import escape, quoteattr
 from workflow.domain.cohort import Cohort, CohortPatient, category_of, is_progression
 
 _WIDTH = 1100
-_LEFT, _RIGHT, _TOP, _BOTTOM = 56.0, 20.0, 24.0, 44.0
+_LEFT, _RIGHT, _TOP, _BOTTOM = 56.0, 56.0, 24.0, 44.0
 _CAP_PERCENT = 100.0
 """Growth beyond it is drawn to here, with its number: one bar must not flatten all others."""
 
@@ -83,7 +83,7 @@ def spider_svg(cohort: Cohort) -> str:
     top = min(max(20.0, _tens_up(max(every))), _CAP_PERCENT)
     bottom = min(-40.0, _tens_down(min(every)))
     last = max(day for line in lines for day, _, _, _ in line) or 1
-    plot, inner = height - _TOP - _BOTTOM, _WIDTH - _LEFT - _RIGHT - 60
+    plot, inner = height - _TOP - _BOTTOM, _WIDTH - _LEFT - _RIGHT - 30
 
     def x(day: int) -> float:
         return _LEFT + inner * day / last
@@ -229,7 +229,7 @@ def _text(words: str, x: float, y: float, kind: str = "") -> str:
 
 def _rule(y: float, kind: str, words: str) -> str:
     line = f'<line class="{kind}" x1="{_LEFT}" x2="{_WIDTH - _RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>'
-    return line + (_text(words, _WIDTH - _RIGHT, y - 4, "axis end") if words else "")
+    return line + (_text(words, _WIDTH - _RIGHT + 6, y + 4, "axis start") if words else "")
 
 
 def _percent_axis(y: Callable[[float], float], bottom: float, top: float) -> list[str]:

@@ -9,7 +9,7 @@ from fastapi.responses import HTMLResponse, JSONResponse, RedirectResponse
 
 from workflow.domain.states import STAGE_WORDS
 from workflow.domain.users import User, UserRole
-from workflow.operations import complete_study, dismiss, plan_study, replay
+from workflow.operations import cancel, complete_study, dismiss, plan_study, replay
 from workflow.web.site import Key, Site
 from workflow.web.view import page_work
 
@@ -21,6 +21,7 @@ _Uid = Annotated[str, Form(max_length=64)]
 # What is said after a write, by the key in the address: nobody's link puts words of their own on the page.
 _DONE = {
     "replayed": "The job is queued again.",
+    "canceled": "The job is ended within seconds.",
     "dismissed": "It is off the list; the audit says why.",
     "completed": "The study goes on without waiting for more of it.",
 }
@@ -57,6 +58,11 @@ def operations_routes(site: Site) -> APIRouter:
         replay(context, job_id, by=user.name)
         return _back("replayed")
 
+    @routes.post("/operations/jobs/{job_id}/cancel", include_in_schema=False)
+    def canceled(job_id: Key, user: User = Depends(needed), reason: _Text = "") -> Response:
+        cancel(context, job_id, by=user.name, reason=reason)
+        return _back("canceled")
+
     @routes.post("/operations/kept/{entry}/dismiss", include_in_schema=False)
     def dismissed(entry: Key, user: User = Depends(needed), reason: _Text = "") -> Response:
         dismiss(context, entry, by=user.name, reason=reason)
@@ -85,6 +91,12 @@ def operations_routes(site: Site) -> APIRouter:
         """Put a stopped job back into the queue."""
         replay(context, job_id, by=user.name)
         return {"done": _DONE["replayed"]}
+
+    @routes.post("/api/jobs/{job_id}/cancel", tags=["operations"])
+    def api_cancel(job_id: Key, reason: _Reason, user: User = Depends(needed)) -> dict[str, str]:
+        """End a job that waits or runs."""
+        cancel(context, job_id, by=user.name, reason=reason)
+        return {"done": _DONE["canceled"]}
 
     @routes.post("/api/kept/{entry}/dismiss", tags=["operations"])
     def api_dismiss(entry: Key, reason: _Reason, user: User = Depends(needed)) -> dict[str, str]:

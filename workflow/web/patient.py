@@ -12,12 +12,16 @@ from fastapi.responses import FileResponse, HTMLResponse, JSONResponse, Redirect
 
 from workflow.domain.errors import UnsuitableInputError
 from workflow.domain.events import EVENT_WORDS, LONGEST_TEXT, EventKind, PatientEvent
+from workflow.domain.priors import PriorState
 from workflow.domain.states import STUDY_WORDS
 from workflow.domain.users import User, UserRole
+from workflow.priors import seek_again
+from workflow.settings import Settings
 from workflow.web.plot import marks_of, plots
 from workflow.web.shapes import Course
 from workflow.web.site import Key, Site, file_answer
 from workflow.web.view import at_same_scale, course_table, signatures, visits_of, without_folders
+from workflow.web.viewer import open_link
 
 # More pictures than that come when somebody asks for a lesion.
 _MOST_PICTURES_AT_ONCE = 24
@@ -28,7 +32,7 @@ def patient_routes(site: Site) -> APIRouter:
     routes, context = APIRouter(dependencies=[Depends(site.access.user)]), site.context
     overview, is_reader = context.overview, Depends(site.access.needs(UserRole.READER))
 
-    @routes.get("/patients/{key}", response_class=HTMLResponse, include_in_schema=False)
+    @routes.get("/patients/{key}", response_class=HTMLResponse)
     def show_patient(request: Request, key: Key) -> Response:
         return _page(request, _course(key))
 
@@ -71,6 +75,13 @@ def patient_routes(site: Site) -> APIRouter:
         except UnsuitableInputError as error:
             raise HTTPException(404, str(error)) from error
         return RedirectResponse(f"/patients/{key}#events", status_code=303)
+
+    @routes.post("/patients/{key}/priors", response_class=HTMLResponse, tags=["patients"])
+    def seek_priors_again(key: Key, user: User = is_reader) -> Response:
+        """Look in the PACS for earlier studies once more, and fetch once more what did not come."""
+        course = _course(key)
+        seek_again(context, course["patient_id"])
+        return RedirectResponse(f"/patients/{key}#visits", status_code=303)
 
     @routes.get("/api/patients/{key}", response_model=Course, tags=["patients"])
     def api_patient(key: Key) -> JSONResponse:
@@ -127,6 +138,7 @@ def patient_routes(site: Site) -> APIRouter:
             at_same_scale(table["rows"], _fields(course["patient_key"]))
         marks = marks_of(course, EVENT_WORDS)
         user = getattr(request.state, "user", None)
+        may_note = user is not None and user.may(UserRole.READER)
         return site.render(
             request,
             "patient.html",
@@ -141,8 +153,12 @@ def patient_routes(site: Site) -> APIRouter:
             event_words=EVENT_WORDS,
             study_words=STUDY_WORDS,
             longest_text=LONGEST_TEXT,
-            may_note=user is not None and user.may(UserRole.READER),
-            actions=_actions(request, course["patient_key"], table["columns"]),
+            may_note=may_note,
+            actions=_actions(course, table["columns"], site.settings),
+            priors=_priors(course),
+            may_seek_priors=context.prior_source is not None
+            and user is not None
+            and user.may(UserRole.READER),
             **values,
         )
 
@@ -156,16 +172,26 @@ def _day(text: str) -> date:
         raise ValueError(f"{text!r} is no day: write it as 2026-03-01") from error
 
 
-def _actions(request: Request, key: int, columns: list[dict[str, Any]]) -> list[tuple[str, str]]:
-    """What can be done with the latest visit: words and address, of those pages that this site has."""
+def _actions(
+    course: dict[str, Any], columns: list[dict[str, Any]], settings: Settings
+) -> list[tuple[str, str]]:
+    """What can be done with the latest visit: words and address."""
     if not columns:
         return []
-    latest, *before = reversed(columns)
-    studies = [study["study_instance_uid"] for point in (latest, *before[:1]) for study in point["studies"]]
+    latest = columns[-1]
+    has_prior = latest["prior_study_instance_uid"] is not None
     offered = (
-        ("Review and sign", "/review", f"/review/{latest['key']}"),
-        ("Open in OHIF", "/viewer", f"/viewer/viewer?StudyInstanceUIDs={','.join(studies)}"),
+        ("Review and sign", f"/review/{latest['key']}"),
+        ("Open in OHIF", open_link(settings, latest["key"], prior=has_prior)),
+        ("Add to a board", f"/board/add?patient_key={course['patient_key']}"),
     )
-    paths = [getattr(route, "path", "") for route in request.app.routes]
-    found = [(words, address) for words, root, address in offered if any(p.startswith(root) for p in paths)]
-    return [*found, ("Add to a board", f"/board/add?patient_key={key}")]
+    return [(words, address) for words, address in offered if address is not None]
+
+
+def _priors(course: dict[str, Any]) -> str:
+    """How far the earlier studies are that the PACS was asked for, "" if it was asked for none."""
+    states = [prior["state"] for prior in course["priors"]]
+    if not states:
+        return ""
+    fetched, failed = states.count(PriorState.FETCHED), states.count(PriorState.FAILED)
+    return f"{fetched} of {len(states)} fetched" + (f", {failed} did not come" if failed else "")

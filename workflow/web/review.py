@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from datetime import date
 from typing import Any
 
-from fastapi import APIRouter, Depends, HTTPException, Request, Response
+from fastapi import APIRouter, Depends, Request, Response
 from fastapi.responses import HTMLResponse, JSONResponse
 
 from workflow.domain.drawing import MarkedLesion
@@ -21,6 +21,7 @@ from workflow.domain.users import User, UserRole
 from workflow.report import tell_visit
 from workflow.response import placed_decisions, protocol_of
 from workflow.review import (
+    NotAllowedError,
     Ruling,
     SeenOtherwiseError,
     record_rulings,
@@ -85,7 +86,7 @@ def review_routes(site: Site) -> APIRouter:
         def rulings() -> list[Ruling]:
             ruling = body.ruling(record.day_of(visit))
             if reason_against := why_not_allowed(user, ruling, record):
-                raise HTTPException(403, reason_against)
+                raise NotAllowedError(reason_against)
             if ruling.decision is not Decision.CONFIRM:
                 return [ruling]
             wanted = [o for o in _to_read(record, visit) if o.lesion.tracking_uid == body.lesion]
@@ -233,6 +234,8 @@ def _confirmation(one: LesionToRead, decision_id: str, day: date) -> Ruling:
 
 def _refusal(error: UnsuitableInputError, record: PatientRecord) -> JSONResponse:
     """Why nothing was recorded; 409 where the reader has to look again first, with what came in between."""
+    if isinstance(error, NotAllowedError):
+        return JSONResponse({"message": str(error)}, status_code=403)
     if not isinstance(error, SeenOtherwiseError):
         return JSONResponse({"message": str(error)}, status_code=422)
     latest = max(record.decisions, key=lambda made: (made.at, made.id), default=None)

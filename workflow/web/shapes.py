@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from workflow.domain.events import EventKind
 from workflow.domain.lesion import LesionState
+from workflow.domain.priors import PriorState
 from workflow.domain.report import LesionRole, ReviewStatus
 from workflow.domain.states import ResultState, StudyState, VisitState
 from workflow.domain.worklist import Waiting
@@ -203,6 +204,17 @@ class TimePoint(_Shape):
     objects: list[ResultObject]
 
 
+class PriorStudy(_Shape):
+    """An earlier study that the PACS lists, and whether it was asked for and came."""
+
+    study_instance_uid: str
+    study_date: str | None
+    study_description: str
+    state: PriorState
+    reason: str
+    error: str
+
+
 class Event(_Shape):
     """What happened to the patient on a day, as a reader noted it."""
 
@@ -223,4 +235,5 @@ class Course(_Shape):
     patient_name: str
     time_points: list[TimePoint]
     studies_on_no_visit: list[OtherStudy]
+    priors: list[PriorStudy]
     events: list[Event]

@@ -38,7 +38,7 @@ def worklist_routes(site: Site) -> APIRouter:
 
     asked = Depends(page_of)
 
-    @routes.get("/", response_class=HTMLResponse, include_in_schema=False)
+    @routes.get("/", response_class=HTMLResponse)
     def show_worklist(request: Request, answer: tuple[WorklistQuery, dict[str, Any]] = asked) -> Response:
         query, page = answer
         return site.render(

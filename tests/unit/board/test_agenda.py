@@ -97,6 +97,10 @@ SIGNED = visit(2, state=VisitState.SIGNED, signed_by="Roe")
         ((BASELINE, visit(2)), ["not signed: 2026-03-02"]),
         ((BASELINE, replace(SIGNED, attention=("a", "b"))), ["2 to be looked at"]),
         (
+            (BASELINE, *(visit(day) for day in range(2, 8))),
+            ["not signed: 6 visits, 2026-03-02 to 2026-03-07"],
+        ),
+        (
             (BASELINE, SIGNED, visit(3, state=VisitState.PROCESSING, report_identity=None)),
             ["still running: 2026-03-03"],
         ),

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
 import pytest
 from argon2 import PasswordHasher
+from browser import csrf_token, open_browser
 from courses import CourseOnly
 from fastapi.testclient import TestClient
 from hospital import Hospital
 
 import db.passwords
 from workflow.engine.context import Context
-from workflow.web import make_app
 
 
 @pytest.fixture(autouse=True)
@@ -33,16 +32,15 @@ def empty_context(tmp_path_factory) -> Context:
 
 
 @pytest.fixture
-def open_pages() -> Iterator[Callable[[Context], TestClient]]:
-    """Open the pages of an installation, without a login."""
-    with ExitStack() as opened:
+def open_pages() -> Callable[[Context], TestClient]:
+    """Open the pages of an installation, without a login; forms carry the page's token, as in a browser."""
 
-        def pages(context: Context) -> TestClient:
-            web = context.settings.web.model_copy(update={"login": False})
-            app = make_app(context, context.settings.model_copy(update={"web": web}))
-            return opened.enter_context(TestClient(app, base_url="http://localhost:8080"))
+    def pages(context: Context) -> TestClient:
+        browser = open_browser(context, login=False)
+        browser.headers["X-CSRF-Token"] = csrf_token(browser, "/api")
+        return browser
 
-        yield pages
+    return pages
 
 
 @pytest.fixture

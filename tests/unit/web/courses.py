@@ -69,7 +69,7 @@ def point(number: int, lesions: list[dict[str, Any]], *, days: int = 56, **said:
 def course(points: list[dict[str, Any]], **said: Any) -> dict[str, Any]:
     """A patient's course."""
     return {"patient_key": 1, "patient_id": "P-1", "issuer_of_patient_id": "", "patient_name": "Doe, Jane",
-            "time_points": points, "studies_on_no_visit": [], "events": [], **said}  # fmt: skip
+            "time_points": points, "studies_on_no_visit": [], "priors": [], "events": [], **said}  # fmt: skip
 
 
 def wide_course(visits: int = 12, lesions: int = 40) -> dict[str, Any]:

@@ -231,7 +231,7 @@ def test_what_says_the_same_is_not_made_again_and_what_changed_is_said(packets, 
     hospital.work()
     now = board(page)
     assert now["is_changed"]
-    assert now["entries"][0]["changed_since"] == [f"{BASELINE}: signed by Roe^Jane"]
+    assert now["entries"][0]["changed_since"] == [f"{BASELINE}: signed by Jane Roe"]
     assert now["entries"][1]["changed_since"] == []
     assert "Changed since" in page.get(f"/board/{DAY}").text
     made = make_packets(hospital.context, day=DAY, by="roe")

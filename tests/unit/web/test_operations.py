@@ -20,6 +20,8 @@ from db.tables import AuditRow, JobRow, PatientRow, StudyRow
 from workflow import cli
 from workflow.domain.errors import UnsuitableInputError
 from workflow.domain.users import UserRole
+from workflow.engine.reconciler import runner
+from workflow.ingest import close_quiet_studies
 from workflow.operations import plan_study
 
 BASELINE = Study(
@@ -163,6 +165,23 @@ def test_a_stopped_job_is_replayed_under_the_operators_name(hospital, operator):
     again = operator.post("/operations/jobs/2/replay")
     assert again.status_code == 422
     assert "only a cancelled one" in again.text
+
+
+def test_a_job_is_ended_under_the_operators_name_and_its_visit_says_so(hospital, operator):
+    hospital.receive(BASELINE)
+    here = runner(hospital.context)
+    while not (waiting := hospital.context.jobs.due(("infer",), limit=1)):
+        close_quiet_studies(hospital.context)
+        here.run_next(("ingest", "timeline"))
+    (job,) = waiting
+    assert operator.post(f"/operations/jobs/{job.id}/cancel", data={"reason": " "}).status_code == 422
+    answered = operator.post(f"/operations/jobs/{job.id}/cancel", data={"reason": "the wrong patient"})
+    assert "ended within seconds" in operator.get(answered.headers["Location"]).text
+    assert audited(hospital)[-1] == ("otto", "job canceled", f"job {job.id}")
+    hospital.work()
+    (point,) = hospital.time_points()
+    assert (point["state"], point["reason"]) == ("FAILED", "canceled: the wrong patient (otto)")
+    assert operator.post(f"/operations/jobs/{job.id}/cancel", data={"reason": "again"}).status_code == 422
 
 
 def test_a_kept_study_goes_on_when_it_is_tried_again_after_its_cause_is_gone(hospital, operator):

@@ -8,13 +8,13 @@ from datetime import date
 from html import unescape
 
 import pytest
+from browser import open_as
 from courses import course, lesion, point, wide_course
 from hospital import LEFT, Hospital, Sphere, Study, rows
 from PIL import Image, PngImagePlugin
 
 from db.tables import AuditRow, PatientRow
-from workflow.domain.users import User, UserRole
-from workflow.web.access import Access
+from workflow.domain.users import UserRole
 from workflow.web.plot import Mark, plots, spider_plot, sum_plot, volume_plot
 from workflow.web.view import changes_of
 
@@ -271,12 +271,11 @@ def test_what_can_not_be_noted_is_said_and_what_was_typed_stays(pages_of, wrong,
     assert f'value="{said["text"]}"' in answer.text
 
 
-def test_only_a_reader_writes_notes(pages_of, monkeypatch):
-    operator = User(name="op", roles=frozenset({UserRole.OPERATOR}))
-    monkeypatch.setattr(Access, "_user", lambda *_: operator, raising=True)
-    page = pages_of(course([point(1, [lesion("T01", 20)])]))
-    assert page.get("/patients/1").status_code == 200
-    assert "<form" not in page.get("/patients/1").text
+def test_only_a_reader_writes_notes(hospital):
+    page = open_as(hospital.context, UserRole.OPERATOR)
+    shown = page.get("/patients/1")
+    assert shown.status_code == 200
+    assert "/patients/1/events" not in shown.text
     assert page.post("/patients/1/events", data={"day": "2026-01-20", "kind": "other"}).status_code == 403
 
 

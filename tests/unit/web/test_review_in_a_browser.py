@@ -169,6 +169,7 @@ def test_a_baseline_without_marks_is_marked_on_the_canvas_and_its_outline_appear
             keys.press("ArrowDown")
         page.wait_for_timeout(300)
         keys.press("h")
+        page.locator("#marking").wait_for()
         # The sphere at (10, 10) mm of an image of 48 mm, which fills the canvas's shorter side.
         box = page.locator("#now canvas").bounding_box()
         side = min(box["width"], box["height"]) / 48
@@ -179,6 +180,7 @@ def test_a_baseline_without_marks_is_marked_on_the_canvas_and_its_outline_appear
             mouse.down()
             mouse.move(x + dx, y + dy, steps=4)
             mouse.up()
+        page.locator("#marking-what", has_text="axes").wait_for()
         page.locator("#marking [name=label]").fill("left lung")
         _keep_pictures(page, pictures, "marking")
         keys.press("Enter")

@@ -50,10 +50,13 @@ class Reader:
         self.client = TestClient(app, base_url="http://localhost:8080")
         self.visit, self.user, self.actions = visit, user, 0
         self.view: dict[str, Any] = {}
+        self.token = ""
         self.look()
 
     def page(self) -> str:
-        return str(self._as_me(lambda: self.client.get(f"/review/{self.visit}")).text)
+        text = str(self._as_me(lambda: self.client.get(f"/review/{self.visit}")).text)
+        self.token = "".join(re.findall(r'name="csrf-token" content="([^"]+)"', text))
+        return text
 
     def look(self) -> dict[str, Any]:
         return self._shown(self.page())
@@ -61,7 +64,11 @@ class Reader:
     def post(self, path: str, **body: Any) -> Any:
         self.actions += 1
         answer = self._as_me(
-            lambda: self.client.post(f"/review/{self.visit}/{path}", json={"seen": self.view["seen"], **body})
+            lambda: self.client.post(
+                f"/review/{self.visit}/{path}",
+                json={"seen": self.view["seen"], **body},
+                headers={"X-CSRF-Token": self.token},
+            )
         )
         if answer.status_code == 200:
             self._shown(answer.text)
@@ -283,6 +290,13 @@ def test_who_is_no_reader_sees_no_review(hospital):
     for path in ("/review/2", "/review/2/panel", "/review/2/state", "/slices/2/abc", "/slices/2/abc/0.bin"):
         assert reader._as_me(lambda path=path: reader.client.get(path)).status_code == 403
     assert reader.post("sign").status_code == 403
+
+
+def test_without_the_pages_token_nothing_is_decided(hospital):
+    reader = Reader(hospital)
+    reader.token = "another"
+    assert reader.decide(Decision.SET_DIAMETER, lesion=reader.uid("T01"), diameter_mm=20).status_code == 403
+    assert hospital.context.records.load(1).decisions == ()
 
 
 def test_what_is_signed_is_what_is_said_though_no_report_holds_it_yet(hospital):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
@@ -24,7 +23,6 @@ from db.tables import (
 from workflow.domain.states import ResultState, StudyState, VisitState
 from workflow.domain.worklist import Waiting, WorklistOrder
 from workflow.ports.worklist import PAGE_SIZE, WorklistQuery
-from workflow.web import make_app
 
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
 LONG_AGO = date(2020, 1, 1)
@@ -36,11 +34,8 @@ def hospital(tmp_path) -> Hospital:
 
 
 @pytest.fixture
-def page(hospital) -> Iterator[TestClient]:
-    web = hospital.settings.web.model_copy(update={"login": False})
-    app = make_app(hospital.context, hospital.settings.model_copy(update={"web": web}))
-    with TestClient(app, base_url="http://localhost:8080") as client:
-        yield client
+def page(hospital, open_pages) -> TestClient:
+    return open_pages(hospital.context)
 
 
 def _patient(

@@ -52,7 +52,8 @@ async function send(path, body, onDone = () => {}) {
       return "";
     }
     const told = await answer.json().catch(() => ({}));
-    const words = told.message ?? (typeof told.detail === "string" ? told.detail : `that did not work (${answer.status})`);
+    const ended = answer.status === 401 ? "Your session has ended; nothing was recorded. Log in again." : "";
+    const words = ended || (told.message ?? (typeof told.detail === "string" ? told.detail : `that did not work (${answer.status})`));
     if (answer.status === 409) await refresh();
     say(words, true);
     return words;
@@ -302,6 +303,7 @@ async function outlinesHaveChanged() {
   await Promise.all([...stacks.values()].filter((one) => one.shape).map((one) => one.refresh()));
   fillSeries();
   dropMarks();
+  say("");
   const again = lesionOf(chosen) ?? view.lesions.find((one) => one.standing === "open") ?? view.lesions[0];
   if (again) await choose(again.tracking_uid);
   else mark();
@@ -362,10 +364,18 @@ for (const pane of [now, before]) {
 
 // ---------------------------------------------------------------- marks
 
+const HINTS = {
+  point: "click on it",
+  line: "drag along it",
+  axes: "drag the long axis, then the short",
+  box: "drag a box around it",
+};
+
 function chooseTool(name) {
   tool = tool === name ? null : name;
   drawing = null;
   for (const button of document.querySelectorAll("[data-tool]")) button.setAttribute("aria-pressed", String(button.dataset.tool === tool));
+  markHasChanged();
 }
 
 function place(event) {
@@ -408,10 +418,12 @@ function endMark(event) {
 
 function markHasChanged() {
   now.draw();
-  marking.hidden = !now.marks.length;
-  if (!now.marks.length) return;
-  const names = now.marks.map((one) => (one.kind === "axes" && one.points.length < 4 ? "long axis, draw the short one or store" : one.kind));
-  document.getElementById("marking-what").textContent = names.join(", ");
+  // Open from the tool on: nothing may move under the hand that draws.
+  marking.hidden = !now.marks.length && !tool;
+  const names = now.marks.map((one) => (one.kind === "axes" && one.points.length < 4 ? "long axis, then the short" : one.kind));
+  document.getElementById("marking-what").textContent = names.join(", ") || HINTS[tool] || "";
+  marking.querySelector("button.primary").disabled = !now.marks.length;
+  if (!now.stack) return;
   const list = marking.elements.lesion;
   const had = list.value;
   const known = view.lesions.filter((one) => !one.is_rejected);
@@ -430,9 +442,8 @@ function markHasChanged() {
 function dropMarks() {
   now.marks = [];
   drawing = null;
-  marking.hidden = true;
   marking.reset();
-  now.draw();
+  markHasChanged();
 }
 
 async function storeMarks() {
