@@ -109,26 +109,26 @@ async function segments(page, viewport, date) {
   await load(page, viewport, date.study, date.series.seg, async () => (await found()).length);
   const listed = await found();
   const drawn = {};
-  let isVisible = true;
   for (const lesion of date.lesions) {
     const segment = listed.find((one) => one.label === lesion.label);
     if (!segment) continue;
+    // Hidden first: then what follows has to be another picture, however late OHIF draws the mask.
+    await show(page, viewport, segment, false);
     await page.evaluate(
       ({ segmentation, index }) => window.services.segmentationService.jumpToSegmentCenter(segmentation, index),
       segment
     );
     await until(`${date.study} is shown where ${lesion.label} is`, () => isOn(page, viewport, lesion.points[0]));
     // Each picture with its own places: OHIF opens a panel beside the viewports while it is looked at.
-    const look = async (before) => {
+    const look = async (name, before) => {
       const picture = await settled(page, viewport, before);
       const at = await places(page, viewport, lesion.points);
-      drawn[lesion.label] = { ...drawn[lesion.label], [isVisible ? 'shown' : 'hidden']: await sampled(page, picture, at) };
+      drawn[lesion.label] = { ...drawn[lesion.label], [name]: await sampled(page, picture, at) };
       return picture;
     };
-    const before = await look(null);
-    isVisible = !isVisible;
-    await show(page, viewport, segment, isVisible);
-    await look(before);
+    const before = await look('hidden', null);
+    await show(page, viewport, segment, true);
+    await look('shown', before);
   }
   return { segments: listed, drawn };
 }
