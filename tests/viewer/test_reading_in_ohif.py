@@ -32,7 +32,7 @@ from workflow.web import make_app
 from workflow.web.access import COOKIE
 
 PASSWORD = "a password for tests"
-TARBALL = Path(os.environ.get("TUMORLINE_OHIF_TARBALL", DIST.parent / "ohif-app-3.13.2.tgz"))
+TARBALL = Path(os.environ.get("OHIF_TARBALL", DIST.parent / "ohif-app-3.13.2.tgz"))
 # Seen, but marked by nobody: the reader draws it.
 UNMARKED = (30.0, 36.0, 32.0)
 
@@ -90,7 +90,11 @@ class Read:
 def read(tmp_path_factory: pytest.TempPathFactory) -> Read:
     """A baseline with two marked lesions and one that nobody marked, read by Dr. Roe."""
     folder = tmp_path_factory.mktemp("reading")
-    hospital = Hospital(folder, writes_real_results=True)
+    with pytest.MonkeyPatch.context() as environment:
+        # What says how much `make viewer-test` looks at is no setting.
+        for name in ("TUMORLINE_VIEWER", "TUMORLINE_OHIF_DIST"):
+            environment.delenv(name, raising=False)
+        hospital = Hospital(folder, writes_real_results=True)
     spheres = (
         Sphere(centre_lps=LEFT, diameter_mm=14, is_prompted=True, label="left"),
         Sphere(centre_lps=RIGHT, diameter_mm=16, is_prompted=True, label="right"),
