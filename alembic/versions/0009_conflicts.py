@@ -3,16 +3,16 @@
 A study remembers whose its first instance said that it is; old studies go by their patient. Header values
 that are longer than DICOM allows are kept as they are.
 
-Revision ID: 0010
-Revises: 0004
+Revision ID: 0009
+Revises: 0008
 """
 
 import sqlalchemy as sa
 
 from alembic import op
 
-revision = "0010"
-down_revision = "0004"
+revision = "0009"
+down_revision = "0008"
 branch_labels = None
 depends_on = None
 

@@ -1,15 +1,15 @@
 """tumour boards: lists of patients by day, and their frozen packets
 
-Revision ID: 0008
-Revises: 0006
+Revision ID: 0012
+Revises: 0011
 """
 
 import sqlalchemy as sa
 
 from alembic import op
 
-revision = "0008"
-down_revision = "0006"
+revision = "0012"
+down_revision = "0011"
 branch_labels = None
 depends_on = None
 

@@ -1,6 +1,6 @@
 """priors: what was looked for in the PACS, and how far it is
 
-Revision ID: 0011
+Revision ID: 0004
 Revises: 0003
 """
 
@@ -8,7 +8,7 @@ import sqlalchemy as sa
 
 from alembic import op
 
-revision = "0011"
+revision = "0004"
 down_revision = "0003"
 branch_labels = None
 depends_on = None

@@ -3,16 +3,16 @@
 A reader signs what is said, which may not be written as a report yet: a signature is found by its patient,
 and not by the reports that there are.
 
-Revision ID: 0006
-Revises: 0009
+Revision ID: 0011
+Revises: 0010
 """
 
 import sqlalchemy as sa
 
 from alembic import op
 
-revision = "0006"
-down_revision = "0009"
+revision = "0011"
+down_revision = "0010"
 branch_labels = None
 depends_on = None
 

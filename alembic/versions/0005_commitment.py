@@ -1,15 +1,15 @@
 """commitment: what the PACS was asked to commit itself to, and its answers
 
-Revision ID: 0012
-Revises: 0011
+Revision ID: 0005
+Revises: 0004
 """
 
 import sqlalchemy as sa
 
 from alembic import op
 
-revision = "0012"
-down_revision = "0011"
+revision = "0005"
+down_revision = "0004"
 branch_labels = None
 depends_on = None
 

@@ -2,7 +2,7 @@
 
 Also an index on when jobs ended, for the throughput of the last day.
 
-Revision ID: 0004
+Revision ID: 0008
 Revises: 0007
 """
 
@@ -10,7 +10,7 @@ import sqlalchemy as sa
 
 from alembic import op
 
-revision = "0004"
+revision = "0008"
 down_revision = "0007"
 branch_labels = None
 depends_on = None

@@ -1,15 +1,15 @@
 """notes of what happened to a patient, and what a page of the worklist is read from
 
-Revision ID: 0005
-Revises: 0012
+Revision ID: 0006
+Revises: 0005
 """
 
 import sqlalchemy as sa
 
 from alembic import op
 
-revision = "0005"
-down_revision = "0012"
+revision = "0006"
+down_revision = "0005"
 branch_labels = None
 depends_on = None
 
