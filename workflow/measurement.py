@@ -252,7 +252,12 @@ def _kept_labels(
 
     Unless a lesion's role is another now, which its label says, or an earlier visit has come in between.
     """
-    seen = {o.tracking_uid for analysis in visit.analyses for o in analysis.observations}
+    former = [o for analysis in visit.analyses for o in analysis.observations]
+    stacks = record.stacks_of(visit)
+    looked_at = {stacks[o.measured_on].study_instance_uid for o in former if o.measured_on in stacks}
+    if not looked_at.issuperset(visit.studies):
+        return {}  # studies of one visit give the same labels in whatever order they arrive
+    seen = {o.tracking_uid for o in former}
     return {
         uid: label
         for uid, role in roles.items()
