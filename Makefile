@@ -17,7 +17,7 @@ test: $(DEV) lint
 
 # Every kind of result in the real OHIF; what is missing for it is said, and .ci/run installs it.
 viewer-test: $(DEV)
-	TUMORLINE_VIEWER=all OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/viewer $(PYTEST)
+	TUMORLINE_OHIF=all OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/viewer $(PYTEST)
 
 # Services killed, disks filled, clocks set back: all of it, with real processes.
 faults: $(DEV)

@@ -492,7 +492,16 @@ _PREFIX = "TUMORLINE_"
 # Read elsewhere than here: where the file is, and what the tests use.
 _OTHER_VARIABLES = frozenset(
     f"{_PREFIX}{name}"
-    for name in ("CONFIG", "FAULTS", "SHARED", "VIEWER", "SCREENSHOTS", "OHIF_PATIENCE_S", "OHIF_DIST")
+    for name in (
+        "CONFIG",
+        "FAULTS",
+        "SHARED",
+        "SCREENSHOTS",
+        "OHIF",
+        "OHIF_PICTURES",
+        "OHIF_PATIENCE_S",
+        "OHIF_DIST",
+    )
 )
 # Kubernetes and Docker make these up for a service that is called tumorline, or tumorline-web.
 _OF_A_CLUSTER = re.compile(r"(_SERVICE_HOST|_SERVICE_PORT(_\w+)?|_PORT(_\d+_(TCP|UDP)(_\w+)?)?)$")

@@ -60,7 +60,7 @@ def _cell(outcomes: list[str]) -> str:
 
 def main() -> int:
     """Run the tests and print the table after pytest's own words."""
-    os.environ["TUMORLINE_VIEWER"] = "all"
+    os.environ["TUMORLINE_OHIF"] = "all"
     readers = Readers()
     folders = [str(ROOT / "tests" / "unit" / "results"), str(ROOT / "tests" / "viewer")]
     code = pytest.main(

@@ -90,11 +90,7 @@ class Read:
 def read(tmp_path_factory: pytest.TempPathFactory) -> Read:
     """A baseline with two marked lesions and one that nobody marked, read by Dr. Roe."""
     folder = tmp_path_factory.mktemp("reading")
-    with pytest.MonkeyPatch.context() as environment:
-        # What says how much `make viewer-test` looks at is no setting.
-        for name in ("TUMORLINE_VIEWER", "TUMORLINE_OHIF_DIST"):
-            environment.delenv(name, raising=False)
-        hospital = Hospital(folder, writes_real_results=True)
+    hospital = Hospital(folder, writes_real_results=True)
     spheres = (
         Sphere(centre_lps=LEFT, diameter_mm=14, is_prompted=True, label="left"),
         Sphere(centre_lps=RIGHT, diameter_mm=16, is_prompted=True, label="right"),

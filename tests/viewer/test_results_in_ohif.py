@@ -1,7 +1,7 @@
 """What a reader sees of our results in the real OHIF: panel, numbers, slices, and the pixels of the mask.
 
 Needs Orthanc with DICOMweb, Chromium, and `npm ci && npm run viewer` in tests/viewer/ohif; skipped without.
-`make test` looks at two dates of one patient, `make viewer-test` (TUMORLINE_VIEWER=all) at every case:
+`make test` looks at two dates of one patient, `make viewer-test` (TUMORLINE_OHIF=all) at every case:
 phantoms of each kind, the demo's patients, and real series with a reader's marks, as the commands leave them.
 """
 
@@ -41,8 +41,8 @@ from workflow.domain.report import TimePointReport
 OHIF = Path(__file__).parent / "ohif"
 DIST = Path(os.environ.get("TUMORLINE_OHIF_DIST", OHIF / "node_modules" / ".cache" / "ohif"))
 CHROMIUM = os.environ.get("CHROMIUM", "/usr/bin/chromium")
-PICTURES = os.environ.get("TUMORLINE_VIEWER_PICTURES")  # a folder: how each case looked is kept there
-IS_WHOLE = os.environ.get("TUMORLINE_VIEWER") == "all"
+PICTURES = os.environ.get("TUMORLINE_OHIF_PICTURES")  # a folder: how each case looked is kept there
+IS_WHOLE = os.environ.get("TUMORLINE_OHIF") == "all"
 TOLD = 12  # of 255: a mask changes the colour of a pixel by more
 
 
