@@ -26,6 +26,7 @@ from db.tables import (
 )
 from workflow.domain.lesion import Axis, Flag, LesionMeasurement, LesionState, ModelIdentity
 from workflow.domain.lesion_life import Override
+from workflow.domain.marks import CANVAS
 from workflow.domain.patient import PatientIdentity
 from workflow.domain.record import (
     Analysis,
@@ -167,6 +168,7 @@ def prompt_object_of(row: InstanceRow) -> PromptObject:
         sha256=row.sha256,
         refers_to=frozenset(row.refers_to or ()),
         stored_by=row.stored_by,
+        drawn_here=row.source == CANVAS,
         received_at=row.received_at,
     )
 

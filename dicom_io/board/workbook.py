@@ -9,6 +9,7 @@ from typing import Any
 
 from dicom_io.board.content import PatientPages, overall_words, remarks_of
 from workflow.domain.sheet import CourseSheet
+from workflow.domain.states import LESION_WORDS
 from workflow.ports.board import FrozenPacket
 
 _LENGTH, _PERCENT, _VOLUME = "0.0", "+0.0;-0.0;0.0", "0.00"
@@ -173,7 +174,7 @@ def _measurements(pages: Sequence[PatientPages]) -> list[_Row]:
                 cell = lesion.cells[place]
                 if cell is None:
                     continue
-                state = "rejected" if cell.is_rejected else cell.state.value.replace("_", " ")
+                state = "rejected" if cell.is_rejected else LESION_WORDS[cell.state]
                 rows.append(
                     [one.sheet.patient_id, visit.id, visit.day.isoformat(), lesion.label, lesion.role_words,
                      lesion.site, state, (cell.diameter_mm, _LENGTH), (cell.long_axis_mm, _LENGTH),

@@ -21,6 +21,8 @@ from workflow.domain.lesion_life import Decision, Override, in_force
 from workflow.domain.record import PatientRecord, PromptObject, Visit
 from workflow.domain.series import StackKey
 
+# Where marks come from that were drawn on our own page.
+CANVAS = "CANVAS"
 # Viewers keep coordinates to a few thousandths of a pixel, and ours are pixel centres.
 SAME_END_MM = 0.1
 
@@ -104,6 +106,8 @@ class Recogniser:
     def __call__(self, sop_instance_uid: str, placed: Sequence[PlacedPrompt]) -> list[LesionPrompt | None]:
         """What to read of an object's marks: each with the identity that it has, None if it repeats ours."""
         made = self._objects.get(sop_instance_uid)
+        if made is not None and made.drawn_here:
+            return [one.prompt for one in placed]
         told = self._told(made.received_at if made else None)
         if made is None or not told:
             return [self._with_known_uid(one) for one in placed]

@@ -92,7 +92,8 @@ class Study:
 class PromptObject:
     """A received object that may show lesions; `refers_to` are all UIDs that it names.
 
-    `stored_by` is the user who stored it here, "" where a machine sent it.
+    `stored_by` is the user who stored it here, "" where a machine sent it. What was `drawn_here`, on our own
+    page, says itself which lesion it outlines anew; a viewer stores what we told together with what is new.
     """
 
     sop_instance_uid: str
@@ -101,6 +102,7 @@ class PromptObject:
     sha256: str
     refers_to: frozenset[str] = frozenset()
     stored_by: str = ""
+    drawn_here: bool = False
     received_at: datetime | None = None
 
 

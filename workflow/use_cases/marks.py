@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from workflow.domain.errors import UnsuitableInputError, WorkflowError
-from workflow.domain.marks import Recogniser
+from workflow.domain.marks import CANVAS, Recogniser
 from workflow.domain.patient import why_not_same
 from workflow.domain.record import PromptObject
 from workflow.domain.series import PROMPT_MODALITIES
@@ -121,6 +121,7 @@ def _meaning(context: Context, received: ReceivedInstance, user: User) -> tuple[
         modality=received.header.modality,
         sha256=received.sha256,
         stored_by=user.name,
+        drawn_here=received.source == CANVAS,
         received_at=context.clock(),
     )
     recogniser = Recogniser(record, visit, [stored])

@@ -13,6 +13,7 @@ from fastapi.responses import HTMLResponse, JSONResponse
 from workflow.domain.drawing import MarkedLesion
 from workflow.domain.errors import UnsuitableInputError
 from workflow.domain.lesion_life import Decision
+from workflow.domain.marks import CANVAS
 from workflow.domain.reading import LesionToRead, Standing, diameter_um, lesions_to_read
 from workflow.domain.record import PatientRecord, Visit
 from workflow.domain.report import LesionRole
@@ -146,7 +147,7 @@ def review_routes(site: Site) -> APIRouter:
             content = context.marks.write(lesion, shown.stack)
         except (UnsuitableInputError, ValueError) as error:
             return JSONResponse({"message": str(error)}, status_code=422)
-        (taken,) = take_in(context, [content], user, "CANVAS").objects
+        (taken,) = take_in(context, [content], user, CANVAS).objects
         if not taken.outcome.is_accepted:
             return JSONResponse({"message": taken.said}, status_code=422)
         return show_panel(request, visit_key, user)

@@ -68,7 +68,7 @@ def test_a_visit_of_two_studies_is_written_study_by_study(writer: DicomResults, 
     for made in written.objects:
         assert dcmread(made.path).SOPInstanceUID == made.sop_instance_uid
     pictures = {path.stem for path in folder.glob("*.png")}
-    assert pictures == {lesion.tracking_uid for lesion in report.lesions}
+    assert pictures == {"overview", "overview-2", *(lesion.tracking_uid for lesion in report.lesions)}
 
 
 def test_a_follow_ups_sr_names_the_priors_report_seg_and_images(writer: DicomResults, tmp_path: Path):
