@@ -199,3 +199,13 @@ def test_a_broker_that_is_not_there_is_tried_again(tmp_path):
 def test_a_broker_folder_is_made_where_there_is_none(tmp_path: Path):
     make_app(load_settings(None, home=tmp_path / "new")).close()
     assert (tmp_path / "new" / "broker" / "queue").is_dir()
+
+
+def test_a_worker_that_was_told_to_end_while_it_started_ends(tmp_path):
+    told = (
+        "import sys, threading; from pathlib import Path; "
+        "from workflow.engine.tasks import run_worker; from workflow.settings import load_settings; "
+        "stop = threading.Event(); stop.set(); run_worker(load_settings(None, home=Path(sys.argv[1])), stop)"
+    )
+    done = subprocess.run([sys.executable, "-c", told, str(tmp_path)], timeout=100, capture_output=True)
+    assert done.returncode == 0, done.stderr.decode()

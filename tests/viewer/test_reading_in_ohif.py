@@ -43,7 +43,10 @@ def missing() -> str:
     return "" if shutil.which("node") and Path(CHROMIUM).exists() else "Node or Chromium is not installed"
 
 
-pytestmark = pytest.mark.skipif(bool(missing()), reason=missing() or "-")
+pytestmark = [
+    pytest.mark.xdist_group("ohif"),
+    pytest.mark.skipif(bool(missing()), reason=missing() or "-"),
+]
 
 
 @contextmanager

@@ -55,6 +55,7 @@ def missing() -> str:
 
 
 pytestmark = [
+    pytest.mark.xdist_group("ohif"),  # a case is drawn once for all that is asked of it
     pytest.mark.skipif(bool(missing()), reason=missing() or "-"),
     pytest.mark.timeout(1200),  # the demo, and then two browsers' worth of drawing without a GPU
 ]

@@ -11,6 +11,7 @@ from queue import Empty, LifoQueue
 from typing import Any
 
 from celery import Celery, signals
+from celery.worker import state
 from kombu import Exchange, Queue
 from kombu.exceptions import OperationalError
 from kombu.transport import TRANSPORT_ALIASES
@@ -184,7 +185,13 @@ def run_worker(settings: Settings, stop: threading.Event) -> None:
         desk.close()
         stop.set()
 
+    def end_if_told_before(**_: Any) -> None:
+        # A signal that came while this process imported what it needs was swallowed there.
+        if stop.is_set():
+            state.should_stop = 0
+
     signals.worker_shutting_down.connect(told_to_end)
+    signals.worker_ready.connect(end_if_told_before)
     try:
         app.worker_main(
             [
