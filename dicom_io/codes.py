@@ -258,7 +258,6 @@ def _code_value(words: str) -> str:
 # ---------------------------------------------------------------- procedures, equipment, algorithms
 PROCESSING_EQUIPMENT = codes.DCM.ProcessingEquipment
 ARTIFICIAL_INTELLIGENCE = codes.DCM.ArtificialIntelligence  # CID 7162
-MANUAL_PROCESSING = codes.DCM.ManualProcessing
 NEIGHBORHOOD_ANALYSIS = codes.DCM.NeighborhoodAnalysis
 PROCEDURES: Final[Mapping[str, Code]] = {  # CID 100
     "CT": codes.LN.CTUnspecifiedBodyRegion,

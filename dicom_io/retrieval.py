@@ -1,4 +1,4 @@
-"""Earlier studies out of a PACS, by C-MOVE to our listener or by C-GET."""
+"""A PACS as the source of earlier studies: asked by C-FIND, retrieved from by C-MOVE or C-GET."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from workflow.domain.priors import ListedStudy
 
 
 @dataclass(frozen=True)
-class MovingNode:
-    """A node that sends studies to our listener when it is asked (C-MOVE): it has to know us."""
+class PriorNode:
+    """A node that lists studies; `retrieve` has one come, by its Study Instance UID, and counts instances."""
 
     node: RemoteNode
-    to_ae_title: str
+    retrieve: Callable[[str], int]
 
     @property
     def name(self) -> str:
@@ -27,25 +27,4 @@ class MovingNode:
 
     def fetch(self, study_instance_uid: str) -> int:
         """See `workflow.ports.priors.PriorSource.fetch`."""
-        return self.node.move(study_instance_uid, self.to_ae_title)
-
-
-@dataclass(frozen=True)
-class GettingNode:
-    """A node that gives studies over the association that asks (C-GET); `take` keeps each instance."""
-
-    node: RemoteNode
-    take: Callable[[bytes, str], object]
-
-    @property
-    def name(self) -> str:
-        """For the worklist and the log."""
-        return self.node.name
-
-    def studies(self, patient_id: str) -> Sequence[ListedStudy]:
-        """See `workflow.ports.priors.PriorSource.studies`."""
-        return self.node.studies(patient_id)
-
-    def fetch(self, study_instance_uid: str) -> int:
-        """See `workflow.ports.priors.PriorSource.fetch`."""
-        return self.node.get(study_instance_uid, self.take)
+        return self.retrieve(study_instance_uid)

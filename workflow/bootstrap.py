@@ -176,13 +176,13 @@ def open_prior_source(
 
     if method == "dicomweb":
         return _open_dicomweb(settings, take)
-    from dicom_io.retrieval import GettingNode, MovingNode
+    from dicom_io.retrieval import PriorNode
 
     assert settings.pacs is not None  # the settings were checked
     node = open_node(settings.pacs, settings.listener.ae_title)
     if method == "c-get":
-        return GettingNode(node, take)
-    return MovingNode(node, settings.listener.ae_title)
+        return PriorNode(node, lambda study: node.get(study, take))
+    return PriorNode(node, lambda study: node.move(study, settings.listener.ae_title))
 
 
 def _open_dicomweb(

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from io import BytesIO
-
+from dicom_io.results.plots import SHORTEST_SPAN_DAYS, label_axes, png_of
 from workflow.domain.sheet import CourseSheet
 
-_SHORTEST_SPAN_DAYS = 28  # so that a single time point is not spread over fractions of a day
 _MOST_LABELS = 13
 
 
@@ -18,7 +16,6 @@ def sum_figure(sheet: CourseSheet, *, width_mm: float, height_mm: float, dpi: in
     bytes or None
         A PNG file; None if no visit has a sum.
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator
 
@@ -60,14 +57,8 @@ def sum_figure(sheet: CourseSheet, *, width_mm: float, height_mm: float, dpi: in
             textcoords="offset points", ha="left", va="center", fontsize=6.5, color="0.2",
         )  # fmt: skip
     axes.set_ylim(0, top)
-    span = max(days[-1] - days[0], _SHORTEST_SPAN_DAYS)
+    span = max(days[-1] - days[0], SHORTEST_SPAN_DAYS)
     axes.set_xlim(days[0] - 0.06 * span, days[-1] + 0.08 * span)
     axes.xaxis.set_major_locator(MaxNLocator(nbins=10, integer=True))
-    axes.set_xlabel("days from baseline; hollow: not signed", fontsize=7.5)
-    axes.set_ylabel("sum of diameters (mm)", fontsize=7.5)
-    axes.tick_params(labelsize=7)
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.grid(axis="y", linewidth=0.4, alpha=0.5)
-    file = BytesIO()
-    FigureCanvasAgg(figure).print_png(file, metadata={"Software": None})
-    return file.getvalue()
+    label_axes(axes, "days from baseline; hollow: not signed")
+    return png_of(figure)

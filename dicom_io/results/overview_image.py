@@ -74,17 +74,16 @@ def _is_flipped(volume: Volume, axes: tuple[int, int, int]) -> tuple[bool, bool]
 
 
 def _projection(volume: Volume, axes: tuple[int, int, int], modality: str) -> NDArray[np.uint8]:
-    left, back, up = axes
-    values = volume.array
+    _, back, up = axes
+    # Plane by plane from head to foot: no second volume beside the one that is there.
+    planes = np.moveaxis(volume.array, (up, back), (0, 2))
     flat: FloatArray
     if modality == "PT":
-        flat = values.max(axis=back).astype(np.float64)
+        flat = np.stack([plane.max(axis=1) for plane in planes]).astype(np.float64)
     elif modality == "CT":
-        flat = np.maximum(values, _CT_FLOOR_HU).mean(axis=back, dtype=np.float64)
+        flat = np.stack([np.maximum(plane, _CT_FLOOR_HU).mean(axis=1, dtype=np.float64) for plane in planes])
     else:
-        flat = values.mean(axis=back, dtype=np.float64)
-    if up > left:
-        flat = flat.T
+        flat = np.stack([plane.mean(axis=1, dtype=np.float64) for plane in planes])
     upside_down, mirrored = _is_flipped(volume, axes)
     flat = flat[:: -1 if upside_down else 1, :: -1 if mirrored else 1]
     low, high = (float(v) for v in np.percentile(flat, (1, 99.5)))

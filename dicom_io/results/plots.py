@@ -4,11 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from io import BytesIO
+from typing import TYPE_CHECKING
 
 from workflow.domain.palette import PROGRESSION, RESPONSE, css
 from workflow.domain.report import TimePointReport
 
-_SHORTEST_SPAN_DAYS = 28  # so that a single time point is not spread over fractions of a day
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+SHORTEST_SPAN_DAYS = 28  # so that a single time point is not spread over fractions of a day
 _MOST_UNITS = 6  # of more points the numbers alone stand beside each other; the axis says mm
 _LINE = "#1f4e79"
 
@@ -28,7 +33,6 @@ def sum_plot_png(
     bytes or None
         A PNG file at 200 dpi; None if no time point has a sum.
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator
 
@@ -60,15 +64,27 @@ def sum_plot_png(
             )  # fmt: skip
     top = max([*sums, (last.nadir_sum_mm or 0) * 1.2, (last.baseline_sum_mm or 0) * 0.7, 1])
     axes.set_ylim(0, top * 1.3)
-    span = max(days[-1] - days[0], _SHORTEST_SPAN_DAYS)
+    span = max(days[-1] - days[0], SHORTEST_SPAN_DAYS)
     axes.set_xlim(days[0] - 0.08 * span, days[-1] + 0.12 * span)
     axes.xaxis.set_major_locator(MaxNLocator(nbins=10, integer=True))
     axes.set_xticks([tick for tick in axes.get_xticks() if days[0] <= tick <= days[-1] + 0.12 * span])
-    axes.set_xlabel("days from baseline", fontsize=7.5)
+    label_axes(axes, "days from baseline")
+    return png_of(figure)
+
+
+def label_axes(axes: Axes, days: str) -> None:
+    """Say what is plotted, sums over days, and take away what is not needed for it."""
+    axes.set_xlabel(days, fontsize=7.5)
     axes.set_ylabel("sum of diameters (mm)", fontsize=7.5)
     axes.tick_params(labelsize=7)
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(axis="y", linewidth=0.4, alpha=0.5)
+
+
+def png_of(figure: Figure) -> bytes:
+    """A figure as a PNG file, which the same figure always becomes."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
     file = BytesIO()
     FigureCanvasAgg(figure).print_png(file, metadata={"Software": None})
     return file.getvalue()

@@ -11,7 +11,7 @@ from typing import Any
 from pydicom import DataElement, Dataset
 from pydicom.datadict import tag_for_keyword
 
-from dicom_io.parsing import PARSER_FAILURES, broken, parse, quiet
+from dicom_io.parsing import PARSER_FAILURES, parse, quiet, reading
 
 # More than this is fetched on its own (PS3.18 F.2.7 leaves it to the server).
 _BULK_BYTES = 1024
@@ -50,17 +50,14 @@ def metadata(path: Path, address: str) -> Json:
     UnsuitableInputError
         If the file is damaged.
     """
-    with quiet():
+    with quiet(), reading(path):
         dataset, offset = parse(path)
         places = {id(element): place for place, element in _binary(dataset)}
-        try:
-            told: Json = dataset.to_json_dict(
-                bulk_data_threshold=_BULK_BYTES,
-                bulk_data_element_handler=lambda element: f"{address}/bulkdata/{places[id(element)]}",
-                suppress_invalid_tags=True,
-            )
-        except PARSER_FAILURES as error:
-            raise broken(path, error) from error
+        told: Json = dataset.to_json_dict(
+            bulk_data_threshold=_BULK_BYTES,
+            bulk_data_element_handler=lambda element: f"{address}/bulkdata/{places[id(element)]}",
+            suppress_invalid_tags=True,
+        )
     tag = _pixel_tag(path, offset) if "Rows" in dataset else None
     if tag is not None:
         told[f"{tag:08X}"] = {"vr": "OW", "BulkDataURI": f"{address}/bulkdata/{tag:08X}"}
@@ -102,7 +99,7 @@ def finite(value: Any) -> Any:
 
 def bulk_value(path: Path, place: str) -> bytes | None:
     """The value of an element by its path, None if there is no such binary value."""
-    with quiet():
+    with quiet(), reading(path):
         dataset, _ = parse(path)
         element = next((e for at, e in _binary(dataset) if at == place.upper()), None)
     value = element.value if element is not None else None
@@ -115,7 +112,7 @@ def summary(path: Path) -> Json:
 
     A file's name holds the digest of its content, so it is read once.
     """
-    with quiet():
+    with quiet(), reading(path):
         dataset, _ = parse(path)
         kept = Dataset()
         for tag in list(dataset.keys()):
@@ -125,10 +122,7 @@ def summary(path: Path) -> Json:
                 continue
             if element.VR not in _BINARY and element.VR != "SQ" and tag.element != 0:
                 kept.add(element)
-        try:
-            told: Json = finite(kept.to_json_dict(suppress_invalid_tags=True))
-        except PARSER_FAILURES as error:
-            raise broken(path, error) from error
+        told: Json = finite(kept.to_json_dict(suppress_invalid_tags=True))
     return told
 
 

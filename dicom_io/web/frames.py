@@ -12,17 +12,17 @@ from pydicom import Dataset
 from pydicom.encaps import get_frame
 from pydicom.uid import UID
 
-from dicom_io.parsing import PARSER_FAILURES, broken, parse, quiet
+from dicom_io.parsing import parse, quiet, reading
 from dicom_io.pixels import codestream_size
 from dicom_io.web.media import EXPLICIT_LITTLE_ENDIAN
-from workflow.domain.errors import UnsuitableInputError
+from workflow.domain.errors import UnsuitableInputError, WorkflowError
 
 _LARGEST_FRAME_BYTES = 512 << 20
 _LITTLE_ENDIAN = ("1.2.840.10008.1.2", EXPLICIT_LITTLE_ENDIAN)
 _DEFLATED = "1.2.840.10008.1.2.1.99"
 
 
-class NoPixelsError(Exception):
+class NoPixelsError(WorkflowError):
     """The instance has no frames, or not that one."""
 
 
@@ -69,16 +69,13 @@ def open_frames(path: Path) -> FrameSource:
     UnsuitableInputError
         If it is damaged, or claims more than is sent.
     """
-    with quiet():
+    with quiet(), reading(path):
         header, offset = parse(path)
         source = FrameSource(path=path, header=header, offset=offset)
-        try:
-            if "Rows" not in header or "BitsAllocated" not in header:
-                raise NoPixelsError("the instance has no pixels")
-            if source.bits // 8 > _LARGEST_FRAME_BYTES or source.count < 1:
-                raise UnsuitableInputError(f"a frame of {source.bits // 8} bytes is more than is sent")
-        except PARSER_FAILURES as error:
-            raise broken(path, error) from error
+        if "Rows" not in header or "BitsAllocated" not in header:
+            raise NoPixelsError("the instance has no pixels")
+        if source.bits // 8 > _LARGEST_FRAME_BYTES or source.count < 1:
+            raise UnsuitableInputError(f"a frame of {source.bits // 8} bytes is more than is sent")
     return source
 
 
@@ -93,7 +90,7 @@ def stored_frame(source: FrameSource, number: int) -> bytes:
         If the file is damaged.
     """
     _require(source, number)
-    try:
+    with reading(source.path):
         if source.transfer_syntax_uid == _DEFLATED:
             with quiet():
                 whole, _ = parse(source.path, with_pixels=True)
@@ -110,8 +107,6 @@ def stored_frame(source: FrameSource, number: int) -> bytes:
             first, last = _span(source, number)
             file.seek(start + first)
             return _aligned(file.read(last - first), source, number)
-    except PARSER_FAILURES as error:
-        raise broken(source.path, error) from error
 
 
 def _require(source: FrameSource, number: int) -> None:
@@ -154,7 +149,7 @@ def decoded_array(source: FrameSource, number: int) -> NDArray[Any]:
 
     _require(source, number)
     header = source.header
-    try:
+    with reading(source.path):
         if source.is_encapsulated:
             size = codestream_size(stored_frame(source, number))
             if size is not None and size != (int(header.Rows), int(header.Columns)):
@@ -162,8 +157,6 @@ def decoded_array(source: FrameSource, number: int) -> NDArray[Any]:
         with quiet():
             frame: NDArray[Any] = pixel_array(source.path, index=number - 1, raw=True)
         return frame
-    except PARSER_FAILURES as error:
-        raise broken(source.path, error) from error
 
 
 def decoded_frame(source: FrameSource, number: int) -> bytes:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydicom import Dataset
 
-from dicom_io.parsing import PARSER_FAILURES, broken, quiet
+from dicom_io.parsing import quiet, reading
 from dicom_io.web.frames import FrameSource, decoded_array
 from workflow.domain.errors import UnsuitableInputError
 
@@ -81,11 +81,8 @@ def rendered(source: FrameSource, number: int, media_type: str, view: View) -> b
     """
     from PIL import Image
 
-    with quiet():
-        try:
-            grey_or_rgb = _eight_bits(source, number, view)
-        except PARSER_FAILURES as error:
-            raise broken(source.path, error) from error
+    with quiet(), reading(source.path):
+        grey_or_rgb = _eight_bits(source, number, view)
     picture = Image.fromarray(grey_or_rgb)
     if view.box is not None:
         scale = min(view.box[0] / picture.width, view.box[1] / picture.height)

@@ -16,7 +16,7 @@ from pydicom.uid import ExplicitVRLittleEndian
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 
-from dicom_io.parsing import PARSER_FAILURES, broken, parse, quiet
+from dicom_io.parsing import PARSER_FAILURES, parse, quiet, reading
 from dicom_io.web import query as qido
 from dicom_io.web.dicom_json import Json, bulk_value, entry, metadata
 from dicom_io.web.frames import (
@@ -259,16 +259,13 @@ def _file(held: HeldInstance, wanted: MediaRange) -> Iterator[bytes]:
 
 def _explicit(path: Path) -> bytes:
     """An instance in Explicit VR Little Endian, its pixels decoded."""
-    with quiet():
+    with quiet(), reading(path):
         dataset, _ = parse(path, with_pixels=True)
-        try:
-            if dataset.file_meta.TransferSyntaxUID.is_encapsulated:
-                dataset.decompress(as_rgb=False)
-            dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
-            out = BytesIO()
-            dataset.save_as(out, enforce_file_format=True, implicit_vr=False, little_endian=True)
-        except PARSER_FAILURES as error:
-            raise broken(path, error) from error
+        if dataset.file_meta.TransferSyntaxUID.is_encapsulated:
+            dataset.decompress(as_rgb=False)
+        dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+        out = BytesIO()
+        dataset.save_as(out, enforce_file_format=True, implicit_vr=False, little_endian=True)
     return out.getvalue()
 
 

@@ -16,7 +16,6 @@ from studies import BASELINE, FOLLOW_UP
 from db.tables import JobRow, StudyRow
 from dicom_io.acceptor import Callers
 from dicom_io.listener import serve_listener
-from dicom_io.retrieval import MovingNode
 from workflow.bootstrap import open_destination, open_prior_source
 from workflow.domain.errors import UnsuitableInputError
 from workflow.engine.reconciler import runner
@@ -143,9 +142,9 @@ def test_a_pacs_that_is_away_is_asked_again_later_and_holds_up_nothing(tmp_path,
 
 @pytest.mark.parametrize("listener", ["c-move"], indirect=True)
 def test_a_pacs_that_does_not_know_our_listener_is_named_with_the_next_step(listener, orthanc):
-    stranger = MovingNode(orthanc.node(), "NOBODY")
+    stranger = orthanc.node()
     with pytest.raises(UnsuitableInputError, match="does it know our listener"):
-        stranger.fetch(str(stranger.studies("P-1")[0].study_instance_uid))
+        stranger.move(str(stranger.studies("P-1")[0].study_instance_uid), "NOBODY")
 
 
 def _searches(hospital: Hospital) -> int:

@@ -162,11 +162,6 @@ class Analysis:
     doubts: tuple[str, ...] = ()
     seconds: float = 0.0
 
-    @property
-    def masked(self) -> tuple[Observation, ...]:
-        """The observations that have voxels."""
-        return tuple(o for o in self.observations if o.mask is not None and not o.mask.is_empty)
-
 
 def kind_of_role(role: str) -> str:
     """A result object's role without its number: "seg-2" is a "seg"."""

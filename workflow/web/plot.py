@@ -212,12 +212,6 @@ def marks_of(course: Mapping[str, Any], words: Mapping[Any, str]) -> list[Mark]:
 # ---------------------------------------------------------------- the sum
 
 
-def sum_plot_svg(course: Mapping[str, Any], marks: Sequence[Mark] = ()) -> str:
-    """The picture of `sum_plot`; empty if there is none."""
-    plot = sum_plot(course, marks)
-    return plot.svg if plot else ""
-
-
 def sum_plot(course: Mapping[str, Any], marks: Sequence[Mark] = ()) -> Plot | None:
     """The sums with the lines that decide: 30 % below baseline, 20 % (and 5 mm) above the nadir.
 

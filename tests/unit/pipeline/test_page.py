@@ -30,7 +30,7 @@ from workflow.engine.services import check_exposure
 from workflow.review import decide
 from workflow.settings import load_settings
 from workflow.web import make_app
-from workflow.web.plot import sum_plot_svg
+from workflow.web.plot import plots, sum_plot
 from workflow.web.view import course_table
 
 
@@ -142,7 +142,7 @@ def test_result_objects_can_be_fetched(page, hospital):
 
 
 def test_the_plot_has_a_dot_per_sum_and_the_lines_that_decide(hospital):
-    svg = sum_plot_svg(hospital.course())
+    svg = plots(hospital.course())[0].svg
     assert svg.count("<circle") == 3
     assert "30 % below baseline" in svg
     assert "progression" in svg
@@ -167,7 +167,7 @@ NEAR_DATES = _sums(
 
 
 def test_labels_of_near_dates_are_not_written_over_each_other():
-    svg = sum_plot_svg(NEAR_DATES)
+    svg = sum_plot(NEAR_DATES).svg
     for kind, character in (("tick", 6.5), ("value", 7.0)):
         boxes = [
             (

@@ -21,10 +21,13 @@ from browser import PASSWORD, open_browser
 from dicomweb_client import DICOMwebClient
 from fastapi.testclient import TestClient
 from hospital import RIGHT, Hospital, Sphere, Study
+from phantoms import Phantom
 from PIL import Image
 from pydicom.encaps import encapsulate
 from pydicom.uid import JPEGLSLossless, RLELossless
 
+from dicom_io.web.frames import NoPixelsError, decoded_array, open_frames
+from workflow.domain.errors import UnsuitableInputError
 from workflow.domain.users import User, UserRole
 from workflow.web import make_app
 
@@ -481,3 +484,20 @@ def test_who_may_only_look_can_not_store(hospital, tmp_path):
         content = body_of(as_bytes(drawn_marks(tmp_path / name)))
         assert browser.post("/dicom-web/studies", content=content, **who).status_code == may_store
     assert browser.get("/dicom-web/studies").status_code == 401
+
+
+class Panic(BaseException):
+    """What a decoder written in Rust raises: no Exception."""
+
+
+def test_a_decoder_that_panics_costs_the_frame_and_names_the_file(tmp_path, monkeypatch):
+    def panic(*_: object, **__: object) -> None:
+        raise Panic("index out of bounds")
+
+    Phantom(shape=(2, 8, 8)).write(tmp_path)
+    source = open_frames(tmp_path / "0000.dcm")
+    monkeypatch.setattr("pydicom.pixels.pixel_array", panic)
+    with pytest.raises(UnsuitableInputError, match=r"0000\.dcm.*Panic"):
+        decoded_array(source, 1)
+    with pytest.raises(NoPixelsError):
+        decoded_array(source, 2)
